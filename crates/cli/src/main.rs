@@ -1,0 +1,2 @@
+//! The command `heapfile`.
+fn main() {}

@@ -1,0 +1,302 @@
+//! The one error type of the library: what happened, where, and what to do next.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an offset was refused. See [`Error::BadOffset`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OffsetFault {
+    /// The null offset was used where a block is needed.
+    Null,
+    /// The offset lies outside the heap.
+    OutOfRange,
+    /// The offset is not a multiple of the alignment that its type or the heap needs.
+    Misaligned,
+    /// The offset points into a block, not at its first byte.
+    InsideBlock,
+    /// Nothing is allocated there: it was freed (a double free, a stale offset) or never allocated.
+    NotAllocated,
+    /// The heap keeps its own metadata there.
+    Metadata,
+}
+
+impl std::fmt::Display for OffsetFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Null => "it is null",
+            Self::OutOfRange => "it lies outside the heap",
+            Self::Misaligned => "it is not aligned for its type",
+            Self::InsideBlock => "it points inside a block, not at its start",
+            Self::NotAllocated => "no block is allocated there (freed already, or never allocated)",
+            Self::Metadata => "the heap's own metadata lies there",
+        })
+    }
+}
+
+/// Everything that can go wrong, each with what to do about it.
+///
+/// ```
+/// # fn main() -> Result<(), heapfile::Error> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let err = heapfile::Arena::open(dir.path().join("missing.heap")).unwrap_err();
+/// assert!(matches!(err, heapfile::Error::Io { .. }));
+/// println!("{err}");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a call.
+    #[error("cannot {op} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb: "open", "map", "lock" …
+        op: &'static str,
+        /// The file it was done to.
+        path: PathBuf,
+        /// The operating system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// The path names something that is no regular file: a directory, a pipe, a device.
+    #[error("{} is {what}, not a regular file: give the path of a file", path.display())]
+    NotAFile {
+        /// The path as given.
+        path: PathBuf,
+        /// What it is instead.
+        what: &'static str,
+    },
+    /// The file system offers no shared mapping or no locks, which an arena needs.
+    #[error("the file system that holds {} has no {what}: keep the arena on a local file system or in /dev/shm", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// `create` found a file of that name.
+    #[error("{} exists already: open it, or remove it first", path.display())]
+    AlreadyExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was not made by this library.
+    #[error("{} is not a heapfile arena: {why}", path.display())]
+    NotAnArena {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        why: &'static str,
+    },
+    /// The creation of this arena was cut off before it was complete; nothing was ever stored in it.
+    #[error("the creation of {} was cut off: remove it, or use open_or_create, which starts again", path.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has a newer format than this library knows.
+    #[error("{} has format version {found}, this library reads up to {supported}: use a newer heapfile", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Version in the file.
+        found: u32,
+        /// Newest version that this library reads.
+        supported: u32,
+    },
+    /// The file was written on a machine of other endianness, or this machine is not little-endian.
+    #[error("{} is not little-endian: heapfile's format is; convert it where it was written", path.display())]
+    Endianness {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is shorter than its content says.
+    #[error("the file was cut short: {needed} bytes are needed, {found} are there; restore it from a copy")]
+    Truncated {
+        /// Bytes that the content needs.
+        needed: u64,
+        /// Bytes that the file has.
+        found: u64,
+    },
+    /// The file's content contradicts itself: damage, or somebody wrote to it by other means.
+    #[error("the file is damaged at offset {offset:#x}: {what}; run `heapfile check` and restore a copy")]
+    Corrupt {
+        /// Where the contradiction was seen, in bytes from the start of the file.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// The disk (or quota) is full. Nothing was changed.
+    #[error("no space left on the device for {needed} more bytes; nothing was changed: free space and try again")]
+    NoSpace {
+        /// Bytes that were asked of the file system.
+        needed: u64,
+    },
+    /// The arena would grow over its `max_size`. Nothing was changed.
+    #[error("the arena would need {needed} bytes, its max_size is {max}: open it with a larger max_size")]
+    MaxSize {
+        /// File length that would be needed.
+        needed: u64,
+        /// Limit of this handle.
+        max: u64,
+    },
+    /// A length or count is over what the format can hold.
+    #[error("{what} of {len} is over the limit of {max}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// The length asked for.
+        len: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Somebody else held the lock for the whole `lock_timeout`. Nothing was changed.
+    #[error("the arena was locked by {} for {waited:?}: try again, or raise lock_timeout", owner(.slot, .pid))]
+    Busy {
+        /// Slot of the owner, where the lock mode knows it.
+        slot: Option<u32>,
+        /// Process of the owner as it sees itself, where the lock mode knows it.
+        pid: Option<u32>,
+        /// How long this call waited.
+        waited: Duration,
+    },
+    /// This thread holds a transaction that the call would wait for.
+    #[error("this thread already holds {held} on this arena and would wait for itself: end it first")]
+    WouldDeadlock {
+        /// What the thread holds.
+        held: &'static str,
+    },
+    /// An offset that means nothing in this arena. Nothing was changed.
+    #[error("offset {offset:#x} is refused: {fault}")]
+    BadOffset {
+        /// The offset as given.
+        offset: u64,
+        /// Why.
+        fault: OffsetFault,
+    },
+    /// A range reaches outside its block.
+    #[error("bytes {start}..{end} reach outside the block at {offset:#x}, which has {len} bytes")]
+    OutOfBounds {
+        /// The block.
+        offset: u64,
+        /// First byte asked for.
+        start: u64,
+        /// End of the range asked for.
+        end: u64,
+        /// Length of the block.
+        len: u64,
+    },
+    /// The block's length does not fit the type it is viewed as.
+    #[error("the block at {offset:#x} has {len} bytes, {type_name} has {size}: view it as the type it was allocated as")]
+    SizeMismatch {
+        /// The block.
+        offset: u64,
+        /// Length of the block in bytes.
+        len: u64,
+        /// Size of the type, or of one element of a slice.
+        size: u64,
+        /// The type asked for.
+        type_name: &'static str,
+    },
+    /// A root is opened as another type than it was stored as.
+    #[error("root {name:?} holds {stored}, not {asked}: open it as the type it was stored as")]
+    TypeMismatch {
+        /// Name of the root; empty for the unnamed one.
+        name: String,
+        /// Type in the file.
+        stored: String,
+        /// Type asked for.
+        asked: String,
+    },
+    /// No root of that name.
+    #[error("there is no root {name:?}: `root_names` lists those there are")]
+    NoSuchRoot {
+        /// The name asked for.
+        name: String,
+    },
+    /// A root of that name exists.
+    #[error("there is a root {name:?} already: remove or replace it")]
+    RootExists {
+        /// The name.
+        name: String,
+    },
+    /// Writing was asked of a handle that was opened read-only.
+    #[error("this handle is read-only: open the arena for writing")]
+    ReadOnly,
+    /// A commit was made durable but not completely applied, or its outcome is unknown: this handle is out of use.
+    #[error("this handle is out of use since a commit failed half-way ({why}): close it and open the arena again, which completes or drops that commit")]
+    Poisoned {
+        /// What failed.
+        why: &'static str,
+    },
+    /// A sync failed before; what was written since the last good one may not be on the disk.
+    #[error("an earlier sync of this arena failed: close all handles and open it again, which writes it anew")]
+    SyncFailed,
+    /// A `Process` arena was not synced before the machine went down.
+    #[error("{} was not synced before the machine went down: open it with accept_unsynced to check it and keep what is sound", path.display())]
+    Unsynced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The arena is used with another way of locking.
+    #[error("the arena is in use with {stored} locking, not {asked}: open it with {stored} locking")]
+    LockMode {
+        /// Mode that the first opener stored.
+        stored: &'static str,
+        /// Mode asked for.
+        asked: &'static str,
+    },
+    /// All process slots are taken.
+    #[error("all {slots} slots of the arena are taken: close a handle first")]
+    NoSlot {
+        /// How many slots there are.
+        slots: u32,
+    },
+    /// The handle was inherited through `fork`.
+    #[error("this handle belongs to the parent process: open the arena again after fork")]
+    Forked,
+    /// The file under the handle is not the one that was opened, or it was removed or cut.
+    #[error("{} was replaced, removed or cut while open: close the handle and open the arena again", path.display())]
+    Replaced {
+        /// The path that was opened.
+        path: PathBuf,
+    },
+    /// A save point was used that is not one of this transaction, or no longer.
+    #[error("this save point is no longer valid: it was released or rolled back past, or is of another transaction")]
+    BadSavePoint,
+    /// An option does not make sense.
+    #[error("{option} of {value} is refused: {why}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// The value given.
+        value: u64,
+        /// What it must be.
+        why: &'static str,
+    },
+}
+
+fn owner(slot: &Option<u32>, pid: &Option<u32>) -> String {
+    match (slot, pid) {
+        (Some(slot), Some(pid)) => format!("process {pid} (slot {slot})"),
+        _ => "another process or thread".to_owned(),
+    }
+}
+
+impl Error {
+    pub(crate) fn io(op: &'static str, path: &std::path::Path, source: impl Into<io::Error>) -> Self {
+        Self::Io { op, path: path.to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn corrupt(offset: u64, what: &'static str) -> Self {
+        Self::Corrupt { offset, what }
+    }
+
+    pub(crate) fn bad_offset(offset: u64, fault: OffsetFault) -> Self {
+        Self::BadOffset { offset, fault }
+    }
+}

@@ -1,0 +1,45 @@
+//! What the heap's code sees of a transaction: words it may load and store, and runs of pages.
+//!
+//! The heap never touches the file. It loads and stores aligned 64-bit words at file offsets through these
+//! traits; the transaction behind them keeps the changes in its write set until commit.
+
+use crate::error::Result;
+use crate::layout::Page;
+
+/// Loads words of one state of the heap: the committed one in a read transaction, the transaction's own
+/// in a write transaction.
+pub(crate) trait Load {
+    /// The word at `offset` (bytes from the start of the file, a multiple of 8). An offset that is misaligned
+    /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
+    /// damage.
+    fn load(&self, offset: u64) -> Result<u64>;
+}
+
+/// A write transaction as the heap's code sees it.
+pub(crate) trait Space: Load {
+    /// Changes the word at `offset` in this transaction's view.
+    fn store(&mut self, offset: u64, word: u64) -> Result<()>;
+
+    /// Makes the file long enough that the heap may end at page `end` or beyond; returns the page at which it may end now
+    /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace` and `MaxSize` leave
+    /// everything as it was.
+    fn grow(&mut self, end: Page) -> Result<Page>;
+
+    /// The run `[page, page + pages)` was taken out of the free tree. It is fresh (free in the committed state) until the transaction
+    /// commits. `punched`: its file space may have been given back and has to be reserved again (may fail with `NoSpace`, before anything changed).
+    fn run_taken(&mut self, page: Page, pages: u32, punched: bool) -> Result<()>;
+
+    /// Whether this transaction took the run that starts at `page` since its innermost save point: such a run
+    /// may go back to the free tree at once.
+    fn run_is_fresh(&self, page: Page) -> bool;
+
+    /// A fresh run (or the tail of one, from `page` on) goes back to the free tree now.
+    fn run_dropped(&mut self, page: Page, pages: u32);
+
+    /// A run that is not fresh was freed: it must not be handed out again in this transaction. The transaction keeps the list and hands each
+    /// entry to `Heap::join_free` as the last step of its commit.
+    fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()>;
+
+    /// Fills pages of a fresh run with zeros.
+    fn zero_run(&mut self, page: Page, pages: u32) -> Result<()>;
+}

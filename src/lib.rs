@@ -1,0 +1,10 @@
+//! A heap that lives in a file.
+#![warn(missing_docs)]
+
+mod error;
+#[allow(dead_code)]
+mod heap;
+#[allow(dead_code)]
+mod layout;
+
+pub use error::{Error, OffsetFault, Result};
