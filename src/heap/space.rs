@@ -29,9 +29,9 @@ pub(crate) trait Space: Load {
     /// commits. `punched`: its file space may have been given back and has to be reserved again (may fail with `NoSpace`, before anything changed).
     fn run_taken(&mut self, page: Page, pages: u32, punched: bool) -> Result<()>;
 
-    /// Whether this transaction took the run that starts at `page` since its innermost save point: such a run
+    /// Whether this transaction took all of `[page, page + pages)` since its innermost save point: such a run
     /// may go back to the free tree at once.
-    fn run_is_fresh(&self, page: Page) -> bool;
+    fn run_is_fresh(&self, page: Page, pages: u32) -> bool;
 
     /// A fresh run (or the tail of one, from `page` on) goes back to the free tree now.
     fn run_dropped(&mut self, page: Page, pages: u32);
