@@ -6,5 +6,7 @@ mod error;
 mod heap;
 #[allow(dead_code)]
 mod layout;
+#[allow(dead_code)]
+mod media;
 
 pub use error::{Error, OffsetFault, Result};
