@@ -1,12 +1,19 @@
 //! A heap that lives in a file.
-#![warn(missing_docs)]
 
+mod arena;
 mod error;
-#[allow(dead_code)]
+mod failpoint;
 mod heap;
-#[allow(dead_code)]
 mod layout;
-#[allow(dead_code)]
+mod lock;
+mod log;
 mod media;
+mod offset;
+mod roots;
+mod runtime;
+mod txn;
 
+pub use arena::{Arena, Counts, Durability, Finding, Locking, Options, Report, Stats};
 pub use error::{Error, OffsetFault, Result};
+pub use offset::{Offset, Shape};
+pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};

@@ -73,6 +73,11 @@ impl ArenaFile {
         Ok(self.file.metadata().map_err(self.err("inspect"))?.len())
     }
 
+    /// Device and inode.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        self.file.metadata().map_or((0, 0), |m| (m.dev(), m.ino()))
+    }
+
     /// Whether the path still names this file (not removed, not replaced by another).
     pub(crate) fn is_in_place(&self) -> bool {
         match (self.file.metadata(), std::fs::metadata(&self.path)) {

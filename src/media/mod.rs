@@ -23,7 +23,6 @@ pub(crate) use mapping::{Mapping, Writable};
 use crate::error::{Error, Result};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
@@ -80,6 +79,16 @@ impl Media {
         let len = on_backend!(self, b => b.len())?;
         self.mapping.set_len(len);
         Ok(self.mapping.len())
+    }
+
+    /// Length of the file as it is now.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        on_backend!(self, b => b.len())
+    }
+
+    /// Identity of the file, the same for all handles on it.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        on_backend!(self, b => b.key())
     }
 
     /// Whether the path still names this file.
@@ -145,6 +154,11 @@ impl Media {
         on_backend!(self, b => b.sync())
     }
 
+    /// Makes the file's name durable.
+    pub(crate) fn sync_directory(&self) -> Result<()> {
+        on_backend!(self, b => b.sync_directory())
+    }
+
     /// Makes the file at least `len` long, its space reserved on the disk.
     pub(crate) fn grow(&self, len: u64) -> Result<()> {
         let now = self.refresh_len()?;
@@ -174,19 +188,9 @@ impl Media {
         })
     }
 
-    /// Takes the whole-file lock, waiting until `deadline`. Returns how long it waited.
-    pub(crate) fn lock(&self, exclusive: bool, timeout: Duration) -> Result<Duration> {
-        let start = Instant::now();
-        let mut pause = Duration::from_micros(20);
-        while !on_backend!(self, b => b.try_lock(exclusive))? {
-            let waited = start.elapsed();
-            if waited >= timeout {
-                return Err(Error::Busy { slot: None, pid: None, waited });
-            }
-            std::thread::sleep(pause.min(timeout - waited));
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-        Ok(start.elapsed())
+    /// Tries to take the whole-file lock.
+    pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool> {
+        on_backend!(self, b => b.try_lock(exclusive))
     }
 
     pub(crate) fn unlock(&self) {
