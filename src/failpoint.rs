@@ -59,10 +59,7 @@ mod enabled {
             && point == name
             && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
         {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }
 }

@@ -194,8 +194,7 @@ impl Superblock {
             (self.heap_page, self.log_page as u64 + self.log_pages as u64),
         ];
         let power = self.durability == DURABILITY_POWER && self.log_pages >= 16 && self.intent_pages == 0;
-        let process =
-            self.durability == DURABILITY_PROCESS && self.log_pages == 0 && self.intent_pages >= 1;
+        let process = self.durability == DURABILITY_PROCESS && self.log_pages == 0 && self.intent_pages >= 1;
         regions.iter().all(|&(page, expected)| page as u64 == expected)
             && (power || process)
             && self.process_slots == PROCESS_SLOTS

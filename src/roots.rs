@@ -90,9 +90,8 @@ pub(crate) fn list<S: View + ?Sized>(tx: &S) -> Result<Vec<RootInfo>> {
 
 /// Whether the root was stored as a `T`.
 pub(crate) fn check_type<T: Shape + ?Sized>(root: &RootInfo) -> Result<()> {
-    let same = root.type_name == T::type_name()
-        && root.size as usize == T::SIZE
-        && root.align as usize == T::ALIGN;
+    let same =
+        root.type_name == T::type_name() && root.size as usize == T::SIZE && root.align as usize == T::ALIGN;
     if same {
         return Ok(());
     }

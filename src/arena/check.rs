@@ -107,7 +107,9 @@ impl Report {
     fn told(&mut self, result: Result<()>) -> Result<()> {
         match result {
             Err(Error::Corrupt { offset, what }) => self.find(offset, what),
-            Err(Error::BadOffset { offset, fault }) => self.find(offset, format!("a stored offset is bad: {fault}")),
+            Err(Error::BadOffset { offset, fault }) => {
+                self.find(offset, format!("a stored offset is bad: {fault}"))
+            }
             Err(e) => return Err(e),
             Ok(()) => {}
         }
@@ -178,7 +180,7 @@ fn heap(arena: &Arena, report: &mut Report) -> Result<()> {
         free_slot_bytes: counted.free_slot_bytes,
         extents: counted.extents,
         free_bytes: counted.free_pages * crate::layout::PAGE,
-        heap_bytes: counted.pages * crate::layout::PAGE,
+        heap_bytes: arena.inner.heap_end()? - page_offset(arena.inner.heap_page()),
         ..report.counts
     };
     Ok(())

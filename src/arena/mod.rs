@@ -8,6 +8,9 @@ mod open;
 mod options;
 mod stats;
 
+#[cfg(feature = "testing")]
+pub(crate) use open::on_disk;
+
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
 pub use stats::Stats;
@@ -478,7 +481,7 @@ impl Inner {
     /// Where the committed heap ends, in bytes.
     fn heap_end(&self) -> Result<u64> {
         let heap = crate::heap::Heap::new(self.heap_page());
-        Ok(page_offset(heap.end(&Committed(&self.media))?))
+        Ok(page_offset(heap.open(&Committed(&self.media))?))
     }
 
     /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.

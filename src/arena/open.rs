@@ -153,19 +153,23 @@ fn give_back(path: &Path) {
     }
 }
 
-/// The steps of creation, with the whole-file lock held.
+/// Maps the empty file and makes an arena of it, with the whole-file lock held.
 fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
     let superblock = new_superblock(options)?;
-    file.truncate(0)?;
-    file.write_at(0, &unfinished_header())?;
-    let length = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
-    file.reserve(0, length)?;
     let apply = apply_kind(&file, &superblock, Access::Write);
-    let media = map(file, &superblock, length, options, Access::Write)?;
-    format(&media, &superblock, apply)?;
-    media.write_durable(0, bytemuck::bytes_of(&superblock))?;
-    media.sync_directory()?;
+    let media = map(file, &superblock, 0, options, Access::Write)?;
+    write_all(&media, &superblock, apply)?;
     finish(media, superblock, apply, options, Access::Write)
+}
+
+/// The steps of creation. The superblock comes last: before it the file is recognised as unfinished.
+fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
+    media.truncate(0)?;
+    media.write(0, &unfinished_header())?;
+    media.grow(page_offset(superblock.heap_page + FIRST_HEAP_PAGES))?;
+    format(media, superblock, apply)?;
+    media.write_durable(0, bytemuck::bytes_of(superblock))?;
+    media.sync_directory()
 }
 
 fn new_superblock(options: &Options) -> Result<Superblock> {
@@ -184,10 +188,11 @@ fn new_superblock(options: &Options) -> Result<Superblock> {
 }
 
 /// Everything but the superblock: log, slots, mark, the empty heap. Durable when this returns.
-pub(crate) fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
+fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     match power_log(superblock) {
         Some(log) => {
-            let salt = u32::from_le_bytes([superblock.id[0], superblock.id[1], superblock.id[2], superblock.id[3]]);
+            let salt =
+                u32::from_le_bytes([superblock.id[0], superblock.id[1], superblock.id[2], superblock.id[3]]);
             log.format(media, salt)?;
         }
         None => {
@@ -218,37 +223,39 @@ pub(crate) fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Re
 
 /// Reads and checks the superblock.
 fn read_superblock(file: &ArenaFile) -> Result<Superblock> {
-    let path = || file.path().to_owned();
-    let not_ours = |why| Error::NotAnArena { path: path(), why };
     let length = file.len()?;
+    let mut start = vec![0u8; length.min(size_of::<Superblock>() as u64) as usize];
+    file.read_at(0, &mut start)?;
+    parse_superblock(file.path(), length, &start)
+}
+
+/// Checks the superblock of a file of `length` bytes that begins with `start`.
+fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock> {
+    let path = || path.to_owned();
+    let not_ours = |why| Error::NotAnArena { path: path(), why };
     if length == 0 {
         return Err(Error::Unfinished { path: path() });
     }
-    let mut start = [0u8; 16];
-    if length < 16 {
+    let Some((head, _)) = start.split_first_chunk::<16>() else {
         return Err(not_ours("it is shorter than any arena"));
-    }
-    file.read_at(0, &mut start)?;
-    if start[..8] != MAGIC {
+    };
+    if head[..8] != MAGIC {
         return Err(not_ours("it does not begin with the arena's magic bytes"));
     }
-    if start == unfinished_header() {
+    if *head == unfinished_header() {
         return Err(Error::Unfinished { path: path() });
     }
-    let order = u32::from_le_bytes([start[8], start[9], start[10], start[11]]);
+    let order = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
     if order == BYTE_ORDER.swap_bytes() {
         return Err(Error::Endianness { path: path() });
     }
-    let found = u32::from_le_bytes([start[12], start[13], start[14], start[15]]);
+    let found = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
     if order == BYTE_ORDER && found > VERSION {
         return Err(Error::Version { path: path(), found, supported: VERSION });
     }
-    let mut bytes = [0u8; size_of::<Superblock>()];
-    if length < bytes.len() as u64 {
-        return Err(Error::Truncated { needed: bytes.len() as u64, found: length });
-    }
-    file.read_at(0, &mut bytes)?;
-    let superblock: Superblock = bytemuck::cast(bytes);
+    let Ok(superblock) = bytemuck::try_pod_read_unaligned::<Superblock>(start) else {
+        return Err(Error::Truncated { needed: size_of::<Superblock>() as u64, found: length });
+    };
     if !superblock.is_sound() || order != BYTE_ORDER || found != VERSION {
         return Err(Error::corrupt(0, "the superblock's checksum does not match"));
     }
@@ -299,7 +306,7 @@ fn map(
 }
 
 /// Which parts of the mapping a handle stores to.
-pub(crate) fn writable(superblock: &Superblock, access: Access) -> Writable {
+fn writable(superblock: &Superblock, access: Access) -> Writable {
     match access {
         Access::Private => Writable::Private,
         _ if superblock.durability == DURABILITY_PROCESS => Writable::All,
@@ -310,8 +317,32 @@ pub(crate) fn writable(superblock: &Superblock, access: Access) -> Writable {
     }
 }
 
+/// Creates or opens an arena on a simulated disk.
+#[cfg(feature = "testing")]
+pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, create: bool) -> Result<Arena> {
+    let apply = |superblock: &Superblock| match superblock.durability {
+        DURABILITY_PROCESS => Apply::Store,
+        _ => Apply::Write,
+    };
+    let (superblock, created) = if create {
+        (new_superblock(options)?, true)
+    } else {
+        let start = disk.read_cache()?;
+        let length = start.len() as u64;
+        (parse_superblock(disk.path(), length, &start[..start.len().min(size_of::<Superblock>())])?, false)
+    };
+    let media = disk.open_media(options.max_size, writable(&superblock, Access::Write))?;
+    while !media.try_lock(true)? {
+        std::thread::yield_now();
+    }
+    if created {
+        write_all(&media, &superblock, apply(&superblock))?;
+    }
+    finish(media, superblock, apply(&superblock), options, Access::Write)
+}
+
 /// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release.
-pub(crate) fn finish(
+fn finish(
     media: Media,
     superblock: Superblock,
     apply: Apply,

@@ -29,11 +29,7 @@ impl FileLock {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn acquire(
-        &self,
-        timeout: Duration,
-        mut attempt: impl FnMut(&mut State) -> Result<bool>,
-    ) -> Result<()> {
+    fn acquire(&self, timeout: Duration, mut attempt: impl FnMut(&mut State) -> Result<bool>) -> Result<()> {
         let start = Instant::now();
         let mut pause = Duration::from_micros(20);
         let mut state = self.state();

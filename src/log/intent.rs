@@ -61,7 +61,8 @@ pub(crate) fn replay(
     }
     let [sequence, words, counts, end] = head;
     let limit = if intent.spilled { media.len() } else { page_offset(superblock.heap_page) };
-    let bytes = words.checked_mul(8).filter(|b| at + HEAD_WORDS * 8 <= limit && *b <= limit - at - HEAD_WORDS * 8);
+    let bytes =
+        words.checked_mul(8).filter(|b| at + HEAD_WORDS * 8 <= limit && *b <= limit - at - HEAD_WORDS * 8);
     let Some(bytes) = bytes else { return Err(damaged("the intent is longer than its area")) };
     let mut body = vec![0u64; (bytes / 8) as usize];
     media

@@ -162,8 +162,7 @@ impl PowerLog {
             return Err(Error::SyncFailed);
         }
         let generation = log.generation + 1;
-        slots::write(media, &slots::slot(generation, head))
-            .inspect_err(|_| runtime.set_sync_failed(true))?;
+        slots::write(media, &slots::slot(generation, head)).inspect_err(|_| runtime.set_sync_failed(true))?;
         failpoint("checkpoint: slot durable");
         runtime.set_log(LogState { tail: head.position, generation, ..runtime.log() });
         Ok(())

@@ -30,9 +30,7 @@ pub(crate) fn slot(generation: u64, cursor: Cursor) -> CheckpointSlot {
 pub(crate) fn read(media: &Media, index: usize) -> Result<Option<CheckpointSlot>> {
     let at = page_offset(SLOT_PAGES[index]);
     let mut bytes = [0u8; 64];
-    media
-        .copy_to(at, &mut bytes)
-        .ok_or(Error::Truncated { needed: at + 64, found: media.len() })?;
+    media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + 64, found: media.len() })?;
     let slot: CheckpointSlot = bytemuck::cast(bytes);
     let sane = slot.tail < LIMIT && slot.sequence < LIMIT && slot.generation < LIMIT;
     Ok((slot.is_sound() && slot.magic == SLOT_MAGIC && sane).then_some(slot))

@@ -70,8 +70,7 @@ impl Mapping {
     }
 
     fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<MmapRaw> {
-        let length =
-            usize::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let length = usize::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
         let mut options = MmapOptions::new();
         options.len(length).no_reserve_swap();
         match writable {

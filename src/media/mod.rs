@@ -122,10 +122,9 @@ impl Media {
         if let Backend::Sim(sim) = &self.backend {
             sim.will_store(offset, bytes)?;
         }
-        self.mapping.store(offset, bytes).ok_or(Error::Truncated {
-            needed: offset.saturating_add(bytes.len() as u64),
-            found: self.len(),
-        })
+        self.mapping
+            .store(offset, bytes)
+            .ok_or(Error::Truncated { needed: offset.saturating_add(bytes.len() as u64), found: self.len() })
     }
 
     /// Stores whole words through the mapping.

@@ -60,7 +60,7 @@ fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
     for (page, pages) in deferred {
         state.heap.join_free(&mut work, page, pages)?;
     }
-    state.heap.end(&work)
+    state.heap.open(&work)
 }
 
 /// Fills fresh runs in place and collects everything else as the record. Returns whether anything was filled in place.

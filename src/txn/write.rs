@@ -27,12 +27,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(heap_page: u32) -> Self {
-        Self {
-            heap: Heap::new(heap_page),
-            changes: Changes::default(),
-            body: Body::default(),
-            sequence: 0,
-        }
+        Self { heap: Heap::new(heap_page), changes: Changes::default(), body: Body::default(), sequence: 0 }
     }
 }
 
@@ -101,8 +96,7 @@ impl<'a> WriteTxn<'a> {
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
         let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        let work =
-            Work { media: self.arena.media(), changes: &mut state.changes, apply: self.arena.apply() };
+        let work = Work { media: self.arena.media(), changes: &mut state.changes, apply: self.arena.apply() };
         (&mut state.heap, work)
     }
 
