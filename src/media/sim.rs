@@ -302,6 +302,10 @@ impl SimFile {
         self.file.is_in_place()
     }
 
+    pub(crate) fn file(&self) -> &File {
+        self.file.file()
+    }
+
     pub(crate) fn key(&self) -> (u64, u64) {
         self.file.key()
     }

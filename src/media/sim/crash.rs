@@ -18,7 +18,6 @@
 
 use super::history::{Entry, History};
 use crate::layout::PAGE;
-use crate::media::file::page_up;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -296,4 +295,9 @@ fn sector_of(bytes: &[u8]) -> [u8; SECTOR] {
 
 fn page_of(disk: &mut [u8], page: u64) -> &mut [u8] {
     &mut disk[(page * PAGE) as usize..][..PAGE as usize]
+}
+
+/// Rounds up to whole pages.
+fn page_up(len: u64) -> u64 {
+    len.div_ceil(PAGE) * PAGE
 }
