@@ -3,9 +3,8 @@
 //! They are always changed atomically and are never the truth about the heap: all of them can be computed anew from
 //! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
 
-use crate::error::{Error, Result};
-use crate::layout::{PROCESS_SLOTS, RUNTIME_PAGE, page_offset};
-use crate::media::Media;
+use crate::layout::{PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
+use crate::media::RuntimeWords;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Writer lock and reader gate (`lock::gate`).
@@ -34,7 +33,8 @@ const CUTS: usize = 34;
 const BOOT: usize = 40;
 /// Process slots that were ever attached are below this.
 const SLOTS_USED: usize = 48;
-const WORDS: usize = 64;
+/// Words of a process slot.
+pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
 
 /// A `Process` commit that is valid and may be half applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(crate) struct Intent {
 
 /// Access to the runtime words of a mapped file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Runtime<'a>(&'a [AtomicU64]);
+pub(crate) struct Runtime<'a>(&'a RuntimeWords);
 
 /// Where the log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +60,15 @@ pub(crate) struct LogState {
 
 impl<'a> Runtime<'a> {
     #[inline]
-    pub(crate) fn of(media: &'a Media) -> Result<Self> {
-        media
-            .words(page_offset(RUNTIME_PAGE), WORDS)
-            .map(Self)
-            .ok_or(Error::Truncated { needed: page_offset(RUNTIME_PAGE + 1), found: media.len() })
+    pub(crate) fn new(words: &'a RuntimeWords) -> Self {
+        Self(words)
+    }
+
+    /// The words of one process slot; `slot` is below [`PROCESS_SLOTS`].
+    #[inline]
+    pub(crate) fn slot(&self, slot: u32) -> &'a [AtomicU64] {
+        let start = (PAGE / 8) as usize + slot as usize * SLOT_WORDS;
+        &self.0[start..start + SLOT_WORDS]
     }
 
     #[inline]

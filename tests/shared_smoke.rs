@@ -1,4 +1,4 @@
-use heapfile::{Arena, Durability, Options, View, Offset};
+use heapfile::{Arena, Durability, Offset, Options, View};
 use std::process::Command;
 use std::time::Instant;
 #[test]
@@ -24,21 +24,45 @@ fn shared_smoke() {
         tx.set_root(x).unwrap();
         tx.commit().unwrap();
         let t = Instant::now();
-        let kids: Vec<_> = (0..3).map(|_| Command::new(std::env::current_exe().unwrap()).env("HF_CHILD", &path).env("HF_N", n.to_string()).arg("shared_smoke").arg("--exact").spawn().unwrap()).collect();
-        for mut k in kids { assert!(k.wait().unwrap().success()); }
+        let kids: Vec<_> = (0..3)
+            .map(|_| {
+                Command::new(std::env::current_exe().unwrap())
+                    .env("HF_CHILD", &path)
+                    .env("HF_N", n.to_string())
+                    .arg("shared_smoke")
+                    .arg("--exact")
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        for mut k in kids {
+            assert!(k.wait().unwrap().success());
+        }
         assert_eq!(*arena.read().unwrap().get(x).unwrap(), 3 * n);
         println!("{d:?}: {:?} per op", t.elapsed() / (3 * n) as u32);
         println!("{:?}", arena.handles().unwrap());
         let t = Instant::now();
         let m = 200000u32;
-        for _ in 0..m { std::hint::black_box(arena.read().unwrap()); }
+        for _ in 0..m {
+            std::hint::black_box(arena.read().unwrap());
+        }
         println!("read txn {:?}", t.elapsed() / m);
         if d == Durability::Process {
             let t = Instant::now();
-            for _ in 0..m { let x = arena.alloc(&[0u64; 8]).unwrap(); arena.free(x).unwrap(); }
+            for _ in 0..m {
+                let x = arena.alloc(&[0u64; 8]).unwrap();
+                arena.free(x).unwrap();
+            }
             println!("pair64 auto {:?}", t.elapsed() / m);
             let t = Instant::now();
-            for _ in 0..m/1000 { let mut tx = arena.write().unwrap(); for _ in 0..1000 {let x = tx.alloc(&[0u64; 8]).unwrap(); tx.free(x).unwrap();} tx.commit().unwrap(); }
+            for _ in 0..m / 1000 {
+                let mut tx = arena.write().unwrap();
+                for _ in 0..1000 {
+                    let x = tx.alloc(&[0u64; 8]).unwrap();
+                    tx.free(x).unwrap();
+                }
+                tx.commit().unwrap();
+            }
             println!("pair64 batch {:?}", t.elapsed() / m);
         }
         assert!(arena.check().unwrap().is_clean());

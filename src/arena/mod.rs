@@ -23,7 +23,6 @@ use crate::lock::gate::Taken;
 use crate::lock::held::{self, FileKey};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
-use crate::log::record::Body;
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::log::{intent, power};
@@ -36,7 +35,7 @@ use bytemuck::Pod;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A heap in a file. Clones share one handle; a handle can be used from any thread.
 ///
@@ -84,28 +83,13 @@ pub(crate) struct Inner {
     lock: Lock,
     forks: Option<Registered>,
     key: FileKey,
-    spare: Mutex<Option<Box<State>>>,
+    /// What the write transaction works with; whoever has the writer lock has it.
+    state: Mutex<State>,
     poisoned: OnceLock<&'static str>,
     checkpointing: AtomicBool,
+    /// Runtime words as of which the file's length is known to reach the heap's end.
     cuts_seen: AtomicU64,
-    populated: Mutex<PageSet>,
-}
-
-/// Pages that this process made ready for stores.
-#[derive(Debug, Default)]
-struct PageSet(Vec<u64>);
-
-impl PageSet {
-    /// Adds a page; whether it was new.
-    fn insert(&mut self, page: u64) -> bool {
-        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
-        if word >= self.0.len() {
-            self.0.resize((word + 1).next_power_of_two(), 0);
-        }
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
-        new
-    }
+    sequence_seen: AtomicU64,
 }
 
 impl Arena {
@@ -445,20 +429,15 @@ impl Inner {
     }
 
     /// Takes the lock for a write transaction; with `shut` the gate too, for a transaction that is about to commit.
-    pub(crate) fn begin_write(&self, shut: bool) -> Result<Box<State>> {
+    pub(crate) fn begin_write(&self, shut: bool) -> Result<MutexGuard<'_, State>> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);
         }
         let locked = self.lock_exclusive(shut)?;
         self.see_length()?;
-        let sequence = Runtime::of(&self.media)?.sequence();
-        let mut state = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .unwrap_or_else(|| Box::new(State::new(self.heap_page())));
+        let sequence = self.media.runtime().sequence();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.sequence != sequence {
             state.heap.forget_hints();
             state.sequence = sequence;
@@ -468,12 +447,12 @@ impl Inner {
     }
 
     /// Ends a write transaction; whatever `state` still holds is rolled back.
-    pub(crate) fn end_write(&self, mut state: Box<State>) {
+    #[inline]
+    pub(crate) fn end_write(&self, state: &mut State) {
         if !state.changes.is_empty() {
             state.changes.clear();
             state.heap.forget_hints();
         }
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         drop(Exclusive(self));
     }
 
@@ -544,13 +523,13 @@ impl Inner {
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
     fn needs_recovery(&self, writing: bool) -> Result<bool> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         Ok(runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed()))
     }
 
     /// Completes what was cut off. The lock is held exclusively.
     fn recover(&self, extent: Extent) -> Result<()> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         self.media.refresh_len()?;
         match &self.power {
             Some(log) => log.recover(&self.media, runtime, extent, self.apply),
@@ -582,10 +561,21 @@ impl Inner {
     /// Takes notice of the file's length where others changed it.
     #[inline]
     fn see_length(&self) -> Result<()> {
-        let cuts = Runtime::of(&self.media)?.cuts();
-        if self.cuts_seen.swap(cuts, Ordering::AcqRel) != cuts {
+        let runtime = self.media.runtime();
+        let seen = (runtime.cuts(), runtime.sequence());
+        if self.cuts_seen.load(Ordering::Acquire) != seen.0 {
             self.media.refresh_len()?;
+            self.cuts_seen.store(seen.0, Ordering::Release);
+        } else if self.sequence_seen.load(Ordering::Acquire) == seen.1 {
+            return Ok(());
         }
+        self.see_heap_end()?;
+        self.sequence_seen.store(seen.1, Ordering::Release);
+        Ok(())
+    }
+
+    #[cold]
+    fn see_heap_end(&self) -> Result<()> {
         let end = self.heap_end()?;
         if end > self.media.len() && end > self.media.refresh_len()? {
             return Err(match self.media.capacity() {
@@ -627,26 +617,12 @@ impl Inner {
         self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
     }
 
-    /// Makes the pages that a record changes ready for stores, so that no store of its application can fail.
-    pub(crate) fn populate(&self, body: &Body) -> Result<()> {
-        let mut populated = self.populated.lock().unwrap_or_else(PoisonError::into_inner);
-        for write in body.parsed().writes() {
-            let last = (write.offset + write.words.len() as u64 * 8 - 1) / PAGE;
-            for page in write.offset / PAGE..=last {
-                if populated.insert(page) {
-                    self.media.populate(page * PAGE, PAGE)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn sync(&self) -> Result<()> {
         if self.power.is_some() || self.access != Access::Write {
             return self.usable();
         }
         self.usable()?;
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         if !self.media.is_in_place() {
             return Err(self.replaced());
         }
@@ -670,7 +646,7 @@ impl Inner {
         if self.access != Access::Write {
             return self.usable();
         }
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         let head = {
             let _locked = self.lock_exclusive(false)?;
             log.checkpoint_begin(runtime)
@@ -679,7 +655,7 @@ impl Inner {
     }
 
     fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         log.checkpoint_sync(&self.media, runtime)?;
         let _locked = self.lock_exclusive(false)?;
         log.checkpoint_end(&self.media, runtime, head)
@@ -703,8 +679,8 @@ impl Inner {
             return Ok(());
         }
         match &self.power {
-            Some(log) if log.used(Runtime::of(&self.media)?) > 0 => self.checkpoint(),
-            None if Runtime::of(&self.media)?.is_marked() => self.sync(),
+            Some(log) if log.used(self.media.runtime()) > 0 => self.checkpoint(),
+            None if self.media.runtime().is_marked() => self.sync(),
             _ => Ok(()),
         }
     }

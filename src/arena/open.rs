@@ -4,7 +4,7 @@
 //! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
 //! recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, PageSet, file_key, power_log};
+use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, file_key, power_log};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::*;
@@ -14,8 +14,9 @@ use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::{Runtime, boot_id};
+use crate::runtime::boot_id;
 use crate::txn::work::{Changes, Work};
+use crate::txn::write::State;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
@@ -324,10 +325,7 @@ fn writable(superblock: &Superblock, access: Access) -> Writable {
     match access {
         Access::Private => Writable::Private,
         _ if superblock.durability == DURABILITY_PROCESS => Writable::All,
-        _ => Writable::Range(
-            page_offset(superblock.runtime_page),
-            page_offset(superblock.runtime_page + superblock.runtime_pages),
-        ),
+        _ => Writable::Runtime,
     }
 }
 
@@ -374,11 +372,11 @@ fn finish(
         access,
         options: options.clone(),
         lock,
-        spare: Mutex::new(None),
+        state: Mutex::new(State::new(superblock.heap_page)),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),
-        populated: Mutex::new(PageSet::default()),
+        sequence_seen: AtomicU64::new(u64::MAX),
     };
     let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
     if access != Access::Private {
@@ -440,7 +438,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
         }
         return Ok((file_lock(), true));
     }
-    let runtime = Runtime::of(media)?;
+    let runtime = media.runtime();
     if !shared {
         runtime.lock_word().store(0, SeqCst);
         runtime.set_slots_used(0);
@@ -464,7 +462,7 @@ fn recover_at_open(inner: &Inner) -> Result<()> {
     match &inner.power {
         Some(log) if inner.access == Access::Private => log.replay_only(&inner.media, inner.apply).map(drop),
         Some(log) => {
-            let runtime = Runtime::of(&inner.media)?;
+            let runtime = inner.media.runtime();
             let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
             let extent = if same_boot { Extent::SinceApplied } else { Extent::All };
             log.recover(&inner.media, runtime, extent, inner.apply)
@@ -475,7 +473,7 @@ fn recover_at_open(inner: &Inner) -> Result<()> {
 
 /// A `Process` arena: completes the commit of a killed process, unless the machine itself went down.
 fn recover_process(inner: &Inner) -> Result<()> {
-    let runtime = Runtime::of(&inner.media)?;
+    let runtime = inner.media.runtime();
     let mark = read_mark(&inner.media)?;
     let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
     if mark.changed != 0 && mark.boot != boot_id() && !same_boot {

@@ -6,7 +6,7 @@
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
 use super::work::{Changes, Work};
-use super::write::State;
+use super::write::{PageSet, State};
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -37,14 +37,14 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
         return Ok(Outcome::Done);
     }
     failpoint("commit: in place filled");
-    let runtime = Runtime::of(media)?;
+    let runtime = media.runtime();
     let outcome = match arena.power_log() {
         Some(log) => {
             let sync_first = in_place || state.changes.grown;
             commit_power(arena, log, runtime, &mut state.body, end, sync_first)?
         }
         None => {
-            commit_process(arena, runtime, &state.body, end)?;
+            commit_process(arena, runtime, &state.body, &mut state.populated, end)?;
             Outcome::Done
         }
     };
@@ -151,11 +151,17 @@ fn commit_power(
     Ok(Outcome::Done)
 }
 
-fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -> Result<()> {
+fn commit_process(
+    arena: &Inner,
+    runtime: Runtime<'_>,
+    body: &Body,
+    populated: &mut PageSet,
+    end: Page,
+) -> Result<()> {
     let media = arena.media();
     arena.mark_changed(runtime)?;
     if arena.apply() == Apply::Store {
-        arena.populate(body)?;
+        populate(media, populated, body)?;
     }
     let superblock = arena.superblock();
     let spilled = !intent::fits(superblock, body);
@@ -173,6 +179,19 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
     runtime.clear_intent();
     if spilled {
         cut(media, runtime, end);
+    }
+    Ok(())
+}
+
+/// Makes the pages that a record changes ready for stores, so that no store of its application can fail.
+fn populate(media: &Media, populated: &mut PageSet, body: &Body) -> Result<()> {
+    for write in body.parsed().writes() {
+        let last = (write.offset + write.words.len() as u64 * 8 - 1) / PAGE;
+        for page in write.offset / PAGE..=last {
+            if populated.insert(page) {
+                media.populate(page * PAGE, PAGE)?;
+            }
+        }
     }
     Ok(())
 }

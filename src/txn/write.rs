@@ -14,6 +14,7 @@ use crate::roots;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::MutexGuard;
 
 /// What a write transaction works with. A handle keeps one for reuse.
 #[derive(Debug)]
@@ -23,11 +24,36 @@ pub(crate) struct State {
     pub(crate) body: Body,
     /// Sequence number of the commit up to which `heap`'s hints are right.
     pub(crate) sequence: u64,
+    pub(crate) populated: PageSet,
+}
+
+/// Pages that this handle made ready for stores.
+#[derive(Debug, Default)]
+pub(crate) struct PageSet(Vec<u64>);
+
+impl PageSet {
+    /// Adds a page; whether it was new.
+    #[inline]
+    pub(crate) fn insert(&mut self, page: u64) -> bool {
+        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
+        if word >= self.0.len() {
+            self.0.resize((word + 1).next_power_of_two(), 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
 }
 
 impl State {
     pub(crate) fn new(heap_page: u32) -> Self {
-        Self { heap: Heap::new(heap_page), changes: Changes::default(), body: Body::default(), sequence: 0 }
+        Self {
+            heap: Heap::new(heap_page),
+            changes: Changes::default(),
+            body: Body::default(),
+            sequence: 0,
+            populated: PageSet::default(),
+        }
     }
 }
 
@@ -50,8 +76,8 @@ impl State {
 #[derive(Debug)]
 pub struct WriteTxn<'a> {
     arena: &'a Inner,
-    /// Always there until the transaction ends.
-    state: Option<Box<State>>,
+    /// Nobody else wants it while this transaction has the writer lock.
+    state: MutexGuard<'a, State>,
     scratch: Scratch,
     save_points: Vec<(u64, ChangesMark)>,
     next_save_point: u64,
@@ -81,7 +107,7 @@ impl<'a> WriteTxn<'a> {
         let state = arena.begin_write(shut)?;
         Ok(Self {
             arena,
-            state: Some(state),
+            state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
             next_save_point: 0,
@@ -89,16 +115,11 @@ impl<'a> WriteTxn<'a> {
         })
     }
 
-    fn state(&self) -> &State {
-        self.state.as_ref().expect("the state is there until the transaction ends")
-    }
-
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        let work = Work { media: self.arena.media(), changes: &mut state.changes, apply: self.arena.apply() };
-        (&mut state.heap, work)
+        let State { heap, changes, .. } = &mut *self.state;
+        (heap, Work { media: self.arena.media(), changes, apply: self.arena.apply() })
     }
 
     fn alloc_raw(&mut self, len: u64, align: usize) -> Result<u64> {
@@ -314,8 +335,7 @@ impl<'a> WriteTxn<'a> {
 
     fn view_mut(&mut self, offset: u64, len: u64) -> Result<&mut [u8]> {
         self.scratch.clear();
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        state.changes.set.view_mut(offset, len, self.arena.media())
+        self.state.changes.set.view_mut(offset, len, self.arena.media())
     }
 
     /// Overwrites bytes of a block from its byte `at` on. Costs what it writes, however long the block is.
@@ -486,7 +506,7 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn save_point(&mut self) -> SavePoint {
         self.scratch.clear();
-        let mark = self.state.as_mut().expect("the state is there until the transaction ends").changes.mark();
+        let mark = self.state.changes.mark();
         self.next_save_point += 1;
         self.save_points.push((self.next_save_point, mark));
         SavePoint(self.next_save_point)
@@ -509,9 +529,8 @@ impl<'a> WriteTxn<'a> {
         let at = self.find_save_point(point)?;
         self.drop_save_points(at + 1);
         let mark = self.save_points[at].1;
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        state.changes.roll_back(mark);
-        state.heap.forget_hints();
+        self.state.changes.roll_back(mark);
+        self.state.heap.forget_hints();
         Ok(())
     }
 
@@ -540,10 +559,9 @@ impl<'a> WriteTxn<'a> {
     }
 
     fn drop_save_points(&mut self, keep: usize) {
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
         while self.save_points.len() > keep {
             if let Some((_, mark)) = self.save_points.pop() {
-                state.changes.release(mark);
+                self.state.changes.release(mark);
             }
         }
     }
@@ -567,8 +585,7 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn commit(mut self) -> Result<()> {
         self.drop_save_points(0);
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        let outcome = commit::run(self.arena, state)?;
+        let outcome = commit::run(self.arena, &mut self.state)?;
         let arena = self.arena;
         drop(self);
         if let Outcome::CheckpointDue(head) = outcome {
@@ -580,23 +597,21 @@ impl<'a> WriteTxn<'a> {
 
 impl Drop for WriteTxn<'_> {
     fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
-            self.arena.end_write(state);
-        }
+        self.arena.end_write(&mut self.state);
     }
 }
 
 impl Source for WriteTxn<'_> {
     #[inline]
     fn word(&self, offset: u64) -> Result<u64> {
-        self.state().changes.load(self.arena.media(), offset)
+        self.state.changes.load(self.arena.media(), offset)
     }
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
         let media = self.arena.media();
         let outside = || Error::corrupt(offset, "a block reaches past the end of the file");
-        let set = &self.state().changes.set;
+        let set = &self.state.changes.set;
         match set.seen(offset, len) {
             Seen::Committed => media.view(offset, len).ok_or_else(outside),
             Seen::Shadowed(bytes) => Ok(bytes),

@@ -295,7 +295,7 @@ fn stores_are_steps_unless_they_are_private_or_refused() {
     let private = disk.open_media(1 << 30, Writable::Private).unwrap();
     private.store(at(HEAP), &[7]).unwrap();
     private.write(at(HEAP), &[7]).unwrap_err();
-    let ranged = disk.open_media(1 << 30, Writable::Range(at(4), at(37))).unwrap();
+    let ranged = disk.open_media(1 << 30, Writable::Runtime).unwrap();
     ranged.store(at(HEAP), &[8]).unwrap_err();
     assert_eq!((disk.steps(), ranged.view(at(HEAP), 1)), (2, Some(&[1][..])));
     assert_eq!(disk.unrecorded().unwrap(), None);
@@ -314,8 +314,8 @@ fn a_write_past_the_seam_is_found() {
 
 #[test]
 fn runtime_words_hold_anything_after_a_crash_and_other_pages_do_not() {
-    let (disk, media) = disk_of(48, Writable::Range(at(4), at(37)));
-    let word = &media.words(at(4) + 8, 1).unwrap()[0];
+    let (disk, media) = disk_of(48, Writable::Runtime);
+    let word = media.runtime().lock_word();
     for value in [1, 2, 3] {
         word.store(value, Ordering::Relaxed);
         media.write(at(HEAP), &[value as u8]).unwrap();
