@@ -1,6 +1,6 @@
 //! Why an offset is refused: the search, done only then, for what lies there.
 
-use super::Heap;
+use super::header::Header;
 use super::map::{BLOCK, HEADER, NODES, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
@@ -11,19 +11,19 @@ use crate::layout::{PAGE, Page, page_offset};
 /// How many pages are searched backwards for the run that a page belongs to.
 const SEARCHED: u32 = 1 << 20;
 
-impl Heap {
+impl Header {
     /// The error for an offset at which no block starts.
     #[cold]
     #[inline(never)]
-    pub(super) fn fault<L: Load>(&self, l: &L, offset: u64) -> Error {
+    pub(super) fn fault<L: Load>(self, l: &L, offset: u64) -> Error {
         match self.find_fault(l, offset) {
             Ok(fault) => Error::bad_offset(offset, fault),
             Err(error) => error,
         }
     }
 
-    fn find_fault<L: Load>(&self, l: &L, offset: u64) -> Result<OffsetFault> {
-        let (first, end) = (self.header.first, self.header.end(l)?);
+    fn find_fault<L: Load>(self, l: &L, offset: u64) -> Result<OffsetFault> {
+        let (first, end) = (self.first, self.end(l)?);
         if offset == 0 {
             return Ok(OffsetFault::Null);
         }
@@ -31,12 +31,12 @@ impl Heap {
             return Ok(OffsetFault::OutOfRange);
         }
         let page = (offset / PAGE) as Page;
-        let entry = self.header.entry(l, page)?;
+        let entry = self.entry(l, page)?;
         Ok(match kind(entry) {
             0 => self.fault_in_body(l, page)?,
             BLOCK => OffsetFault::InsideBlock,
             SLAB => {
-                let (slab, shape) = self.header.slab_of(entry, page)?;
+                let (slab, shape) = self.slab_of(entry, page)?;
                 let at = (offset - page_offset(slab)) as u32;
                 match shape.slot_around(at) {
                     None if at < shape.start => OffsetFault::Metadata,
@@ -52,22 +52,22 @@ impl Heap {
             }
             NODES..=HEADER => OffsetFault::Metadata,
             _ => {
-                let at = self.header.entry_at(l, page)?;
+                let at = self.entry_at(l, page)?;
                 return Err(Error::corrupt(at, "the page map has a word of unknown kind"));
             }
         })
     }
 
     /// For a page without an entry: is it free, or in which run is it?
-    fn fault_in_body<L: Load>(&self, l: &L, page: Page) -> Result<OffsetFault> {
-        let (before, _) = Tree::open(self.header, l)?.around(l, page)?;
-        let used_from = before.map_or(self.header.first, |free| free.end());
+    fn fault_in_body<L: Load>(self, l: &L, page: Page) -> Result<OffsetFault> {
+        let (before, _) = Tree::open(self, l)?.around(l, page)?;
+        let used_from = before.map_or(self.first, |free| free.end());
         if used_from > page {
             return Ok(OffsetFault::NotAllocated);
         }
         let from = used_from.max(page.saturating_sub(SEARCHED));
         for head in (from..page).rev() {
-            let entry = self.header.entry(l, head)?;
+            let entry = self.entry(l, head)?;
             if entry != 0 {
                 // What a run no longer covers was freed in this transaction.
                 let inside = u64::from(head) + (entry >> 32) > u64::from(page);

@@ -13,6 +13,7 @@
 
 mod check;
 mod class;
+mod cut;
 mod fault;
 mod header;
 mod map;
@@ -29,6 +30,8 @@ mod walk;
 #[allow(unused_imports)]
 pub(crate) use check::{Finding, Report};
 use class::{CLASSES, SLOT_ALIGN, class_of};
+#[allow(unused_imports)]
+pub(crate) use cut::Cut;
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 use slab::{SlabHint, Slot};
@@ -144,15 +147,13 @@ impl Heap {
     /// The block at `offset`; `BadOffset` if there is none.
     #[inline]
     pub(crate) fn block<L: Load>(&self, l: &L, offset: u64) -> Result<Block> {
-        let page = self.page_of(l, offset)?;
-        let entry = self.header.entry(l, page)?;
-        match self.place(l, offset, page, entry)? {
-            Place::Slot(slot, states) => slot.block(slot.state_in(states)),
-            Place::Run(page, run) => {
-                self.check_reach(l, page, run)?;
-                Ok(run_block(page, run))
-            }
-        }
+        self.header.block(l, offset)
+    }
+
+    /// The first block that starts after `offset` (0: the first of all). A few loads: free extents and the
+    /// rest of a run are skipped. `offset` need not be a block, so that a walk can go on after changes.
+    pub(crate) fn next_block<L: Load>(&self, l: &L, offset: u64) -> Result<Option<Block>> {
+        self.header.next_block(l, offset)
     }
 
     /// Frees the block at `offset`; `BadOffset` if there is none.
@@ -173,34 +174,50 @@ impl Heap {
         }
     }
 
-    /// The page of a user's offset, which lies not before the heap.
-    #[inline]
-    fn page_of<L: Load>(&self, l: &L, offset: u64) -> Result<Page> {
-        let page = offset / PAGE;
-        if page < u64::from(self.header.first) || page > u64::from(Page::MAX) {
-            return Err(self.fault(l, offset));
-        }
-        Ok(page as Page)
-    }
-
     /// What lies at `offset`, by the hint where the page map's array is.
     #[inline]
     fn place_to_change<S: Space>(&mut self, s: &S, offset: u64) -> Result<Place> {
-        let page = self.page_of(s, offset)?;
+        let page = self.header.page_of(s, offset)?;
         let (array, at) = self.header.array_of(page);
         let start = &mut self.arrays[array as usize % ARRAYS];
         if *start == 0 {
             *start = self.header.array(s, array)?;
         }
         let entry = if *start == 0 { 0 } else { s.load(page_offset(*start) + at)? };
-        self.place(s, offset, page, entry)
+        self.header.place(s, offset, page, entry)
+    }
+}
+
+// Reading needs to know only where the heap starts; it is here, and by value, so that a `Heap` made for one call costs nothing.
+impl Header {
+    #[inline]
+    fn block<L: Load>(self, l: &L, offset: u64) -> Result<Block> {
+        let page = self.page_of(l, offset)?;
+        let entry = self.entry(l, page)?;
+        match self.place(l, offset, page, entry)? {
+            Place::Slot(slot, states) => slot.block(slot.state_in(states)),
+            Place::Run(page, run) => {
+                self.check_reach(l, page, run)?;
+                Ok(run_block(page, run))
+            }
+        }
+    }
+
+    /// The page of a user's offset, which lies not before the heap.
+    #[inline]
+    fn page_of<L: Load>(self, l: &L, offset: u64) -> Result<Page> {
+        let page = offset / PAGE;
+        if page < u64::from(self.first) || page > u64::from(Page::MAX) {
+            return Err(self.fault(l, offset));
+        }
+        Ok(page as Page)
     }
 
     /// What lies at `offset`, on `page` with this entry.
     #[inline]
-    fn place<L: Load>(&self, l: &L, offset: u64, page: Page, entry: u64) -> Result<Place> {
+    fn place<L: Load>(self, l: &L, offset: u64, page: Page, entry: u64) -> Result<Place> {
         if kind(entry) == SLAB {
-            let (slab, shape) = self.header.slab_of(entry, page)?;
+            let (slab, shape) = self.slab_of(entry, page)?;
             if let Some(index) = shape.slot_at((offset - page_offset(slab)) as u32) {
                 let slot = Slot { slab, shape, index };
                 let states = l.load(slot.state_at())?;

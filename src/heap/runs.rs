@@ -1,4 +1,4 @@
-//! Runs of pages: taking them from the free tree, giving them back, growing and cutting the heap.
+//! Runs of pages: taking them from the free tree, giving them back, growing the heap.
 //!
 //! Rules:
 //!
@@ -9,7 +9,7 @@
 //! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then it counts as used.
 
 use super::Heap;
-use super::header::halves;
+use super::header::{Header, halves};
 use super::map::{
     ARRAYS, HEADER_ENTRY, MOST_PAGES, NODES_ENTRY, Run, array_entry, array_pages, last_array, pages_with,
 };
@@ -68,13 +68,18 @@ impl Heap {
 
     /// Sees to it that there are nodes enough for one more run.
     fn reserve_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
-        let (used, _) = halves(s.load(self.header.runs_at())?);
-        let (nodes, _) = halves(s.load(self.header.nodes_at())?);
-        if u64::from(nodes) >= u64::from(used) + 1 + NODE_RESERVE { Ok(()) } else { self.add_nodes(s) }
+        if self.nodes_to_spare(s, 0)? { Ok(()) } else { self.add_nodes(s) }
+    }
+
+    /// Whether there are nodes enough for one more run even with `fewer` of them.
+    pub(super) fn nodes_to_spare<L: Load>(&self, l: &L, fewer: u32) -> Result<bool> {
+        let (used, _) = halves(l.load(self.header.runs_at())?);
+        let (nodes, _) = halves(l.load(self.header.nodes_at())?);
+        Ok(u64::from(nodes) >= u64::from(used) + 1 + NODE_RESERVE + u64::from(fewer))
     }
 
     #[cold]
-    fn add_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
+    pub(super) fn add_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
         let page = self.take_pages(s, 1)?;
         self.header.set_entry(s, page, NODES_ENTRY)?;
         Tree::open(self.header, s)?.add_nodes(s, page)
@@ -147,7 +152,7 @@ impl Heap {
         if tail.pages == 0 { tree.add(s, new) } else { tree.replace(s, tail, new) }
     }
 
-    fn add_array<S: Space>(&mut self, s: &mut S, array: u32, page: Page) -> Result<()> {
+    pub(super) fn add_array<S: Space>(&mut self, s: &mut S, array: u32, page: Page) -> Result<()> {
         s.store(self.header.array_at(array), u64::from(page))?;
         self.arrays[array as usize] = page;
         self.header.set_entry(s, page, array_entry(array))
@@ -190,23 +195,14 @@ impl Heap {
 
     /// Frees a block of whole pages.
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
-        self.check_reach(s, page, run)?;
+        self.header.check_reach(s, page, run)?;
         self.header.set_entry(s, page, 0)?;
         self.give_run(s, page, run.pages)
     }
 
-    /// A block's pages must lie in the heap.
-    #[inline]
-    pub(super) fn check_reach<L: Load>(&self, l: &L, page: Page, run: Run) -> Result<()> {
-        if u64::from(page) + u64::from(run.pages) > u64::from(self.header.end(l)?) {
-            return Err(Error::corrupt(page_offset(page), "a block reaches past the heap's end"));
-        }
-        Ok(())
-    }
-
     /// Gives a block of whole pages another length, if it can stay where it is.
     pub(super) fn resize_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run, len: u64) -> Result<bool> {
-        self.check_reach(s, page, run)?;
+        self.header.check_reach(s, page, run)?;
         let pages = pages_for(len)?;
         if !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
             return Ok(false); // A slab would hold it in half the space.
@@ -261,43 +257,6 @@ impl Heap {
         self.header.count_runs(s, 0, i64::from(fewer))
     }
 
-    /// The page from which on nothing is in use: [`Heap::cut_tail`] may cut there.
-    pub(crate) fn tail_free<L: Load>(&self, l: &L) -> Result<Page> {
-        let tail = Tree::open(self.header, l)?.tail(l)?;
-        tail.map_or_else(|| self.header.end(l), |tail| Ok(tail.page))
-    }
-
-    /// Takes free pages off the heap's end, down to page `to` or to the last one in use; returns the new end. Page-map
-    /// arrays that are no longer needed are freed: once that is committed, more may be cut.
-    pub(crate) fn cut_tail<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Page> {
-        let tree = Tree::open(self.header, s)?;
-        let (end, punched_to) = self.header.end_and_punched(s)?;
-        let Some(tail) = tree.tail(s)?.filter(|tail| to < tail.end()) else { return Ok(end) };
-        let new_end = tail.page.max(to);
-        if new_end == tail.page {
-            tree.take_all(s, tail)?;
-        } else {
-            tree.replace(s, tail, Extent { pages: new_end - tail.page, ..tail })?;
-        }
-        self.header.set_end(s, new_end, if tail.punched { punched_to.max(end) } else { punched_to })?;
-        self.header.count_runs(s, 0, -i64::from(end - new_end))?;
-        let size = |end: Page| last_array(u64::from(end - self.header.first)).unwrap_or(0);
-        for array in (size(new_end) + 1..=size(end)).rev() {
-            let page = self.header.array(s, array)?;
-            if page == 0 || page >= new_end || self.header.entry(s, page)? != array_entry(array) {
-                return Err(Error::corrupt(
-                    self.header.array_at(array),
-                    "a page-map array is not where it should be",
-                ));
-            }
-            self.header.set_entry(s, page, 0)?;
-            s.store(self.header.array_at(array), 0)?;
-            self.arrays[array as usize] = 0;
-            self.give_run(s, page, array_pages(array))?;
-        }
-        Ok(new_end)
-    }
-
     /// The first free extent that ends after `page`.
     pub(crate) fn next_extent<L: Load>(&self, l: &L, page: Page) -> Result<Option<Extent>> {
         let (before, after) = Tree::open(self.header, l)?.around(l, page)?;
@@ -307,6 +266,17 @@ impl Heap {
     /// Notes that the file space of a free extent is about to be given back.
     pub(crate) fn mark_punched<S: Space>(&mut self, s: &mut S, extent: Extent) -> Result<()> {
         Tree::open(self.header, s)?.replace(s, extent, Extent { punched: true, ..extent })
+    }
+}
+
+impl Header {
+    /// A block's pages must lie in the heap.
+    #[inline]
+    pub(super) fn check_reach<L: Load>(self, l: &L, page: Page, run: Run) -> Result<()> {
+        if u64::from(page) + u64::from(run.pages) > u64::from(self.end(l)?) {
+            return Err(Error::corrupt(page_offset(page), "a block reaches past the heap's end"));
+        }
+        Ok(())
     }
 }
 

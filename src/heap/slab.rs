@@ -87,6 +87,25 @@ impl Slot {
         };
         Ok(Block { offset: self.offset(), len, capacity, unlogged: false })
     }
+
+    /// The first slot in use from this one on (which may be past the last) in its slab, and its state.
+    pub(super) fn next_used<L: Load>(mut self, l: &L) -> Result<Option<(Self, u64)>> {
+        let per_word = 8 >> self.shape.wide;
+        while self.index < self.shape.slots {
+            let states = l.load(self.state_at())?;
+            loop {
+                let state = self.state_in(states);
+                if state != 0 {
+                    return Ok(Some((self, state)));
+                }
+                self.index += 1;
+                if self.index == self.shape.slots || self.index.is_multiple_of(per_word) {
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 #[inline]
@@ -353,7 +372,7 @@ impl Heap {
     }
 
     #[cold]
-    fn drop_slab<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+    pub(super) fn drop_slab<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
         let class = shape.class();
         if self.header.end(s)?.checked_sub(shape.pages).is_none_or(|last| slab > last) {
             return Err(Error::corrupt(page_offset(slab), "a slab reaches past the heap's end"));
@@ -384,24 +403,5 @@ impl Heap {
             s.store(slot.state_at(), slot.with_state(states, 1 + block.capacity - len))?;
         }
         Ok(true)
-    }
-
-    /// The first used slot of the slab from slot `index` on, with its state.
-    pub(super) fn next_used<L: Load>(&self, l: &L, mut slot: Slot) -> Result<Option<(Slot, u64)>> {
-        let per_word = 8 >> slot.shape.wide;
-        while slot.index < slot.shape.slots {
-            let states = l.load(slot.state_at())?;
-            loop {
-                let state = slot.state_in(states);
-                if state != 0 {
-                    return Ok(Some((slot, state)));
-                }
-                slot.index += 1;
-                if slot.index == slot.shape.slots || slot.index.is_multiple_of(per_word) {
-                    break;
-                }
-            }
-        }
-        Ok(None)
     }
 }
