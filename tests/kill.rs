@@ -212,6 +212,11 @@ fn the_next_owner_completes_what_a_killed_one_left() {
                 assert_eq!(signal, SIGKILL, "{rest}");
                 let count = script::count(&arena);
                 assert!((acknowledged..=acknowledged + 1).contains(&count));
+                drop(arena.write().unwrap());
+                if point == "checkpoint: before sync" && count % 5 == 2 {
+                    // The body of a spilled record lies where the heap may grow now: the record must be gone.
+                    assert_eq!(arena.check().unwrap().counts.log_records, 0);
+                }
                 let mut script = Script::after(count);
                 script.assert_in(&arena);
                 assert_clean(&arena);

@@ -1,6 +1,6 @@
 //! What the tests share: places for files, copies as a kill leaves them, children of the test binary, a script of edits.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 pub mod script;
 
