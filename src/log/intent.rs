@@ -7,6 +7,7 @@
 use super::record::{Body, Bounds, Parsed, spill_pages};
 use super::replay::Apply;
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
@@ -77,6 +78,7 @@ pub(crate) fn replay(
     for write in parsed.writes() {
         apply.words(media, write.offset, write.words)?;
     }
+    failpoint("recover: replayed");
     runtime.set_sequence(sequence);
     runtime.clear_intent();
     Ok(())

@@ -154,12 +154,11 @@ impl PowerLog {
         Ok(())
     }
 
-    /// The record before `next` is applied: the log goes on at `next`.
+    /// The record before `next` is applied: the log goes on at `next`. The in-doubt word stays set until the commit is complete.
     pub(crate) fn applied(&self, runtime: Runtime<'_>, next: Cursor) {
         runtime.set_log(LogState { head: next.position, seed: next.seed, ..runtime.log() });
         runtime.set_sequence(next.sequence - 1);
         failpoint("commit: head moved");
-        runtime.set_in_doubt(false);
     }
 
     /// A checkpoint with the lock held all the while.
@@ -249,12 +248,15 @@ impl PowerLog {
         });
         runtime.set_sequence(head.sequence - 1);
         runtime.set_boot(boot_id());
-        runtime.set_in_doubt(false);
-        if records.iter().any(|r| r.header.kind == KIND_SPILL) {
+        let outcome = if records.iter().any(|r| r.header.kind == KIND_SPILL) {
             // The spill extent is about to be cut off or reused.
-            self.checkpoint_now(media, runtime)?;
-        }
-        Ok(())
+            self.checkpoint_now(media, runtime)
+        } else {
+            Ok(())
+        };
+        // A checkpoint that failed has set the sync-failed word: no writer gets past that.
+        runtime.set_in_doubt(false);
+        outcome
     }
 
     fn rewrite(&self, media: &Media, records: &[Record]) -> Result<()> {

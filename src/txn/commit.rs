@@ -129,6 +129,7 @@ fn commit_power(
                     // failed sync, and keeps the next writer out until it is mended.
                     let _ = log.checkpoint_now(media, runtime);
                 }
+                runtime.set_in_doubt(false);
                 busy
             }
             Err(_) => {
@@ -139,12 +140,17 @@ fn commit_power(
     apply_all(arena, body)?;
     log.applied(runtime, next);
     if spill {
-        // The record must not be needed any more when its extent goes.
-        if log.checkpoint_now(media, runtime).is_ok() {
+        // The record must not be needed any more when its extent goes. Whoever comes after a death in between has to see to that
+        // first, for the heap may grow over the extent: so the doubt ends only now. A checkpoint that failed has set the
+        // sync-failed word, which demands the same of the next writer.
+        let checkpointed = log.checkpoint_now(media, runtime);
+        runtime.set_in_doubt(false);
+        if checkpointed.is_ok() {
             cut(media, runtime, end);
         }
         return Ok(Outcome::Done);
     }
+    runtime.set_in_doubt(false);
     if log.used(runtime) > log.capacity() / 2 {
         return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
     }

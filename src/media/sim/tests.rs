@@ -349,7 +349,6 @@ fn runtime_words_hold_anything_after_a_crash_and_other_pages_do_not() {
 fn handles_lock_each_other_out_until_dropped() {
     let (disk, first) = disk();
     let second = disk.open_media(1 << 30, Writable::All).unwrap();
-    let now = std::time::Duration::ZERO;
     assert!(first.try_lock(false).unwrap());
     assert!(second.try_lock(false).unwrap());
     assert!(!second.try_lock(true).unwrap());
