@@ -28,6 +28,7 @@ use crate::log::{intent, power};
 use crate::media::Media;
 use crate::offset::Offset;
 use crate::runtime::{Runtime, boot_id};
+use crate::sabotage::{Break, broken};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
@@ -312,6 +313,14 @@ impl Arena {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Arena {
+    /// Drops the handle as the death of its process would.
+    pub(crate) fn abandon(self) {
+        self.inner.poison("its process died");
+    }
+}
+
 impl Inner {
     pub(crate) fn media(&self) -> &Media {
         &self.media
@@ -506,6 +515,9 @@ impl Inner {
             crc: 0,
         }
         .sealed();
+        if broken(Break::MarkNotFlushed) {
+            return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
+        }
         self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
     }
 
@@ -536,7 +548,9 @@ impl Inner {
         if !runtime.is_marked() {
             return Ok(());
         }
-        self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        if !broken(Break::ClearWithoutSync) {
+            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        }
         self.write_mark(runtime, false)?;
         failpoint("sync: mark cleared");
         runtime.set_marked(false);
