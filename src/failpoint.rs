@@ -1,14 +1,17 @@
 //! Named points at which a test may have the process killed.
 //!
 //! Without the feature `testing` this is nothing at all. With it, `HEAPFILE_FAILPOINT=NAME` or `NAME#N` kills the
-//! process with SIGKILL when it passes the point for the first, or N-th, time.
+//! process with SIGKILL when it passes the point for the first, or N-th, time. `die_after` does the same to a
+//! handle on a simulated disk, at any failpoint or step of the disk, by unwinding to the test.
 
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
 pub(crate) fn failpoint(_name: &str) {}
 
 #[cfg(feature = "testing")]
-pub(crate) use enabled::failpoint;
+pub use enabled::{Died, die_after};
+#[cfg(feature = "testing")]
+pub(crate) use enabled::{failpoint, step};
 
 /// All names, so that tests can go through them.
 #[cfg(feature = "testing")]
@@ -40,10 +43,37 @@ pub const FAILPOINTS: &[&str] = &[
 
 #[cfg(feature = "testing")]
 mod enabled {
+    use std::cell::Cell;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+
+    /// What a call unwinds with that was made to die.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Died;
+
+    /// Lets this thread pass so many more failpoints and steps of simulated disks; the next one unwinds with [`Died`], once.
+    /// `None` takes that back. Returns what was left.
+    pub fn die_after(points: Option<u64>) -> Option<u64> {
+        LEFT.replace(points)
+    }
+
+    /// Passes a step of a simulated disk, about to be done.
+    pub(crate) fn step() {
+        match LEFT.get() {
+            None => {}
+            Some(0) => {
+                LEFT.set(None);
+                std::panic::resume_unwind(Box::new(Died));
+            }
+            Some(left) => LEFT.set(Some(left - 1)),
+        }
+    }
+
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
 
     fn wanted() -> &'static Option<(String, u64)> {
@@ -58,6 +88,7 @@ mod enabled {
 
     #[inline]
     pub(crate) fn failpoint(name: &str) {
+        step();
         if let Some((point, count)) = wanted()
             && point == name
             && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count

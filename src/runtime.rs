@@ -5,6 +5,7 @@
 
 use crate::layout::{PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
 use crate::media::RuntimeWords;
+use crate::sabotage::{Break, broken};
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Writer lock and reader gate (`lock::gate`).
@@ -147,7 +148,7 @@ impl<'a> Runtime<'a> {
     }
 
     pub(crate) fn set_sync_failed(&self, failed: bool) {
-        self.0[SYNC_FAILED].store(u64::from(failed), SeqCst);
+        self.0[SYNC_FAILED].store(u64::from(failed && !broken(Break::ForgetFailedSync)), SeqCst);
     }
 
     #[inline]
@@ -179,8 +180,23 @@ impl<'a> Runtime<'a> {
     }
 }
 
+#[cfg(feature = "testing")]
+thread_local! {
+    static PRETENDED_BOOT: std::cell::Cell<Option<[u8; 16]>> = const { std::cell::Cell::new(None) };
+}
+
+/// Lets this thread take the machine for booted anew, with this identity: after a simulated power cut.
+#[cfg(feature = "testing")]
+pub fn set_boot(boot: Option<[u8; 16]>) {
+    PRETENDED_BOOT.set(boot);
+}
+
 /// Identity of this boot of the machine; zeros where the system does not tell.
 pub(crate) fn boot_id() -> [u8; 16] {
+    #[cfg(feature = "testing")]
+    if let Some(boot) = PRETENDED_BOOT.get() {
+        return boot;
+    }
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).take(32).collect();
     let mut id = [0; 16];

@@ -29,6 +29,7 @@ use crate::log::{intent, power};
 use crate::media::Media;
 use crate::offset::Offset;
 use crate::runtime::{Runtime, boot_id};
+use crate::sabotage::{Break, broken};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
@@ -343,6 +344,14 @@ impl Arena {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Arena {
+    /// Drops the handle as the death of its process would.
+    pub(crate) fn abandon(self) {
+        self.inner.poison("its process died");
+    }
+}
+
 impl Inner {
     pub(crate) fn media(&self) -> &Media {
         &self.media
@@ -614,6 +623,9 @@ impl Inner {
             crc: 0,
         }
         .sealed();
+        if broken(Break::MarkNotFlushed) {
+            return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
+        }
         self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
     }
 
@@ -634,7 +646,9 @@ impl Inner {
         if !runtime.is_marked() {
             return Ok(());
         }
-        self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        if !broken(Break::ClearWithoutSync) {
+            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        }
         self.write_mark(runtime, false)?;
         failpoint("sync: mark cleared");
         runtime.set_marked(false);

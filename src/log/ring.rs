@@ -11,6 +11,7 @@ use super::record::*;
 use crate::error::{Error, Result};
 use crate::layout::{MAX_PAGES, PAGE, Superblock, page_offset};
 use crate::media::Media;
+use crate::sabotage::{Break, broken};
 
 /// Where the ring lies.
 #[derive(Debug, Clone, Copy)]
@@ -93,10 +94,11 @@ impl Ring {
         let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
         media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
         let header: RecordHeader = bytemuck::cast(bytes);
-        let expected = header.magic == RECORD_MAGIC
-            && header.position == cursor.position
+        let follows = header.position == cursor.position
             && header.sequence == cursor.sequence
-            && header.seed == cursor.seed
+            && header.seed == cursor.seed;
+        let expected = header.magic == RECORD_MAGIC
+            && (follows || broken(Break::Unchained))
             && (KIND_COMMIT..=KIND_SPILL).contains(&header.kind);
         let room = self.len - cursor.position % self.len;
         let Some(ring_bytes) = header.ring_bytes().filter(|&n| expected && n <= room) else {

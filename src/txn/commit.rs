@@ -18,6 +18,7 @@ use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
+use crate::sabotage::{Break, broken};
 
 /// How a commit went.
 pub(crate) enum Outcome {
@@ -106,7 +107,7 @@ fn commit_power(
         failpoint("commit: spill written");
         sync_first = true;
     }
-    if sync_first {
+    if sync_first && !broken(Break::NoSyncFirst) {
         // Rule 1: whoever can read the record can rely on what it lists.
         if runtime.sync_failed() {
             return Err(Error::SyncFailed);
@@ -115,6 +116,9 @@ fn commit_power(
         failpoint("commit: in place synced");
     }
     let spill_page = spill.then_some(end);
+    if broken(Break::ApplyBeforeFlush) {
+        apply_all(arena, body)?;
+    }
     let next = match log.append(media, runtime, body, end, spill_page) {
         Ok(next) => next,
         // Before the ring was touched the outcome is known: nothing happened.
@@ -140,6 +144,9 @@ fn commit_power(
     apply_all(arena, body)?;
     log.applied(runtime, next);
     if spill {
+        if broken(Break::CutBeforeCheckpoint) {
+            cut(media, runtime, end);
+        }
         // The record must not be needed any more when its extent goes. Whoever comes after a death in between has to see to that
         // first, for the heap may grow over the extent: so the doubt ends only now. A checkpoint that failed has set the
         // sync-failed word, which demands the same of the next writer.
