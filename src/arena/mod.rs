@@ -18,9 +18,9 @@ pub use stats::{Handle, Stats};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
-use crate::lock::fork::{self, Registered};
+use crate::lock::fork::Registered;
 use crate::lock::gate::Taken;
-use crate::lock::held::{self, FileKey};
+use crate::lock::held::FileNumber;
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
@@ -83,7 +83,7 @@ pub(crate) struct Inner {
     options: Options,
     lock: Lock,
     forks: Option<Registered>,
-    key: FileKey,
+    number: FileNumber,
     /// What the write transaction works with; whoever has the writer lock has it.
     state: Mutex<State>,
     poisoned: OnceLock<&'static str>,
@@ -399,14 +399,14 @@ impl Inner {
     #[inline]
     pub(crate) fn begin_read(&self) -> Result<()> {
         self.usable()?;
-        let held = held::held(self.key);
+        let held = self.number.with(|h| *h);
         if held.writes > 0 && self.lock.is_exclusive() {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
             while !self.try_begin_read(held.reads > 0)? {}
         }
-        held::change(self.key, |h| h.reads += 1);
+        self.number.with(|h| h.reads += 1);
         Ok(())
     }
 
@@ -414,7 +414,7 @@ impl Inner {
     #[inline]
     fn try_begin_read(&self, nested: bool) -> Result<bool> {
         if self.lock.read(&self.media, self.options.lock_timeout, nested)? == Taken::Over {
-            held::change(self.key, |h| h.writes += 1);
+            self.number.with(|h| h.writes += 1);
             self.complete(Exclusive(self), true)?;
             return Ok(false);
         }
@@ -431,7 +431,7 @@ impl Inner {
 
     #[inline]
     pub(crate) fn end_read(&self) {
-        held::change(self.key, |h| h.reads -= 1);
+        self.number.with(|h| h.reads -= 1);
         if self.access != Access::Private && !self.is_forked() {
             self.lock.read_end(&self.media);
         }
@@ -469,7 +469,7 @@ impl Inner {
     #[inline]
     fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        let held = held::held(self.key);
+        let held = self.number.with(|h| *h);
         if held.writes > 0 {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
@@ -477,7 +477,7 @@ impl Inner {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
         let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
-        held::change(self.key, |h| h.writes += 1);
+        self.number.with(|h| h.writes += 1);
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true)? {
             return self.complete(locked, shut);
@@ -514,7 +514,7 @@ impl Inner {
     #[inline]
     pub(crate) fn may_wait_for_readers(&self) -> Result<()> {
         self.usable()?;
-        if held::held(self.key).reads > 0 {
+        if self.number.with(|h| h.reads) > 0 {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
         Ok(())
@@ -581,6 +581,12 @@ impl Inner {
         self.see_heap_end()?;
         self.sequence_seen.store(seen.1, Ordering::Release);
         Ok(())
+    }
+
+    /// This handle made the commit: it knows that the file is long enough.
+    #[inline]
+    pub(crate) fn saw_own_commit(&self, sequence: u64) {
+        self.sequence_seen.store(sequence, Ordering::Release);
     }
 
     #[cold]
@@ -717,7 +723,7 @@ pub(crate) struct Exclusive<'a>(&'a Inner);
 impl Exclusive<'_> {
     /// Ends with something left to complete by the next owner.
     fn abandon(self) {
-        held::change(self.0.key, |h| h.writes -= 1);
+        self.0.number.with(|h| h.writes -= 1);
         self.0.lock.abandon(&self.0.media);
         std::mem::forget(self);
     }
@@ -726,7 +732,7 @@ impl Exclusive<'_> {
 impl Drop for Exclusive<'_> {
     #[inline]
     fn drop(&mut self) {
-        held::change(self.0.key, |h| h.writes -= 1);
+        self.0.number.with(|h| h.writes -= 1);
         if self.0.is_forked() {
             return;
         }
@@ -746,12 +752,6 @@ impl crate::heap::Load for Committed<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         crate::txn::work::load_committed(self.0, offset)
     }
-}
-
-/// Identity of the file for `held`: a child of `fork` holds nothing of what its parent held.
-fn file_key(media: &Media) -> FileKey {
-    let (device, inode) = media.key();
-    (device, inode, fork::count())
 }
 
 /// Whether the superblock's arena keeps a log.

@@ -4,12 +4,13 @@
 //! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
 //! recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, file_key, power_log};
+use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, power_log};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
 use crate::lock::gate::Gate;
+use crate::lock::held::FileNumber;
 use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
@@ -226,13 +227,9 @@ fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     let mut changes = Changes::default();
     let mut work = Work { media, changes: &mut changes, apply };
     Heap::new(superblock.heap_page).format(&mut work, superblock.heap_page + FIRST_HEAP_PAGES)?;
-    let mut outcome = Ok(());
-    changes.set.for_changes(true, |offset, words| {
-        if outcome.is_ok() {
-            outcome = apply.words(media, offset, words);
-        }
-    });
-    outcome?;
+    for (offset, words) in changes.set.sorted_changes() {
+        apply.words(media, offset, words)?;
+    }
     media.sync()
 }
 
@@ -363,7 +360,7 @@ fn finish(
 ) -> Result<Arena> {
     let (lock, alone) = join(&media, options, access).inspect_err(|_| media.unlock())?;
     let inner = Inner {
-        key: file_key(&media),
+        number: FileNumber::of(media.key()),
         forks: fork::register(media.fd().as_raw_fd()),
         power: power_log(&superblock),
         media,

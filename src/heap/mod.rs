@@ -150,6 +150,12 @@ impl Heap {
         self.header.block(l, offset)
     }
 
+    /// Whether the block that was just allocated at `offset` has a place that is free in the state behind `l`, an older one of the same heap.
+    #[inline]
+    pub(crate) fn is_free<L: Load>(&self, l: &L, offset: u64) -> bool {
+        self.header.is_free(l, offset).unwrap_or(false)
+    }
+
     /// The first block that starts after `offset` (0: the first of all). A few loads: free extents and the
     /// rest of a run are skipped. `offset` need not be a block, so that a walk can go on after changes.
     pub(crate) fn next_block<L: Load>(&self, l: &L, offset: u64) -> Result<Option<Block>> {
@@ -200,6 +206,24 @@ impl Header {
                 self.check_reach(l, page, run)?;
                 Ok(run_block(page, run))
             }
+        }
+    }
+
+    #[inline]
+    fn is_free<L: Load>(self, l: &L, offset: u64) -> Result<bool> {
+        let page = self.page_of(l, offset)?;
+        let entry = self.entry(l, page)?;
+        match kind(entry) {
+            0 => Ok(true),
+            SLAB => {
+                let (slab, shape) = self.slab_of(entry, page)?;
+                let Some(index) = shape.slot_at((offset - page_offset(slab)) as u32) else {
+                    return Ok(false);
+                };
+                let slot = Slot { slab, shape, index };
+                Ok(slot.state_in(l.load(slot.state_at())?) == 0)
+            }
+            _ => Ok(false),
         }
     }
 

@@ -38,8 +38,8 @@ pub(crate) fn prepare(
     let words = body.words();
     let head = [sequence, words.len() as u64, u64::from(ranges) | u64::from(writes) << 32, u64::from(end)];
     let at = page_offset(page);
-    how.words(media, at, &head)?;
-    how.words(media, at + HEAD_WORDS * 8, words)
+    how.bytes(media, at, bytemuck::cast_slice(&head))?;
+    how.bytes(media, at + HEAD_WORDS * 8, bytemuck::cast_slice(words))
 }
 
 /// Completes a commit that was cut off between its validity and its end.

@@ -6,7 +6,7 @@
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
 use super::work::{Changes, Work};
-use super::write::{PageSet, State};
+use super::write::State;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -33,61 +33,78 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     arena.may_wait_for_readers()?;
     let media = arena.media();
     let end = join_deferred(arena, state)?;
-    let in_place = build(media, arena, &state.changes, &mut state.body)?;
+    let power = arena.power_log();
+    let in_place = match power {
+        Some(_) => build_power(arena, &state.changes, &mut state.body)?,
+        None => build_process(arena, state)?,
+    };
     if state.body.is_empty() {
         return Ok(Outcome::Done);
     }
     failpoint("commit: in place filled");
     let runtime = media.runtime();
-    let outcome = match arena.power_log() {
+    let outcome = match power {
         Some(log) => {
             let sync_first = in_place || state.changes.grown;
             commit_power(arena, log, runtime, &mut state.body, end, sync_first)?
         }
         None => {
-            commit_process(arena, runtime, &state.body, &mut state.populated, end)?;
+            commit_process(arena, runtime, &state.body, end)?;
             Outcome::Done
         }
     };
     state.sequence = runtime.sequence();
+    arena.saw_own_commit(state.sequence);
     state.changes.clear();
     failpoint("commit: done");
     Ok(outcome)
 }
 
 /// Committed runs that the transaction freed become free extents, last of all. Returns where the heap ends.
+#[inline]
 fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
-    let deferred = std::mem::take(&mut state.changes.deferred);
     let mut work = Work { media: arena.media(), changes: &mut state.changes, apply: arena.apply() };
-    for (page, pages) in deferred {
+    for (page, pages) in std::mem::take(&mut work.changes.deferred) {
         state.heap.join_free(&mut work, page, pages)?;
     }
     state.heap.open(&work)
 }
 
-/// Fills fresh runs in place and collects everything else as the record. Returns whether anything was filled in place.
-fn build(media: &Media, arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
+/// Fills fresh runs in place and collects everything else as the record, in ascending order. Returns whether anything was filled in place.
+fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
     body.clear();
-    let power = arena.power_log().is_some();
     let runs = changes.fresh.in_place_runs();
-    if power {
-        for &(page, pages) in &runs {
-            body.range(page, pages);
-        }
+    for &(page, pages) in &runs {
+        body.range(page, pages);
     }
-    let apply = arena.apply();
-    let mut failed = None;
-    changes.set.for_changes(power, |offset, words| {
-        if !changes.fresh.is_in_place(offset) {
+    for (offset, words) in changes.set.sorted_changes() {
+        if changes.fresh.is_in_place(offset) {
+            arena.apply().words(arena.media(), offset, words)?;
+        } else {
             body.write(offset, words);
-        } else if failed.is_none() {
-            failed = apply.words(media, offset, words).err();
         }
-    });
-    match failed {
-        Some(e) => Err(e),
-        None => Ok(!runs.is_empty()),
     }
+    Ok(!runs.is_empty())
+}
+
+/// The same for a `Process` arena. Also makes the pages that the record changes ready for stores, so that none of its application can fail.
+#[inline]
+fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
+    let State { changes, body, populated, .. } = state;
+    let (media, apply) = (arena.media(), arena.apply());
+    body.clear();
+    for (offset, words) in changes.set.changes() {
+        if changes.fresh.is_in_place(offset) {
+            apply.words(media, offset, words)?;
+            continue;
+        }
+        // A run lies in one line, thus in one page.
+        if apply == Apply::Store && populated.insert(offset / PAGE) {
+            media.populate(offset / PAGE * PAGE, PAGE)?;
+        }
+        body.write(offset, words);
+    }
+    Ok(false)
 }
 
 fn commit_power(
@@ -164,18 +181,9 @@ fn commit_power(
     Ok(Outcome::Done)
 }
 
-fn commit_process(
-    arena: &Inner,
-    runtime: Runtime<'_>,
-    body: &Body,
-    populated: &mut PageSet,
-    end: Page,
-) -> Result<()> {
+fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -> Result<()> {
     let media = arena.media();
     arena.mark_changed(runtime)?;
-    if arena.apply() == Apply::Store {
-        populate(media, populated, body)?;
-    }
     let superblock = arena.superblock();
     let spilled = !intent::fits(superblock, body);
     let page = if spilled { end } else { superblock.intent_page };
@@ -192,19 +200,6 @@ fn commit_process(
     runtime.clear_intent();
     if spilled {
         cut(media, runtime, end);
-    }
-    Ok(())
-}
-
-/// Makes the pages that a record changes ready for stores, so that no store of its application can fail.
-fn populate(media: &Media, populated: &mut PageSet, body: &Body) -> Result<()> {
-    for write in body.parsed().writes() {
-        let last = (write.offset + write.words.len() as u64 * 8 - 1) / PAGE;
-        for page in write.offset / PAGE..=last {
-            if populated.insert(page) {
-                media.populate(page * PAGE, PAGE)?;
-            }
-        }
     }
     Ok(())
 }

@@ -140,7 +140,8 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn alloc<T: Pod>(&mut self, value: &T) -> Result<Offset<T>> {
         let offset = self.alloc_raw(size_of::<T>() as u64, align_of::<T>())?;
-        self.parts().1.write(offset, bytemuck::bytes_of(value))?;
+        let (heap, mut work) = self.parts();
+        work.write_new(heap, offset, bytemuck::bytes_of(value))?;
         Ok(Offset::from_raw(offset))
     }
 
@@ -157,7 +158,8 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn alloc_slice<T: Pod>(&mut self, values: &[T]) -> Result<Offset<[T]>> {
         let offset = self.alloc_raw(size_of_val(values) as u64, align_of::<T>())?;
-        self.parts().1.write(offset, bytemuck::cast_slice(values))?;
+        let (heap, mut work) = self.parts();
+        work.write_new(heap, offset, bytemuck::cast_slice(values))?;
         Ok(Offset::from_raw(offset))
     }
 
