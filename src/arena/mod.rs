@@ -16,7 +16,7 @@ pub use options::{Durability, Locking, Options};
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, is_dead};
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
 use crate::lock::fork::{self, Registered};
 use crate::lock::gate::Taken;
@@ -344,14 +344,6 @@ impl Arena {
     }
 }
 
-#[cfg(feature = "testing")]
-impl Arena {
-    /// Drops the handle as the death of its process would.
-    pub(crate) fn abandon(self) {
-        self.inner.poison("its process died");
-    }
-}
-
 impl Inner {
     pub(crate) fn media(&self) -> &Media {
         &self.media
@@ -432,7 +424,7 @@ impl Inner {
     #[inline]
     pub(crate) fn end_read(&self) {
         held::change(self.key, |h| h.reads -= 1);
-        if self.access != Access::Private && !self.is_forked() {
+        if self.access != Access::Private && !self.is_forked() && !is_dead() {
             self.lock.read_end(&self.media);
         }
     }
@@ -702,6 +694,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if is_dead() {
+            return;
+        }
         let _ = self.close();
         if let Lock::Shared(gate) = &self.lock
             && !self.is_forked()
@@ -727,7 +722,7 @@ impl Drop for Exclusive<'_> {
     #[inline]
     fn drop(&mut self) {
         held::change(self.0.key, |h| h.writes -= 1);
-        if self.0.is_forked() {
+        if self.0.is_forked() || is_dead() {
             return;
         }
         if self.0.poisoned.get().is_some() {
