@@ -23,7 +23,7 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::failpoint::{Died, FAILPOINTS, die_after};
+    pub use crate::failpoint::{Died, FAILPOINTS, at_failpoint, die_after};
 
     /// Creates an arena on a simulated disk.
     pub fn create(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {
@@ -33,11 +33,6 @@ pub mod testing {
     /// Opens the arena on a simulated disk.
     pub fn open(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {
         crate::arena::on_disk(disk, options, false)
-    }
-
-    /// Drops a handle as the death of its process would: nothing is written any more.
-    pub fn abandon(arena: crate::Arena) {
-        arena.abandon();
     }
     pub use crate::runtime::set_boot;
     pub use crate::sabotage::{Break, sabotage};

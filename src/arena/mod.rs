@@ -16,7 +16,7 @@ pub use options::{Durability, Locking, Options};
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, is_dead};
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
 use crate::lock::fork::Registered;
 use crate::lock::gate::Taken;
@@ -344,14 +344,6 @@ impl Arena {
     }
 }
 
-#[cfg(feature = "testing")]
-impl Arena {
-    /// Drops the handle as the death of its process would.
-    pub(crate) fn abandon(self) {
-        self.inner.poison("its process died");
-    }
-}
-
 impl Inner {
     pub(crate) fn media(&self) -> &Media {
         &self.media
@@ -432,7 +424,7 @@ impl Inner {
     #[inline]
     pub(crate) fn end_read(&self) {
         self.number.with(|h| h.reads -= 1);
-        if self.access != Access::Private && !self.is_forked() {
+        if self.access != Access::Private && !self.is_forked() && !is_dead() {
             self.lock.read_end(&self.media);
         }
     }
@@ -708,6 +700,9 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        if is_dead() {
+            return;
+        }
         let _ = self.close();
         if let Lock::Shared(gate) = &self.lock
             && !self.is_forked()
@@ -733,7 +728,7 @@ impl Drop for Exclusive<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.number.with(|h| h.writes -= 1);
-        if self.0.is_forked() {
+        if self.0.is_forked() || is_dead() {
             return;
         }
         if self.0.poisoned.get().is_some() {

@@ -232,9 +232,9 @@ impl SimDisk {
         self.state().faults.push(Fault { call, after: nth, errno, lasting: true });
     }
 
-    /// Takes back all faults.
-    pub fn clear_faults(&self) {
-        self.state().faults.clear();
+    /// Takes back all faults. Returns how many there were that have not struck, or strike on and on.
+    pub fn clear_faults(&self) -> usize {
+        std::mem::take(&mut self.state().faults).len()
     }
 
     /// The path that handles give as theirs.

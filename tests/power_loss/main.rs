@@ -4,6 +4,7 @@
 //! hold then, and opened. `budget` says how to try more, and how to see a failure again.
 
 mod budget;
+mod controls;
 mod model;
 mod oracle;
 mod recording;

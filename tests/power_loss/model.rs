@@ -75,6 +75,9 @@ pub(crate) enum Kind {
     SavePoints,
 }
 
+/// Length of the block of [`Kind::Even`].
+const EVEN_BYTES: usize = 1_400;
+
 /// Bytes that the live blocks may have together before more is freed than allocated.
 const MOST_BYTES: usize = 500 << 10;
 
@@ -168,9 +171,9 @@ impl Pending<'_> {
     }
 
     fn even(&mut self, rng: &mut SplitMix64) -> Result<()> {
-        match self.next.blocks.keys().next().copied() {
-            Some(at) => self.write_exactly(rng, at, 0, 24),
-            None => self.alloc(rng, 24).map(drop),
+        match self.pick(rng, |len| len == EVEN_BYTES) {
+            Some(at) => self.write_exactly(rng, at, 0, EVEN_BYTES),
+            None => self.alloc(rng, EVEN_BYTES).map(drop),
         }
     }
 
