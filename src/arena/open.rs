@@ -127,9 +127,10 @@ impl Drop for WholeFile<'_> {
     }
 }
 
-/// What the first bytes of an arena under construction say: the magic, and version 0.
-fn unfinished_header() -> [u8; 16] {
-    let mut bytes = [0; 16];
+/// What stands in the place of the superblock while an arena is under construction: the magic, version 0, and nothing else. So
+/// no damage of a single byte makes an arena look like this.
+fn unfinished_header() -> [u8; size_of::<Superblock>()] {
+    let mut bytes = [0; size_of::<Superblock>()];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&BYTE_ORDER.to_le_bytes());
     bytes
@@ -137,15 +138,15 @@ fn unfinished_header() -> [u8; 16] {
 
 /// Whether the file is empty or holds the beginnings of a creation.
 fn is_unfinished(file: &ArenaFile) -> Result<bool> {
-    let mut bytes = [0; 16];
-    Ok(match file.len()? {
-        0 => true,
-        1..16 => false,
-        _ => {
-            file.read_at(0, &mut bytes)?;
-            bytes == unfinished_header()
-        }
-    })
+    let mut bytes = [0; size_of::<Superblock>()];
+    let length = bytes.len().min(usize::try_from(file.len()?).unwrap_or(usize::MAX));
+    file.read_at(0, &mut bytes[..length])?;
+    Ok(is_beginning(&bytes[..length]))
+}
+
+/// Whether a file that begins with `start`, as much of a superblock as it has, holds no more than the beginnings of an arena.
+fn is_beginning(start: &[u8]) -> bool {
+    start.is_empty() || start.len() >= 16 && *start == unfinished_header()[..start.len()]
 }
 
 /// Makes an arena of an unfinished file; nothing if another process was first.
@@ -172,6 +173,10 @@ fn give_back(path: &Path) {
 /// Maps the empty file and makes an arena of it, with the whole-file lock held.
 fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
     let superblock = new_superblock(options)?;
+    let needed = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
+    if needed > options.max_size {
+        return Err(Error::MaxSize { needed, max: options.max_size });
+    }
     let apply = apply_kind(&file, &superblock, Access::Write);
     let media = map(file, &superblock, 0, options, Access::Write)?;
     write_all(&media, &superblock, apply)?;
@@ -245,7 +250,7 @@ fn read_superblock(file: &ArenaFile) -> Result<Superblock> {
 fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock> {
     let path = || path.to_owned();
     let not_ours = |why| Error::NotAnArena { path: path(), why };
-    if length == 0 {
+    if is_beginning(start) {
         return Err(Error::Unfinished { path: path() });
     }
     let Some((head, _)) = start.split_first_chunk::<16>() else {
@@ -253,9 +258,6 @@ fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock
     };
     if head[..8] != MAGIC {
         return Err(not_ours("it does not begin with the arena's magic bytes"));
-    }
-    if *head == unfinished_header() {
-        return Err(Error::Unfinished { path: path() });
     }
     let order = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
     if order == BYTE_ORDER.swap_bytes() {
@@ -307,12 +309,15 @@ fn map(
     let writable = writable(superblock, access);
     // Bytes of a last, partial page lie outside: no region ends inside a page.
     let whole = length / PAGE * PAGE;
-    let mapping = Mapping::new(file.file(), whole, options.max_size.max(whole), whole + LEAST_ROOM, writable)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
-                Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+    let wanted = options.max_size.min(MAX_PAGES * PAGE);
+    let mapping =
+        Mapping::new(file.file(), whole, wanted, whole + LEAST_ROOM, writable).map_err(|e| {
+            match e.raw_os_error() {
+                Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
+                    Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+                }
+                _ => Error::io("map", file.path(), e),
             }
-            _ => Error::io("map", file.path(), e),
         })?;
     Ok(Media::from_file(file, mapping))
 }

@@ -9,7 +9,7 @@
 
 use super::record::*;
 use crate::error::{Error, Result};
-use crate::layout::{MAX_PAGES, PAGE, Superblock, page_offset};
+use crate::layout::{PAGE, Superblock, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
 
@@ -118,12 +118,9 @@ impl Ring {
 
     fn read_body(&self, media: &Media, header: &RecordHeader, at: u64) -> Option<Vec<u64>> {
         let (from, bytes) = if header.kind == KIND_SPILL {
-            if u64::from(header.spill_page) + spill_pages(header.body_words) > MAX_PAGES {
-                return None;
-            }
-            (page_offset(header.spill_page), header.body_words * 8)
+            (page_offset(header.spill_page), header.body_words.checked_mul(8)?)
         } else {
-            (at + 64, header.body_words * 8)
+            (at + 64, header.body_words.checked_mul(8)?)
         };
         // Before memory is taken for it: the body has to lie inside the file.
         if from.checked_add(bytes)? > media.len() {

@@ -49,6 +49,9 @@ impl ArenaFile {
         let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(bits)) {
             Ok(fd) => File::from(fd),
             Err(Errno::EXIST) => return Err(Error::AlreadyExists { path: path.to_owned() }),
+            Err(Errno::LOOP) if !follow_links && path.is_symlink() => {
+                return Err(Error::NotAFile { path: path.to_owned(), what: "a symbolic link" });
+            }
             Err(Errno::ISDIR) => return Err(Error::NotAFile { path: path.to_owned(), what: "a directory" }),
             Err(e) => return Err(Error::io("open", path, e)),
         };

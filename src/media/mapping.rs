@@ -52,7 +52,7 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `file` for up to `wanted` bytes; where the address space is short, halves that down to `at_least`.
+    /// Maps `file` for `wanted` bytes; where the address space is short, halves that, but not below `at_least`.
     pub(crate) fn new(
         file: &File,
         len: u64,
@@ -60,7 +60,7 @@ impl Mapping {
         at_least: u64,
         writable: Writable,
     ) -> io::Result<Self> {
-        let mut capacity = wanted.max(at_least);
+        let mut capacity = wanted.max(len);
         let all = loop {
             match Self::map(file, capacity, writable) {
                 Ok(map) => break map,

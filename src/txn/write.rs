@@ -431,7 +431,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn set_named_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
-        roots::set::<T>(self, name, offset.raw())
+        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
     }
 
     /// As [`set_named_root`](Self::set_named_root), but an existing root of that name is [`Error::RootExists`].
@@ -450,7 +450,7 @@ impl<'a> WriteTxn<'a> {
         if roots::find(self, name)?.is_some() {
             return Err(Error::RootExists { name: name.to_owned() });
         }
-        roots::set::<T>(self, name, offset.raw())
+        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
     }
 
     /// Gives a root another name.
@@ -467,7 +467,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn rename_root(&mut self, from: &str, to: &str) -> Result<()> {
-        roots::rename(self, from, to)
+        self.whole(|tx| roots::rename(tx, from, to))
     }
 
     /// Removes a root. The block that it led to stays.
@@ -484,7 +484,18 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn remove_root(&mut self, name: &str) -> Result<()> {
-        roots::remove(self, name)
+        self.whole(|tx| roots::remove(tx, name))
+    }
+
+    /// Runs a change that consists of several; if it fails, nothing of it stays.
+    pub(crate) fn whole<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let point = self.save_point();
+        let outcome = change(self);
+        if outcome.is_err() {
+            self.roll_back_to(&point)?;
+        }
+        self.release(point)?;
+        outcome
     }
 
     pub(crate) fn store_word(&mut self, offset: u64, word: u64) -> Result<()> {
