@@ -106,7 +106,8 @@ fn find(arena: &Arena, offset: Offset<[u8]>) -> Result<BlockInfo, Failure> {
     let tx = arena.read()?;
     // Says why an offset is refused, which the list of blocks does not.
     tx.len_of(offset)?;
-    match tx.next_block(offset)? {
+    // The next one from the byte before on: no two blocks begin that close to each other.
+    match tx.next_block(Offset::from_raw(offset.raw() - 1))? {
         Some(block) if block.offset == offset => Ok(block),
         _ => {
             Err(format!("the block at {offset} is not among the arena's blocks: run `heapfile check`").into())

@@ -161,10 +161,14 @@ fn print(out: &mut impl Write, arena: &Arena, stats: &Stats, roots: &[Root]) -> 
 }
 
 fn slabs(stats: &Stats) -> String {
-    if stats.slabs.is_empty() {
-        return "none".to_owned();
+    let all = stats.slabs.iter().map(|&(_, slabs)| u64::from(slabs)).sum();
+    match stats.slabs.as_slice() {
+        [] => "none".to_owned(),
+        [(slot, _)] => format!("{} for blocks up to {}", count(all), counted((*slot).into(), "byte")),
+        [(least, _), .., (most, _)] => {
+            let classes = stats.slabs.len();
+            let most = counted((*most).into(), "byte");
+            format!("{} in {classes} size classes, from {least} to {most}", count(all))
+        }
     }
-    let each: Vec<String> =
-        stats.slabs.iter().map(|&(slot, slabs)| format!("{} of {slot}", count(slabs.into()))).collect();
-    format!("{} bytes", each.join(", "))
 }

@@ -51,21 +51,11 @@ impl Replacement {
     }
 }
 
-/// What the system counted for this process: bytes passed to write calls, and of what was written the bytes that are for the disk
-/// (whole pages).
-#[derive(Debug, Clone, Copy)]
-struct Written {
-    passed: u64,
-    for_disk: u64,
-}
-
-impl Written {
-    /// `None` where the system does not tell.
-    fn so_far() -> Option<Self> {
-        let text = std::fs::read_to_string("/proc/self/io").ok()?;
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok();
-        Some(Self { passed: field("wchar:")?, for_disk: field("write_bytes:")? })
-    }
+/// Bytes that this process ever passed to write calls, where the system tells. Stores into a mapping are not among them, and a disk writes
+/// more: whole pages, and what its file system adds.
+fn written_so_far() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("wchar:"))?.trim().parse().ok()
 }
 
 /// What one way of making the change costs.
@@ -73,8 +63,6 @@ impl Written {
 pub(crate) struct Cost {
     /// Bytes passed to write calls, if the system tells.
     pub(crate) bytes: Option<u64>,
-    /// Bytes of whole pages that these make for the disk, if the system tells.
-    pub(crate) disk_bytes: Option<u64>,
     /// Median time.
     pub(crate) time: Duration,
     /// Over so many runs.
@@ -91,9 +79,9 @@ fn measure<const N: usize>(mut ways: [Change<'_>; N]) -> Result<[Cost; N], Failu
         // Once to warm up: files and caches are there, the first commit after a sync is done.
         change(true)?;
         change(false)?;
-        let before = Written::so_far();
+        let before = written_so_far();
         change(true)?;
-        bytes.push(before.zip(Written::so_far()));
+        bytes.push(written_so_far().zip(before).map(|(after, before)| after - before));
     }
     let begun = Instant::now();
     let mut times = [const { Vec::new() }; N];
@@ -111,13 +99,7 @@ fn measure<const N: usize>(mut ways: [Change<'_>; N]) -> Result<[Cost; N], Failu
     let mut bytes = bytes.into_iter();
     Ok(times.map(|mut times| {
         times.sort_unstable();
-        let bytes = bytes.next().flatten();
-        Cost {
-            bytes: bytes.map(|(before, after)| after.passed - before.passed),
-            disk_bytes: bytes.map(|(before, after)| after.for_disk - before.for_disk),
-            time: times[times.len() / 2],
-            runs: times.len(),
-        }
+        Cost { bytes: bytes.next().flatten(), time: times[times.len() / 2], runs: times.len() }
     }))
 }
 

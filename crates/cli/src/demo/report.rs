@@ -85,8 +85,7 @@ impl Report {
     ) -> Result<(), Failure> {
         let of = |cost: &Cost| {
             json!({
-                "bytes_passed_to_write_calls": cost.bytes, "disk_bytes": cost.disk_bytes,
-                "median_seconds": cost.time.as_secs_f64(), "runs": cost.runs,
+                "bytes_passed_to_write_calls": cost.bytes, "median_seconds": cost.time.as_secs_f64(), "runs": cost.runs,
             })
         };
         self.collected.insert(
@@ -113,21 +112,18 @@ impl Report {
             )?;
             row(&mut out, "blocks", "1 freed, 1 allocated, its offset stored in 1 other")?;
             writeln!(out)?;
+            let head = format!("{:<20}{:>16}{:>12}", "", "bytes written", "time");
+            writeln!(out, "  {}", self.style.faint(&head))?;
             let line = |out: &mut dyn Write, name: &str, cost: &Cost, how: &str| {
-                let bytes = cost.bytes.map_or("?".to_owned(), count);
-                writeln!(
-                    out,
-                    "  {name:<22}{bytes:>12} bytes {:>12}   {}",
-                    duration(cost.time),
-                    self.style.faint(how)
-                )
+                let (bytes, time) = (cost.bytes.map_or("?".to_owned(), count), duration(cost.time));
+                writeln!(out, "  {name:<20}{bytes:>16}{time:>12}   {}", self.style.faint(how))
             };
-            line(&mut out, "arena, power-safe", power, "1 log record, flushed, then applied")?;
-            line(&mut out, "arena, kill-safe", process, "no system call: stores into the mapping")?;
+            line(&mut out, "arena, power-safe", power, "one flush of the disk")?;
+            line(&mut out, "arena, kill-safe", process, "stores into the mapping, no system call")?;
             line(&mut out, "rewriting the file", rewriting, "write, fsync, rename, fsync")?;
+            let runs = power.runs;
             let note = format!(
-                "bytes: passed to write calls, as the system counts them; time: median of {} runs",
-                power.runs
+                "bytes: passed to write calls (a disk writes whole pages); time: median of {runs} runs"
             );
             writeln!(out, "  {}", self.style.faint(&note))?;
             if in_memory {
