@@ -227,10 +227,14 @@ impl PowerLog {
     ) -> Result<()> {
         let (slot, records, head) = self.read(media)?;
         let failed = runtime.sync_failed();
-        let doubt = runtime.in_doubt() || failed;
-        if doubt && !broken(Break::TrustReadable) {
-            // Rule 3: readable is not durable. Rule 4: after a failed sync nothing written since the tail is.
+        if failed {
+            // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
             self.rewrite(media, &records)?;
+            media.sync()?;
+        } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
+            // Rule 3: readable is not durable. Whatever is in doubt is the last commit, or that and the record that voids it.
+            self.rewrite(media, &records[records.len().saturating_sub(2)..])?;
+            media.sync()?;
         }
         failpoint("recover: log rewritten");
         let from = match extent {
@@ -262,16 +266,16 @@ impl PowerLog {
         outcome
     }
 
+    /// Writes records again as they were read. Not yet durable.
     fn rewrite(&self, media: &Media, records: &[Record]) -> Result<()> {
         for record in records {
-            let mut bytes = bytemuck::bytes_of(&record.header).to_vec();
-            if record.header.kind != KIND_SPILL {
-                bytes.extend_from_slice(bytemuck::cast_slice(&record.body));
-            } else {
-                media.write(page_offset(record.header.spill_page), bytemuck::cast_slice(&record.body))?;
-                media.sync()?;
-            }
-            media.write_durable(self.ring.offset(record.header.position), &bytes)?;
+            let at = self.ring.offset(record.header.position);
+            media.write(at, bytemuck::bytes_of(&record.header))?;
+            let body_at = match record.header.kind {
+                KIND_SPILL => page_offset(record.header.spill_page),
+                _ => at + 64,
+            };
+            media.write(body_at, bytemuck::cast_slice(&record.body))?;
         }
         Ok(())
     }
