@@ -60,7 +60,7 @@ pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
         return Some(class_of_len(len));
     }
     let mut class = class_of_len((len.max(1) + align - 1) & !(align - 1));
-    while !size_of_class(class).is_multiple_of(align) {
+    while size_of_class(class) & (align - 1) != 0 {
         class += 1; // Ends at the last class, which is a multiple of every `align`.
     }
     Some(class)
@@ -69,7 +69,7 @@ pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
 #[inline]
 fn class_of_len(len: u64) -> usize {
     if len <= 128 {
-        return (len.max(1) as usize).div_ceil(8) - 1;
+        return (len.saturating_sub(1) / 8) as usize;
     }
     let last = len - 1;
     let doubling = last.ilog2() - 7;
@@ -94,15 +94,19 @@ pub(super) struct Shape {
     pub(super) words: u32,
     /// `2^32 / size`, rounded up: turns division into multiplication.
     inverse: u32,
-    /// Binary logarithm of a state's bytes.
-    pub(super) wide: u32,
+    /// Binary logarithm of a state's bits: 3 or 4.
+    pub(super) state_shift: u32,
+    /// The bits of a state.
+    pub(super) state_mask: u64,
+    /// The lowest bits of all states in a word.
+    pub(super) state_lows: u64,
 }
 
 impl Shape {
-    /// The shape whose class and number stand in the low half of a slab's first word, or of a slab entry.
-    #[inline]
+    /// The shape that the low half of a slab's first word, or of a slab page's entry, names in bits 8..24.
+    #[inline(always)]
     pub(super) fn of(low: u64) -> Option<&'static Self> {
-        SHAPE.get((low >> 8 & 0xFF) as usize * SHAPES + (low >> 16 & 3) as usize)
+        SHAPE.get((low >> 8) as u16 as usize)
     }
 
     /// The shape for the next slab of a class that has `slabs` of them.
@@ -110,19 +114,26 @@ impl Shape {
         &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize).min(SHAPES - 1)]
     }
 
+    #[inline(always)]
+    pub(super) const fn state_bits(&self) -> u32 {
+        1 << self.state_shift
+    }
+
+    /// The size class.
+    #[inline(always)]
     pub(super) const fn class(&self) -> usize {
-        (self.entry >> 8 & 0xFF) as usize
+        (self.entry >> 8) as u16 as usize / SHAPES
     }
 
     /// The slot that starts `at` bytes from the slab's start.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_at(&self, at: u32) -> Option<u32> {
         let slot = self.slot_around(at)?;
         (self.start + slot * self.size == at).then_some(slot)
     }
 
     /// The slot that the byte `at` bytes from the slab's start (less than its pages) belongs to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_around(&self, at: u32) -> Option<u32> {
         // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below 2^32.
         let slot = ((u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse)) >> 32) as u32;
@@ -134,7 +145,7 @@ impl Shape {
         let pages = best_pages(size, shape);
         let (slots, start) = divide(size, pages);
         assert!(slots >= 2 && pages <= MOST_PAGES);
-        let name = (class as u32) << 8 | (shape as u32) << 16 | (pages as u32) << 24;
+        let name = ((class * SHAPES + shape) as u32) << 8 | (pages as u32) << 24;
         Self {
             head: (SLAB_MARK | name) as u64 | slots << 48,
             entry: SLAB_KIND | name,
@@ -144,12 +155,15 @@ impl Shape {
             pages: pages as u32,
             words: state_words(size, slots) as u32,
             inverse: (1u64 << 32).div_ceil(size) as u32,
-            wide: state_bytes(size) as u32 - 1,
+            state_shift: 2 + state_bytes(size) as u32,
+            state_mask: (1 << (8 * state_bytes(size))) - 1,
+            state_lows: u64::MAX / ((1 << (8 * state_bytes(size))) - 1),
         }
     }
 }
 
-static SHAPE: [Shape; CLASSES * SHAPES] = {
+/// Of each class, shapes 0 to 3.
+pub(super) static SHAPE: [Shape; CLASSES * SHAPES] = {
     let mut shapes = [const { Shape::new(0, 0) }; CLASSES * SHAPES];
     let mut at = 0;
     while at < shapes.len() {
@@ -241,15 +255,15 @@ mod tests {
             assert!(u64::from(shape.start) >= SLAB_HEADER + 8 * u64::from(shape.words), "{shape:?}");
             let align = (1 << shape.size.trailing_zeros()).min(SLOT_ALIGN as u32);
             assert!(shape.start.is_multiple_of(align), "{shape:?}");
-            assert!(u64::from(shape.words * 8) >= u64::from(shape.slots) << shape.wide);
-            assert!(1 + shape.size < 1 << (8 << shape.wide), "the state holds every slack");
+            assert!(u64::from(shape.words * 8) >= u64::from(shape.slots) << (shape.state_shift - 3));
+            assert!(1 + u64::from(shape.size) < shape.state_mask, "the state holds every slack");
             assert!(std::ptr::eq(Shape::of(shape.head).unwrap(), shape));
             assert!(std::ptr::eq(Shape::of(u64::from(shape.entry)).unwrap(), shape));
         }
         for class in 0..CLASSES {
             let shape = Shape::next(class, 8);
             let (used, bytes) = (shape.slots * shape.size, shape.pages * PAGE as u32);
-            let states = shape.slots << shape.wide;
+            let states = (shape.slots << shape.state_shift) / 8;
             assert!((bytes - used - states) * 100 <= bytes * 5, "{shape:?}");
         }
     }

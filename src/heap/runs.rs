@@ -9,7 +9,7 @@
 //! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then it counts as used.
 
 use super::Heap;
-use super::header::{Header, halves};
+use super::header::halves;
 use super::map::{
     ARRAYS, HEADER_ENTRY, MOST_PAGES, NODES_ENTRY, Run, array_entry, array_pages, last_array, pages_with,
 };
@@ -195,14 +195,12 @@ impl Heap {
 
     /// Frees a block of whole pages.
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
-        self.header.check_reach(s, page, run)?;
         self.header.set_entry(s, page, 0)?;
         self.give_run(s, page, run.pages)
     }
 
     /// Gives a block of whole pages another length, if it can stay where it is.
     pub(super) fn resize_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run, len: u64) -> Result<bool> {
-        self.header.check_reach(s, page, run)?;
         let pages = pages_for(len)?;
         if !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
             return Ok(false); // A slab would hold it in half the space.
@@ -266,17 +264,6 @@ impl Heap {
     /// Notes that the file space of a free extent is about to be given back.
     pub(crate) fn mark_punched<S: Space>(&mut self, s: &mut S, extent: Extent) -> Result<()> {
         Tree::open(self.header, s)?.replace(s, extent, Extent { punched: true, ..extent })
-    }
-}
-
-impl Header {
-    /// A block's pages must lie in the heap.
-    #[inline]
-    pub(super) fn check_reach<L: Load>(self, l: &L, page: Page, run: Run) -> Result<()> {
-        if u64::from(page) + u64::from(run.pages) > u64::from(self.end(l)?) {
-            return Err(Error::corrupt(page_offset(page), "a block reaches past the heap's end"));
-        }
-        Ok(())
     }
 }
 

@@ -576,10 +576,10 @@ fn steady_pairs_touch_few_words_and_make_no_slabs() {
             let block = heap.alloc(&mut mock, 64, 8).unwrap();
             heap.free(&mut mock, block).unwrap();
         }
-        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         let (loads, stores) = (mock.loads.get() - loads, mock.stores - stores);
+        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         if live % 62 != 61 {
-            assert!(loads <= 700 && stores <= 500, "{live}: {loads} loads, {stores} stores");
+            assert!(loads <= 500 && stores <= 400, "{live}: {loads} loads, {stores} stores");
         }
     }
     let block = heap.alloc(&mut mock, 64, 8).unwrap();
