@@ -1,25 +1,27 @@
 //! Size classes of small blocks, and the shapes of the slabs that hold them.
 //!
-//! There are 72 classes: the multiples of 8 up to 128, then eight to each doubling up to 16 KiB, so that at most
-//! 12.5 % of a block longer than 64 bytes is lost to rounding. The least is 8 bytes, not 16: a counter or one stored offset is
-//! 8 bytes, and slots carry no header that would drown the difference.
+//! There are 72 classes: the multiples of 8 up to 128, then eight to each doubling up to 16 KiB, so that at
+//! most 12.5 % of a block longer than 64 bytes is lost to rounding. The least is 8 bytes, not 16: a counter
+//! or one stored offset is 8 bytes, and slots carry no header that would drown the difference.
 //!
-//! Slabs of one class come in four shapes, each a number of pages; a class starts with the smallest, so
-//! that a small arena stays small, and goes on to larger ones as its slabs become more. Both the sizes and the shapes are part of the file
-//! format. They are computed here at compile time:
+//! Slabs of one class come in four shapes, each a number of pages; a class starts with the smallest, so that
+//! a small arena stays small, and goes on to larger ones as its slabs become more. Both the sizes and the
+//! shapes are part of the file format. They are computed here at compile time:
 //!
 //! ```text
-//! class c            size
-//! 0 ..= 15           8 * (c + 1)
-//! 16 ..= 71          (128 << d) + (i + 1) * (16 << d)       where d = (c - 16) / 8, i = (c - 16) % 8
+//! class c              size
+//! 0 ..= 15             8 * (c + 1)
+//! 16 ..= 71            (128 << d) + (i + 1) * (16 << d)    where d = (c - 16) / 8, i = (c - 16) % 8
 //!
-//! state bytes w of a slot       1 where size <= 248, else 2
-//! most pages m of a slab        size * 32 / 4096, at least 16, at most 64; and no more than (16 + 512 * (size + w)) / 4096, at least 1
-//! pages of shape 0 ..= 3        the fewest p in [h / 2 + 1, h] with the least part of the slab outside of slots,
-//!                               where h = m >> (3 - shape), but enough for two slots
-//! slots of p pages              the most n <= 512 with start + n * size <= 4096 * p,
-//! start of the slots            16 + 8 * ceil(n * w / 8), rounded up to the slots' alignment
-//! alignment of slots            largest power of two that divides size, at most 256
+//! w, bytes of a state  1 where size <= 248, else 2
+//! slots' alignment     the largest power of two that divides size, at most 256
+//! start of the slots   16 + 8 * ceil(slots * w / 8), rounded up to the slots' alignment
+//! slots of p pages     the most n <= 512 with start + n * size <= 4096 * p
+//! m, most pages        size * 32 / 4096, but at least 16 and at most 64,
+//!                      and not over (16 + 512 * (size + w)) / 4096 (both rounded down)
+//! pages of shape s     0 ..= 3: let h = m >> (3 - s), or the fewest pages with two slots if that is more;
+//!                      of the p in h / 2 + 1 ..= h with two slots or more, the one with the most slots
+//!                      to a page, and of several such the least
 //! ```
 
 use crate::layout::PAGE;
@@ -50,7 +52,8 @@ pub(super) const fn size_of_class(class: usize) -> u64 {
     (128 << doubling) + (step as u64 + 1) * (16 << doubling)
 }
 
-/// The smallest class for `len` bytes at a multiple of `align` (a power of two up to [`SLOT_ALIGN`]), if there is one.
+/// The smallest class for `len` bytes at a multiple of `align` (a power of two up to [`SLOT_ALIGN`]), if
+/// there is one.
 #[inline]
 pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
     if len > LARGEST {
@@ -135,7 +138,8 @@ impl Shape {
     /// The slot that the byte `at` bytes from the slab's start (less than its pages) belongs to.
     #[inline(always)]
     pub(super) fn slot_around(&self, at: u32) -> Option<u32> {
-        // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below 2^32.
+        // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below
+        // 2^32.
         let slot = ((u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse)) >> 32) as u32;
         (slot < self.slots).then_some(slot)
     }

@@ -1,24 +1,25 @@
 //! The page map: what each page of the heap is, from its number alone.
 //!
-//! One word for each page, in arrays that double: array 0 has the words of the heap's first 512 pages, array `k >= 1` those of the pages
-//! `512 << (k - 1) .. 512 << k`, counted from the heap's start. The header names the page at which each array starts; array `k` is
-//! a run of `1 << (k - 1)` pages (array 0: one page).
+//! One word for each page, in arrays that double: array 0 has the words of the heap's first 512 pages, array
+//! `k >= 1` those of the pages `512 << (k - 1) .. 512 << k`, counted from the heap's start. The header names
+//! the page at which each array starts; array `k` is a run of `1 << (k - 1)` pages (array 0: one page).
 //!
-//! Invariant: a heap of `n` pages has exactly the arrays `0 ..= k` for the least `k` with `n <= 511 << k`. So array `k + 1` comes into
-//! being while there is still room for it below the pages that it describes, and the word of an array's own page always lies in an array before it.
+//! Invariant: a heap of `n` pages has exactly the arrays `0 ..= k` for the least `k` with `n <= 511 << k`. So
+//! array `k + 1` comes into being while there is still room for it below the pages that it describes, and the
+//! word of an array's own page always lies in an array before it.
 //!
 //! ```text
-//! kind       bits 0..4   bits 4..32                                                  bits 32..64
-//! none       0           0                                                           0
-//! block      1           4: unlogged; 16..32: slack, 4096 * pages - length           pages
-//! slab       2           8..10: shape; 10..24: class; 24..32: pages                  distance to the slab's first page
-//! nodes      3           0                                                           1
-//! array      4           8..16: number of the array                                  pages
-//! header     5           0                                                           1
+//! kind       bits 0..4   bits 4..32                                  bits 32..64
+//! none       0           0                                           0
+//! block      1           4: unlogged; 16..32: 4096 * pages - length  pages
+//! slab       2           8..10: shape; 10..24: class; 24..32: pages  distance to the slab's first page
+//! nodes      3           0                                           1
+//! array      4           8..16: number of the array                  pages
+//! header     5           0                                           1
 //! ```
 //!
-//! Bits not named are 0. The word of a page is nonzero if, and only if, the page is the first of a run, or any page of a slab.
-//! Words of pages past the heap's end are 0.
+//! Bits not named are 0. The word of a page is nonzero if, and only if, the page is the first of a run, or
+//! any page of a slab. Words of pages past the heap's end are 0.
 
 use super::class::SLAB_KIND;
 use super::header::Header;

@@ -1,15 +1,18 @@
 //! The heap: extents in an AVL tree, slabs for the small.
 //!
-//! The heap is a range of the file's pages of 4096 bytes. Its first page is the header (`header`); the page map (`map`) says of each
-//! page what it is; free extents are in a tree by address (`tree`); blocks up to 16 KiB lie in slabs (`slab`) of a size
-//! class (`class`), longer ones are runs of pages (`runs`). Each of these modules draws its part of the format.
+//! The heap is a range of the file's pages of 4096 bytes. Its first page is the header (`header`); the page
+//! map (`map`) says of each page what it is; free extents are in a tree by address (`tree`); blocks up to 16
+//! KiB lie in slabs (`slab`) of a size class (`class`), longer ones are runs of pages (`runs`). Each of these
+//! modules draws its part of the format.
 //!
-//! All of it is words that are loaded and stored through [`Load`] and [`Space`]. The heap itself keeps nothing but where it starts, and hints.
-//! It trusts nothing that it reads: a contradiction is `Error::Corrupt`, and what a damaged heap cannot cause is a panic, an endless loop, or an access
-//! outside the file. It does not search for damage either: that is [`Heap::check`].
+//! All of it is words that are loaded and stored through [`Load`] and [`Space`]. The heap itself keeps
+//! nothing but where it starts, and hints. It trusts nothing that it reads: a contradiction is
+//! `Error::Corrupt`, and what a damaged heap cannot cause is a panic, an endless loop, or an access outside
+//! the file. It does not search for damage either: that is [`Heap::check`].
 //!
-//! A call that fails with `NoSpace`, `MaxSize`, `TooLarge`, `BadOption` or `BadOffset` has changed no block and left the heap whole. After any other
-//! error of a changing call the transaction must be rolled back to before that call.
+//! A call that fails with `NoSpace`, `MaxSize`, `TooLarge`, `BadOption` or `BadOffset` has changed no block
+//! and left the heap whole. After any other error of a changing call the transaction must be rolled back to
+//! before that call.
 
 mod check;
 mod class;
@@ -63,8 +66,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Whether a change to length `len` (at most the capacity) makes another place much better. Only the change that crosses half the
-    /// capacity does: a block that is smaller than that has its reason, an alignment, and would be moved each time.
+    /// Whether a change to length `len` (at most the capacity) makes another place much better. Only the
+    /// change that crosses half the capacity does: a block that is smaller than that has its reason, an
+    /// alignment, and would be moved each time.
     const fn is_worth_moving(&self, len: u64) -> bool {
         len < self.capacity / 2 && self.len >= self.capacity / 2
     }
@@ -72,9 +76,9 @@ impl Block {
 
 /// What a process knows of a heap: where it is, and hints that make the next call faster.
 ///
-/// Reading takes `&self` and uses no hints: any thread may do it, on any state. Changes take `&mut self`; their hints hold for one line
-/// of states, each following from the other by calls of this value. When that line breaks (roll back, also to a save point; a commit by
-/// somebody else), call [`Heap::forget_hints`].
+/// Reading takes `&self` and uses no hints: any thread may do it, on any state. Changes take `&mut self`;
+/// their hints hold for one line of states, each following from the other by calls of this value. When that
+/// line breaks (roll back, also to a save point; a commit by somebody else), call [`Heap::forget_hints`].
 #[derive(Debug, Clone)]
 pub(crate) struct Heap {
     header: Header,
@@ -95,7 +99,8 @@ impl Heap {
         }
     }
 
-    /// Makes an empty heap up to page `end`, or a little less. The first page must be zero in this transaction's view.
+    /// Makes an empty heap up to page `end`, or a little less. The first page must be zero in this
+    /// transaction's view.
     ///
     /// `BadOption` if there are fewer pages than [`MIN_PAGES`], or more than a heap can have.
     pub(crate) fn format<S: Space>(&mut self, s: &mut S, end: Page) -> Result<()> {
@@ -119,8 +124,9 @@ impl Heap {
         self.header.roots_at()
     }
 
-    /// Allocates `len` bytes, undefined, at a multiple of `align`, which is a power of two up to [`MAX_ALIGN`]. A block of 0 bytes
-    /// has an offset of its own too. Blocks of at least a page start on a page of their own if they are over 16 KiB or `align` is over 256.
+    /// Allocates `len` bytes, undefined, at a multiple of `align`, which is a power of two up to
+    /// [`MAX_ALIGN`]. A block of 0 bytes has an offset of its own too. Blocks of at least a page start on a
+    /// page of their own if they are over 16 KiB or `align` is over 256.
     #[inline]
     pub(crate) fn alloc<S: Space>(&mut self, s: &mut S, len: u64, align: u64) -> Result<u64> {
         if align <= SLOT_ALIGN
@@ -166,8 +172,8 @@ impl Heap {
         }
     }
 
-    /// Gives the block at `offset` another length where it is. False, with nothing changed, if it has to be moved
-    /// for that, or should be because it would leave more than half of its place empty.
+    /// Gives the block at `offset` another length where it is. False, with nothing changed, if it has to be
+    /// moved for that, or should be because it would leave more than half of its place empty.
     pub(crate) fn resize_in_place<S: Space>(&mut self, s: &mut S, offset: u64, len: u64) -> Result<bool> {
         match self.find_place(s, offset) {
             Some(Place::Slot(slot, states)) => self.resize_slot(s, slot, states, len),
@@ -211,8 +217,9 @@ enum Place {
     Run(Page, Run),
 }
 
-// Reading needs to know only where the heap starts; it is here, and by value, so that a `Heap` made for one call costs
-// nothing. What finds nothing returns `None`, not an error: `fault` then finds out why. That keeps hot code small.
+// Reading needs to know only where the heap starts; it is here, and by value, so that a `Heap` made for one
+// call costs nothing. What finds nothing returns `None`, not an error: `fault` then finds out why. That keeps
+// hot code small.
 impl Header {
     #[inline]
     fn block<L: Load>(self, l: &L, offset: u64) -> Result<Block> {

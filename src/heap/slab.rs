@@ -1,19 +1,21 @@
 //! Small blocks: slabs of slots of one size class.
 //!
-//! A slab is a run of pages. It starts with a header of two words and the state array, which says of each slot
-//! whether it is free, and if not, how long the block in it is. Slots hold nothing of ours: a free one has no link in it.
+//! A slab is a run of pages. It starts with a header of two words and the state array, which says of each
+//! slot whether it is free, and if not, how long the block in it is. Slots hold nothing of ours: a free one
+//! has no link in it.
 //!
 //! ```text
 //! bytes        content
-//! 0..8         0xA5 u8 | 4 * class + shape u16 | pages u8 | used slots u16 | slots u16
-//! 8..16        previous u32 | next u32 in the class's list of partial slabs (first pages; 0: none). 0 in a full slab
-//! 16..         states of w = 1 byte (size <= 248) or w = 2 bytes: 0 free, else 1 + size - length of the block;
-//!              the last word is filled up with 0xFF
-//! start ..     slots of `size` bytes; `start` and the number of slots: see `class`
+//! 0..8         0xA5 u8 | shape + 4 * class u16 | pages u8 | used slots u16 | slots u16
+//! 8..16        previous u32 | next u32 of the class's partial slabs (first pages; 0: none). Both 0 if full
+//! 16..         states, w = 1 byte each (size <= 248) or 2: 0 free, else 1 + size - length of the block.
+//!              What the last slot leaves of the last word is 0xFF
+//! start ..     slots of `size` bytes; for `start` and the number of slots see `class`
 //! ```
 //!
-//! Partial slabs, those with a free slot, are in their class's list. A slab whose last block is freed goes back to the free
-//! pages if its class has another partial one: so each class keeps one slab, and a pair of alloc and free does not make and drop one each time.
+//! Partial slabs, those with a free slot, are in their class's list. A slab whose last block is freed goes
+//! back to the free pages if its class has another partial one: so each class keeps one slab, and a pair of
+//! alloc and free does not make and drop one each time.
 
 use super::class::{SHAPE, SLAB_HEADER, Shape};
 use super::header::{Header, halves, word_of};
@@ -39,8 +41,8 @@ impl SlabHint {
     pub(super) const NONE: Self = Self { slab: 0, word: 0, shape: &SHAPE[0] };
 }
 
-/// The slab that was used last: most blocks that are freed are near it, and need no look into the page map. Holds as long as
-/// the other hints, and is dropped with its slab.
+/// The slab that was used last: most blocks that are freed are near it, and need no look into the page map.
+/// Holds as long as the other hints, and is dropped with its slab.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecentSlab {
     start: u64,
@@ -157,7 +159,8 @@ fn free_in(states: u64, shape: &Shape) -> Option<u32> {
 }
 
 impl Header {
-    /// Reads the entry of a slab's page: the slab's first page and its shape. `None` if it contradicts itself.
+    /// Reads the entry of a slab's page: the slab's first page and its shape. `None` if it contradicts
+    /// itself.
     #[inline(always)]
     pub(super) fn find_slab(self, entry: u64, page: Page) -> Option<(Page, &'static Shape)> {
         let (distance, shape) = ((entry >> 32) as u32, Shape::of(entry)?);
@@ -238,7 +241,8 @@ impl Heap {
         Ok(slot.offset())
     }
 
-    /// Without a good hint: searches the hinted slab, then takes the class's first partial one, then makes a new one.
+    /// Without a good hint: searches the hinted slab, then takes the class's first partial one, then makes a
+    /// new one.
     #[inline(never)]
     fn alloc_slot_elsewhere<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
         let hint = self.slabs[class];

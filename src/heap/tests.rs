@@ -708,8 +708,9 @@ fn damage_in_any_word_is_survived_and_found() {
         }
         mock.words[(at / 8) as usize] = good;
     }
-    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks of punched space,
-    // contents of spare nodes, and what only looks like metadata (nodes and states past the last one).
+    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks
+    // of punched space, contents of spare nodes, and what only looks like metadata (nodes and states past the
+    // last one).
     for (at, good, bad) in missed {
         let entry = heap.header.entry(&mock, (at / PAGE) as Page).unwrap();
         let free_to_differ = at == heap.roots_at()
@@ -726,7 +727,10 @@ proptest! {
 
     #[test]
     fn damage_in_many_words_is_survived(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()), 1..8),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()),
+            1..8,
+        ),
     ) {
         let (mut mock, heap, blocks) = small_heap();
         let words = metadata(&mock, &heap);
