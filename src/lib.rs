@@ -75,7 +75,7 @@ mod runtime;
 mod sabotage;
 mod txn;
 
-pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Stats};
+pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Shrunk, Stats};
 pub use error::{Error, OffsetFault, Result};
 pub use offset::{Offset, Shape};
 pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};

@@ -6,6 +6,7 @@
 mod check;
 mod open;
 mod options;
+mod shrink;
 mod stats;
 
 #[cfg(feature = "testing")]
@@ -13,6 +14,7 @@ pub(crate) use open::on_disk;
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use shrink::Shrunk;
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
@@ -329,6 +331,22 @@ impl Arena {
     /// ```
     pub fn check(&self) -> Result<Report> {
         check::run(self)
+    }
+
+    /// Gives free space back to the file system: cuts the file behind the last page in use and punches free extents out of it.
+    /// Takes a few transactions and, at the end, the writer lock for as long as a checkpoint and the punching take.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let block = arena.alloc_bytes(&vec![1; 10 << 20])?;
+    /// arena.free(block)?;
+    /// let shrunk = arena.shrink()?;
+    /// assert!(shrunk.file_bytes < shrunk.file_bytes_before - (9 << 20));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn shrink(&self) -> Result<Shrunk> {
+        shrink::run(self)
     }
 
     /// Sizes and counts that cost no walk through the heap.

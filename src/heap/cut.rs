@@ -1,8 +1,9 @@
 //! Making the heap shorter: cutting free pages off its end, and clearing the way for that.
 //!
-//! A block never moves, so nothing before the last one can be cut. What the heap keeps for itself must not be in the way, though:
-//! node pages and page-map arrays at the end move down, and an empty slab goes. The pages that they leave
-//! are in use in the committed state: they can be cut only after the commit. So shrinking takes a few transactions.
+//! A block never moves, so nothing before the last one can be cut. What the heap keeps for itself must not be
+//! in the way, though: node pages and page-map arrays at the end move down, and an empty slab goes. The pages
+//! that they leave are in use in the committed state: they can be cut only after the commit. So shrinking
+//! takes a few transactions.
 
 use super::Heap;
 use super::map::{NODES_ENTRY, SLAB, array_entry, array_pages, kind, last_array};
@@ -28,7 +29,8 @@ impl Heap {
         tail.map_or_else(|| self.header.end(l), |tail| Ok(tail.page))
     }
 
-    /// Takes free pages off the heap's end, down to page `to` or to the last one in use, and clears what may be cut next. Never grows the heap.
+    /// Takes free pages off the heap's end, down to page `to` or to the last one in use, and clears what may
+    /// be cut next. Never grows the heap.
     pub(crate) fn cut_tail<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Cut> {
         let end = self.cut_free(s, to)?;
         let mut more = self.drop_arrays(s, end)?;

@@ -1,7 +1,7 @@
 //! Why an offset is refused: the search, done only then, for what lies there.
 
 use super::header::Header;
-use super::map::{BLOCK, HEADER, NODES, SLAB, kind};
+use super::map::{BLOCK, HEADER, NODES, Run, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::Tree;
@@ -34,7 +34,8 @@ impl Header {
         let entry = self.entry(l, page)?;
         Ok(match kind(entry) {
             0 => self.fault_in_body(l, page)?,
-            BLOCK => OffsetFault::InsideBlock,
+            BLOCK if !offset.is_multiple_of(PAGE) => OffsetFault::InsideBlock,
+            BLOCK => return Err(self.block_fault(l, page, entry)?),
             SLAB => {
                 let (slab, shape) = self.slab_of(entry, page)?;
                 let at = (offset - page_offset(slab)) as u32;
@@ -45,6 +46,8 @@ impl Header {
                         let slot = Slot { slab, shape, index };
                         match slot.state_in(l.load(slot.state_at())?) {
                             0 => OffsetFault::NotAllocated,
+                            // At the block's start this ends in the error that brought us here.
+                            state if slot.block(state)?.offset == offset => return Err(unstable(offset)),
                             _ => OffsetFault::InsideBlock,
                         }
                     }
@@ -55,6 +58,18 @@ impl Header {
                 let at = self.entry_at(l, page)?;
                 return Err(Error::corrupt(at, "the page map has a word of unknown kind"));
             }
+        })
+    }
+
+    /// What is wrong with the entry of a block.
+    fn block_fault<L: Load>(self, l: &L, page: Page, entry: u64) -> Result<Error> {
+        let at = self.entry_at(l, page)?;
+        Ok(match Run::of(entry) {
+            None => Error::corrupt(at, "the page map's word of a block contradicts itself"),
+            Some(run) if u64::from(page) + u64::from(run.pages) > u64::from(self.end(l)?) => {
+                Error::corrupt(at, "a block reaches past the heap's end")
+            }
+            Some(_) => unstable(page_offset(page)),
         })
     }
 
@@ -82,4 +97,9 @@ impl Header {
         // Only a block goes on for that long.
         Ok(if from > used_from { OffsetFault::InsideBlock } else { OffsetFault::NotAllocated })
     }
+}
+
+/// A block that was not found the first time, and found while the reason was sought.
+fn unstable(offset: u64) -> Error {
+    Error::corrupt(offset, "the heap changed while it was read")
 }

@@ -2,14 +2,17 @@
 //!
 //! Rules:
 //!
-//! * What can fail for want of space (growing, reserving punched space) is done before anything else, so that a failed call leaves
-//!   a whole heap. An error that is neither `NoSpace` nor `MaxSize` nor a refusal of the arguments may leave the transaction's view half-changed: it must be rolled back.
-//! * Free extents are separated by used runs, so there is at most one more of them than of these. There are at least two more nodes than used runs,
-//!   and each call that adds a run first sees to a reserve beyond that: giving a run back never lacks a node.
-//! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then it counts as used.
+//! * What can fail for want of space (growing, reserving punched space) is done before anything else, so that
+//!   a failed call leaves a whole heap. An error that is neither `NoSpace` nor `MaxSize` nor a refusal of the
+//!   arguments may leave the transaction's view half-changed: it must be rolled back.
+//! * Free extents are separated by used runs, so there is at most one more of them than of these. There are
+//!   at least two more nodes than used runs, and each call that adds a run first sees to a reserve beyond
+//!   that: giving a run back never lacks a node.
+//! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then
+//!   it counts as used.
 
 use super::Heap;
-use super::header::{Header, halves};
+use super::header::halves;
 use super::map::{
     ARRAYS, HEADER_ENTRY, MOST_PAGES, NODES_ENTRY, Run, array_entry, array_pages, last_array, pages_with,
 };
@@ -60,7 +63,8 @@ impl Heap {
         self.join_free(s, page, pages)
     }
 
-    /// Joins a run that [`Space::run_deferred`] was told of with the free tree, as the last step of a commit. Never fails for want of space.
+    /// Joins a run that [`Space::run_deferred`] was told of with the free tree, as the last step of a commit.
+    /// Never fails for want of space.
     pub(crate) fn join_free<S: Space>(&mut self, s: &mut S, page: Page, pages: u32) -> Result<()> {
         Tree::open(self.header, s)?.add(s, Extent { page, pages, punched: false })?;
         self.header.count_runs(s, -1, i64::from(pages))
@@ -85,8 +89,8 @@ impl Heap {
         Tree::open(self.header, s)?.add_nodes(s, page)
     }
 
-    /// Makes the free extent at the heap's end at least `pages` long; it is shorter now, or there is none. Returns false, having done nothing,
-    /// where that needs a page-map array and `arrays` is false.
+    /// Makes the free extent at the heap's end at least `pages` long; it is shorter now, or there is none.
+    /// Returns false, having done nothing, where that needs a page-map array and `arrays` is false.
     #[cold]
     fn grow_tail<S: Space>(&mut self, s: &mut S, pages: u32, arrays: bool) -> Result<bool> {
         let tree = Tree::open(self.header, s)?;
@@ -144,7 +148,8 @@ impl Heap {
         Ok(true)
     }
 
-    /// Makes the last free extent `tail` (maybe empty) reach to the new end, but for `skip` pages at its front.
+    /// Makes the last free extent `tail` (maybe empty) reach to the new end, but for `skip` pages at its
+    /// front.
     fn lengthen<S: Space>(&self, s: &mut S, tail: Extent, end: Page, skip: u32) -> Result<()> {
         let tree = Tree::open(self.header, s)?;
         let page = tail.page + skip;
@@ -195,14 +200,12 @@ impl Heap {
 
     /// Frees a block of whole pages.
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
-        self.header.check_reach(s, page, run)?;
         self.header.set_entry(s, page, 0)?;
         self.give_run(s, page, run.pages)
     }
 
     /// Gives a block of whole pages another length, if it can stay where it is.
     pub(super) fn resize_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run, len: u64) -> Result<bool> {
-        self.header.check_reach(s, page, run)?;
         let pages = pages_for(len)?;
         if !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
             return Ok(false); // A slab would hold it in half the space.
@@ -247,7 +250,8 @@ impl Heap {
     /// Gives back the pages from `page` on, the last ones of a run.
     fn shorten_run<S: Space>(&mut self, s: &mut S, page: Page, fewer: u32) -> Result<()> {
         if !s.run_is_fresh(page, fewer) {
-            // Until the commit these pages are a run of their own, which needs a node in reserve like any other.
+            // Until the commit these pages are a run of their own, which needs a node in reserve like any
+            // other.
             self.reserve_nodes(s)?;
             s.run_deferred(page, fewer)?;
             return self.header.count_runs(s, 1, 0);
@@ -266,17 +270,6 @@ impl Heap {
     /// Notes that the file space of a free extent is about to be given back.
     pub(crate) fn mark_punched<S: Space>(&mut self, s: &mut S, extent: Extent) -> Result<()> {
         Tree::open(self.header, s)?.replace(s, extent, Extent { punched: true, ..extent })
-    }
-}
-
-impl Header {
-    /// A block's pages must lie in the heap.
-    #[inline]
-    pub(super) fn check_reach<L: Load>(self, l: &L, page: Page, run: Run) -> Result<()> {
-        if u64::from(page) + u64::from(run.pages) > u64::from(self.end(l)?) {
-            return Err(Error::corrupt(page_offset(page), "a block reaches past the heap's end"));
-        }
-        Ok(())
     }
 }
 

@@ -576,10 +576,10 @@ fn steady_pairs_touch_few_words_and_make_no_slabs() {
             let block = heap.alloc(&mut mock, 64, 8).unwrap();
             heap.free(&mut mock, block).unwrap();
         }
-        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         let (loads, stores) = (mock.loads.get() - loads, mock.stores - stores);
+        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         if live % 62 != 61 {
-            assert!(loads <= 700 && stores <= 500, "{live}: {loads} loads, {stores} stores");
+            assert!(loads <= 500 && stores <= 400, "{live}: {loads} loads, {stores} stores");
         }
     }
     let block = heap.alloc(&mut mock, 64, 8).unwrap();
@@ -708,8 +708,9 @@ fn damage_in_any_word_is_survived_and_found() {
         }
         mock.words[(at / 8) as usize] = good;
     }
-    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks of punched space,
-    // contents of spare nodes, and what only looks like metadata (nodes and states past the last one).
+    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks
+    // of punched space, contents of spare nodes, and what only looks like metadata (nodes and states past the
+    // last one).
     for (at, good, bad) in missed {
         let entry = heap.header.entry(&mock, (at / PAGE) as Page).unwrap();
         let free_to_differ = at == heap.roots_at()
@@ -726,7 +727,10 @@ proptest! {
 
     #[test]
     fn damage_in_many_words_is_survived(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()), 1..8),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()),
+            1..8,
+        ),
     ) {
         let (mut mock, heap, blocks) = small_heap();
         let words = metadata(&mock, &heap);

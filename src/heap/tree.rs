@@ -1,21 +1,22 @@
 //! The free tree: all free extents, by address, each with the longest extent below it.
 //!
-//! An AVL tree (Adelson-Velsky and Landis 1962) augmented with maxima, as in address-ordered first fit over a Cartesian tree (Stephenson
-//! 1983). Finding the lowest extent that is long enough, joining a freed run with its neighbours, and taking pages from an extent's front are O(log n).
+//! An AVL tree (Adelson-Velsky and Landis 1962) augmented with maxima, as in address-ordered first fit over a
+//! Cartesian tree (Stephenson 1983). Finding the lowest extent that is long enough, joining a freed run with
+//! its neighbours, and taking pages from an extent's front are O(log n).
 //!
 //! Nodes do not lie in the extents they describe, but in node pages, 128 to a page without a header:
 //!
 //! ```text
-//! word       bits 0..32            bits 32..40   bit 40                               bits 41..64
-//! 0          first page            (number of pages in bits 32..64)
-//! 1          longest extent of     height of     punched: the extent's file space     0
-//!            the subtree in pages  the subtree   may have been given back
-//! 2          left node (offset of the node in the file; 0: none). In a spare node: the next spare one
-//! 3          right node
+//! word  content
+//! 0     first page u32 | number of pages u32
+//! 1     pages of the longest extent of the subtree u32 | height of the subtree u8 | flags u8 | 0 u16
+//!       flag 1: punched (file space of the extent may have been given back)
+//! 2     left node (offset in the file; 0: none). In a spare node: the next spare one, nothing else counts
+//! 3     right node
 //! ```
 //!
-//! Invariants: extents neither overlap nor touch; heights of siblings differ by at most one; there are enough spare nodes
-//! that a run can always be freed (see `runs`).
+//! Invariants: extents neither overlap nor touch; heights of siblings differ by at most one; there are enough
+//! spare nodes that a run can always be freed (see `runs`).
 
 use super::header::{Header, halves, word_of};
 use super::space::{Load, Space};
@@ -415,7 +416,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its summary is the old one.
+    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its
+    /// summary is the old one.
     fn balance<S: Space>(&self, s: &mut S, node: u64) -> Result<(u64, bool)> {
         let old = Summary::of(s.load(node + 8)?);
         let (kids, sums) = self.kids(s, node)?;

@@ -2,7 +2,7 @@
 
 use super::class::{CLASSES, size_of_class};
 use super::header::{Header, halves};
-use super::map::{BLOCK, HEADER, NODES, Run, SLAB, kind};
+use super::map::{BLOCK, HEADER, NODES, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::{Extent, NODES_PER_PAGE, Summary, Tree};
@@ -87,8 +87,9 @@ impl Header {
                     u64::from(slab) + u64::from(shape.pages)
                 }
                 BLOCK => {
-                    let run = Run::of(entry, page_offset(page))?;
-                    self.check_reach(l, page, run)?;
+                    let Some(run) = self.find_run(l, page_offset(page), entry) else {
+                        return Err(self.fault(l, page_offset(page)));
+                    };
                     if from == page_offset(page) {
                         return Ok(Some(run_block(page, run)));
                     }

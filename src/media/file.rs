@@ -209,6 +209,18 @@ impl ArenaFile {
         Ok(())
     }
 
+    /// Gives the disk space of a range back.
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                Err(Error::Unsupported { path: self.path.clone(), what: "punching of holes" })
+            }
+            Err(e) => Err(Error::io("punch a hole into", &self.path, e)),
+        }
+    }
+
     /// Cuts the file.
     pub(crate) fn truncate(&self, len: u64) -> Result<()> {
         self.file.set_len(len).map_err(self.err("cut"))

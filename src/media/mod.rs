@@ -176,6 +176,11 @@ impl Media {
         on_backend!(self, b => b.reserve(offset, len))
     }
 
+    /// Gives the disk space of a range back; it reads as zeros until written again.
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        on_backend!(self, b => b.punch(offset, len))
+    }
+
     /// Cuts the file to `len`.
     pub(crate) fn truncate(&self, len: u64) -> Result<()> {
         self.mapping.set_len(len.min(self.mapping.len()));

@@ -122,6 +122,12 @@ impl<'a> WriteTxn<'a> {
         (heap, Work { media: self.arena.media(), changes, apply: self.arena.apply() })
     }
 
+    /// For the arena's own work on its heap.
+    pub(crate) fn with_heap<T>(&mut self, f: impl FnOnce(&mut Heap, &mut Work<'_>) -> Result<T>) -> Result<T> {
+        let (heap, mut work) = self.parts();
+        f(heap, &mut work)
+    }
+
     fn alloc_raw(&mut self, len: u64, align: usize) -> Result<u64> {
         let (heap, mut work) = self.parts();
         heap.alloc(&mut work, len, align as u64)

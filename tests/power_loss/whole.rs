@@ -37,14 +37,19 @@ fn refilled_space() {
 #[test]
 fn ring_wraps() {
     survive("ring_wraps", 50, |seed| {
-        rounds(if seed.is_multiple_of(2) { &[Kind::Even] } else { &[Kind::Even, Kind::Pages, Kind::Small] }, 80)
+        rounds(
+            if seed.is_multiple_of(2) { &[Kind::Even] } else { &[Kind::Even, Kind::Pages, Kind::Small] },
+            80,
+        )
     });
 }
 
 /// Records too long for the ring, in a heap that grows over the place where they were.
 #[test]
 fn spills_and_growth() {
-    survive("spills_and_growth", 100, |_| rounds(&[Kind::Spill, Kind::InPlace, Kind::Spill, Kind::Small], 12));
+    survive("spills_and_growth", 100, |_| {
+        rounds(&[Kind::Spill, Kind::InPlace, Kind::Spill, Kind::Small], 12)
+    });
 }
 
 /// Checkpoints, and closing and opening, between commits of all kinds.

@@ -120,7 +120,8 @@ proptest! {
                 }
                 _ => {
                     let (Some(old), _) = alone.tree.around(&alone.mock, page).unwrap() else { continue };
-                    let new = Extent { page: old.page + old.pages / 2, pages: old.pages.div_ceil(2), punched };
+                    let pages = old.pages.div_ceil(2);
+                        let new = Extent { page: old.end() - pages, pages, punched };
                     alone.tree.replace(&mut alone.mock, old, new).unwrap();
                     alone.model.remove(&old.page);
                     alone.model.insert(new.page, (new.pages, punched));
