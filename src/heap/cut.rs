@@ -24,6 +24,7 @@ pub(crate) struct Cut {
 
 impl Heap {
     /// The page from which on nothing is in use: [`Heap::cut_tail`] can cut there at once.
+    #[cfg(test)]
     pub(crate) fn tail_free<L: Load>(&self, l: &L) -> Result<Page> {
         let tail = Tree::open(self.header, l)?.tail(l)?;
         tail.map_or_else(|| self.header.end(l), |tail| Ok(tail.page))

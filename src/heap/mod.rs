@@ -49,8 +49,6 @@ use crate::layout::{PAGE, Page, page_offset};
 
 /// Largest alignment of a block, in bytes.
 pub(crate) const MAX_ALIGN: u64 = PAGE;
-/// Least number of pages of a heap.
-pub(crate) const MIN_PAGES: u32 = runs::MIN_PAGES as u32;
 
 /// An allocated block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +100,7 @@ impl Heap {
     /// Makes an empty heap up to page `end`, or a little less. The first page must be zero in this
     /// transaction's view.
     ///
-    /// `BadOption` if there are fewer pages than [`MIN_PAGES`], or more than a heap can have.
+    /// `BadOption` if there are too few pages, or more than a heap can have.
     pub(crate) fn format<S: Space>(&mut self, s: &mut S, end: Page) -> Result<()> {
         self.forget_hints();
         self.format_runs(s, end)
@@ -146,6 +144,7 @@ impl Heap {
     }
 
     /// Allocates `len` bytes in pages of their own, flagged as unlogged.
+    #[cfg(test)]
     pub(crate) fn alloc_unlogged<S: Space>(&mut self, s: &mut S, len: u64) -> Result<u64> {
         self.alloc_run(s, len, true)
     }

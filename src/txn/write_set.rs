@@ -107,11 +107,6 @@ impl WriteSet {
         self.shadows.is_empty()
     }
 
-    /// Shadows in memory, for limits and statistics.
-    pub(crate) fn len(&self) -> usize {
-        self.shadows.len()
-    }
-
     /// Forgets everything. Costs a step per shadow; memory of an unusually large transaction is given back.
     pub(crate) fn clear(&mut self) {
         if self.slots.len() > 1 << 16 {
