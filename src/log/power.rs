@@ -228,6 +228,11 @@ impl PowerLog {
         let (slot, records, head) = self.read(media)?;
         let failed = runtime.sync_failed();
         let doubt = runtime.in_doubt() || failed;
+        if slot.generation != runtime.log().generation {
+            // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
+            // had it. The older one on the disk still needs the ring that this one gives up.
+            slots::write(media, &slot)?;
+        }
         if doubt && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable. Rule 4: after a failed sync nothing written since the tail is.
             self.rewrite(media, &records)?;
