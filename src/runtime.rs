@@ -26,7 +26,7 @@ const GENERATION: usize = 20;
 const INTENT: usize = 24;
 /// Not 0 once a sync has failed.
 const SYNC_FAILED: usize = 32;
-/// `Process` arenas: 1 while the mark on the disk says that the heap was changed.
+/// `Process` arenas: a [`MarkState`].
 const MARKED: usize = 33;
 /// How often the file was cut: who sees another number asks for its length again.
 const CUTS: usize = 34;
@@ -36,6 +36,18 @@ const BOOT: usize = 40;
 const SLOTS_USED: usize = 48;
 /// Words of a process slot.
 pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
+
+/// What the disk's mark says of a `Process` arena, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum MarkState {
+    /// The heap on the disk is what was synced last; nothing was changed since.
+    Clear = 0,
+    /// The heap was changed.
+    Set = 1,
+    /// Either: its last writer died or failed before the disk had it. What the page cache says of it means nothing.
+    Unknown = 2,
+}
 
 /// A `Process` commit that is valid and may be half applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,12 +164,16 @@ impl<'a> Runtime<'a> {
     }
 
     #[inline]
-    pub(crate) fn is_marked(&self) -> bool {
-        self.0[MARKED].load(Acquire) == 1
+    pub(crate) fn mark(&self) -> MarkState {
+        match self.0[MARKED].load(Acquire) {
+            0 => MarkState::Clear,
+            1 => MarkState::Set,
+            _ => MarkState::Unknown,
+        }
     }
 
-    pub(crate) fn set_marked(&self, marked: bool) {
-        self.0[MARKED].store(u64::from(marked), Release);
+    pub(crate) fn set_mark(&self, mark: MarkState) {
+        self.0[MARKED].store(mark as u64, Release);
     }
 
     #[inline]

@@ -30,7 +30,7 @@ use crate::log::ring::Cursor;
 use crate::log::{intent, power};
 use crate::media::Media;
 use crate::offset::Offset;
-use crate::runtime::{Runtime, boot_id};
+use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
@@ -565,10 +565,10 @@ impl Inner {
         }
     }
 
-    /// Rule 4 for a `Process` arena: after a failed sync every page is written again.
+    /// Rule 4 for a `Process` arena: after a failed sync every page of the heap is written again. Those before it need no sync.
     fn rewrite_all(&self) -> Result<()> {
         let mut page = vec![0u8; PAGE as usize];
-        let mut at = 0;
+        let mut at = page_offset(self.heap_page());
         while at + PAGE <= self.media.len() {
             self.media.copy_to(at, &mut page).ok_or(Error::SyncFailed)?;
             self.media.write(at, &page)?;
@@ -619,12 +619,13 @@ impl Inner {
 
     /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
     pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.is_marked() {
+        if runtime.mark() == MarkState::Set {
             return Ok(());
         }
+        runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, true)?;
         failpoint("mark: set");
-        runtime.set_marked(true);
+        runtime.set_mark(MarkState::Set);
         Ok(())
     }
 
@@ -659,15 +660,17 @@ impl Inner {
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         let _locked = self.lock_exclusive(false)?;
-        if !runtime.is_marked() {
+        if runtime.mark() == MarkState::Clear {
             return Ok(());
         }
         if !broken(Break::ClearWithoutSync) {
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
+        // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
+        runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, false)?;
         failpoint("sync: mark cleared");
-        runtime.set_marked(false);
+        runtime.set_mark(MarkState::Clear);
         Ok(())
     }
 
@@ -710,7 +713,7 @@ impl Inner {
         }
         match &self.power {
             Some(log) if log.used(self.media.runtime()) > 0 => self.checkpoint(),
-            None if self.media.runtime().is_marked() => self.sync(),
+            None if self.media.runtime().mark() != MarkState::Clear => self.sync(),
             _ => Ok(()),
         }
     }

@@ -138,15 +138,18 @@ fn unfinished_header() -> [u8; size_of::<Superblock>()] {
 
 /// Whether the file is empty or holds the beginnings of a creation.
 fn is_unfinished(file: &ArenaFile) -> Result<bool> {
-    let mut bytes = [0; size_of::<Superblock>()];
-    let length = bytes.len().min(usize::try_from(file.len()?).unwrap_or(usize::MAX));
-    file.read_at(0, &mut bytes[..length])?;
-    Ok(is_beginning(&bytes[..length]))
+    let length = file.len()?;
+    let mut start = [0; size_of::<Superblock>()];
+    let start = &mut start[..length.min(size_of::<Superblock>() as u64) as usize];
+    file.read_at(0, start)?;
+    Ok(is_beginning(length, start))
 }
 
-/// Whether a file that begins with `start`, as much of a superblock as it has, holds no more than the beginnings of an arena.
-fn is_beginning(start: &[u8]) -> bool {
-    start.is_empty() || start.len() >= 16 && *start == unfinished_header()[..start.len()]
+/// Whether a file of `length` bytes that begins with `start`, as much of a superblock as it has, holds no more than the beginnings of an
+/// arena: the header, or the zeros that a power cut may leave of its length before the disk has its bytes.
+fn is_beginning(length: u64, start: &[u8]) -> bool {
+    let zeros = length == size_of::<Superblock>() as u64 && start.iter().all(|&byte| byte == 0);
+    length == 0 || zeros || start.len() >= 16 && *start == unfinished_header()[..start.len()]
 }
 
 /// Makes an arena of an unfinished file; nothing if another process was first.
@@ -186,7 +189,8 @@ fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
 /// The steps of creation. The superblock comes last: before it the file is recognised as unfinished.
 fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     media.truncate(0)?;
-    media.write(0, &unfinished_header())?;
+    // On the disk before anything else: from here on a power cut leaves what is recognised.
+    media.write_durable(0, &unfinished_header())?;
     media.grow(page_offset(superblock.heap_page + FIRST_HEAP_PAGES))?;
     format(media, superblock, apply)?;
     media.write_durable(0, bytemuck::bytes_of(superblock))?;
@@ -250,7 +254,7 @@ fn read_superblock(file: &ArenaFile) -> Result<Superblock> {
 fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock> {
     let path = || path.to_owned();
     let not_ours = |why| Error::NotAnArena { path: path(), why };
-    if is_beginning(start) {
+    if is_beginning(length, start) {
         return Err(Error::Unfinished { path: path() });
     }
     let Some((head, _)) = start.split_first_chunk::<16>() else {
@@ -338,18 +342,19 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
         DURABILITY_PROCESS => Apply::Store,
         _ => Apply::Write,
     };
-    let (superblock, created) = if create {
-        (new_superblock(options)?, true)
-    } else {
-        let start = disk.read_cache()?;
-        let length = start.len() as u64;
-        (parse_superblock(disk.path(), length, &start[..start.len().min(size_of::<Superblock>())])?, false)
+    let bytes = disk.read_cache()?;
+    let length = bytes.len() as u64;
+    let start = &bytes[..bytes.len().min(size_of::<Superblock>())];
+    let superblock = match create {
+        true if is_beginning(length, start) => new_superblock(options)?,
+        true => return Err(Error::AlreadyExists { path: disk.path().to_owned() }),
+        false => parse_superblock(disk.path(), length, start)?,
     };
     let media = disk.open_media(options.max_size, writable(&superblock, Access::Write))?;
     while !media.try_lock(true)? {
         std::thread::yield_now();
     }
-    if created {
+    if create {
         write_all(&media, &superblock, apply(&superblock))?;
     }
     finish(media, superblock, apply(&superblock), options, Access::Write)

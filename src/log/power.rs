@@ -227,6 +227,11 @@ impl PowerLog {
     ) -> Result<()> {
         let (slot, records, head) = self.read(media)?;
         let failed = runtime.sync_failed();
+        if slot.generation != runtime.log().generation {
+            // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
+            // had it. The older one on the disk still needs the ring that this one gives up.
+            slots::write(media, &slot)?;
+        }
         if failed {
             // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
             self.rewrite(media, &records)?;

@@ -25,7 +25,7 @@ fn without<T>(rule: Break, work: impl FnOnce() -> T) -> T {
 }
 
 /// Records histories without the rule, and opens their images with and without it, until a violation shows.
-fn must_be_found(rule: Break, record: impl Fn(u64) -> Recording) {
+pub(crate) fn must_be_found(rule: Break, record: impl Fn(u64) -> Recording) {
     let budget = Budget::of(0);
     let mut bench = Bench::new(options(Durability::Power));
     for seed in 1..=SEEDS {

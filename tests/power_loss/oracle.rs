@@ -2,10 +2,11 @@
 
 use crate::budget::Budget;
 use crate::model::{Kind, State, transact};
-use crate::recording::{Ack, Recording, boot};
+use crate::recording::{Recording, boot};
 use heapfile::testing::{self, Recipe, SimDisk, SplitMix64};
 use heapfile::{Arena, Options, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// An image that recovers to what it must not.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Bench {
     }
 
     /// Opens the image and judges what is there; the index of the state among those allowed.
-    pub(crate) fn judge(&mut self, image: &[u8], allowed: &[Ack], operations: u64) -> Result<usize, String> {
+    pub(crate) fn judge(&mut self, image: &[u8], allowed: &[Arc<State>], operations: u64) -> Result<usize, String> {
         self.boot();
         self.images += 1;
         self.disk.reset(image).map_err(|e| e.to_string())?;
@@ -60,7 +61,7 @@ impl Bench {
             let arena =
                 testing::open(&self.disk, &self.options).map_err(|e| format!("it does not open: {e}"))?;
             let which = find(&arena, allowed)?;
-            let state = work(&arena, &allowed[which].state, seed, operations)?;
+            let state = work(&arena, &allowed[which], seed, operations)?;
             drop(arena);
             let arena = testing::open(&self.disk, &self.options).map_err(|e| format!("reopening: {e}"))?;
             is_exactly(&arena, &state).map_err(|what| format!("after closing and opening: {what}"))?;
@@ -73,7 +74,7 @@ impl Bench {
         &mut self,
         recording: &Recording,
         budget: &Budget,
-        mut judge: impl FnMut(&mut Self, &[u8], &[Ack], u64) -> Result<(), String>,
+        mut judge: impl FnMut(&mut Self, &[u8], &[Arc<State>], u64) -> Result<(), String>,
     ) -> Result<u64, Violation> {
         let plan = budget.plan(recording.seed);
         let points = match budget.point {
@@ -87,7 +88,7 @@ impl Bench {
             for recipe in crash.recipes(&plan) {
                 crash.build(recipe, &mut image);
                 let operations = budget.operations(self.images);
-                judge(self, &image, recording.allowed(point), operations).map_err(|what| Violation {
+                judge(self, &image, &recording.allowed(point), operations).map_err(|what| Violation {
                     point,
                     recipe,
                     what,
@@ -114,10 +115,10 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, 
 }
 
 /// Which of the states the arena holds.
-pub(crate) fn find(arena: &Arena, allowed: &[Ack]) -> Result<usize, String> {
+pub(crate) fn find(arena: &Arena, allowed: &[Arc<State>]) -> Result<usize, String> {
     let mut why = Vec::new();
-    for (i, ack) in allowed.iter().enumerate() {
-        match ack.state.difference(arena) {
+    for (i, state) in allowed.iter().enumerate() {
+        match state.difference(arena) {
             Ok(None) => return is_sound(arena).map(|()| i),
             Ok(Some(what)) => why.push(what),
             Err(e) => why.push(e.to_string()),

@@ -11,6 +11,14 @@ pub(crate) struct Ack {
     pub(crate) begun: usize,
     pub(crate) done: usize,
     pub(crate) state: Arc<State>,
+    /// What it would have committed, if it was taken back.
+    pub(crate) taken_back: Option<Arc<State>>,
+}
+
+impl Ack {
+    pub(crate) fn new(begun: usize, done: usize, state: Arc<State>) -> Self {
+        Self { begun, done, state, taken_back: None }
+    }
 }
 
 /// One thing that a history does.
@@ -31,10 +39,14 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// The states that a power cut at this point may leave: the last that was acknowledged, or the one in flight.
-    pub(crate) fn allowed(&self, point: usize) -> &[Ack] {
+    pub(crate) fn allowed(&self, point: usize) -> Vec<Arc<State>> {
         let known = self.acks.partition_point(|ack| ack.done <= point);
-        let in_flight = self.acks.get(known).is_some_and(|next| next.begun < point);
-        &self.acks[known.saturating_sub(1)..known + usize::from(in_flight)]
+        let mut states = vec![self.acks[known.saturating_sub(1)].state.clone()];
+        if let Some(next) = self.acks.get(known).filter(|next| next.begun < point) {
+            states.extend(next.taken_back.clone());
+            states.push(next.state.clone());
+        }
+        states
     }
 
     /// A few steps before and after the point, for a report.
@@ -76,7 +88,7 @@ impl Recorder {
         boot(0);
         let (disk, options) = (SimDisk::new().unwrap(), options(durability));
         let arena = testing::create(&disk, &options).unwrap();
-        let acks = vec![Ack { begun: 0, done: disk.steps(), state: Arc::default() }];
+        let acks = vec![Ack::new(0, disk.steps(), Arc::default())];
         Self { disk, options, rng: SplitMix64(seed), acks, seed, arena: Some(arena) }
     }
 
@@ -89,7 +101,7 @@ impl Recorder {
     ) -> heapfile::Result<Self> {
         let disk = SimDisk::from_image(image)?;
         let arena = testing::open(&disk, options)?;
-        let acks = vec![Ack { begun: 0, done: 0, state }];
+        let acks = vec![Ack::new(0, 0, state)];
         Ok(Self { disk, options: options.clone(), rng: SplitMix64(seed), acks, seed, arena: Some(arena) })
     }
 
@@ -116,7 +128,7 @@ impl Recorder {
         let arena = self.arena.take().expect("open");
         let next = transact(&arena, &state, kind, &mut self.rng).and_then(|pending| pending.commit());
         self.arena = Some(arena);
-        self.acks.push(Ack { begun, done: self.disk.steps(), state: Arc::new(next.unwrap()) });
+        self.acks.push(Ack::new(begun, self.disk.steps(), Arc::new(next.unwrap())));
     }
 
     pub(crate) fn step(&mut self, step: Step) {
