@@ -75,7 +75,6 @@ pub(crate) enum Access {
 }
 
 /// What all clones of a handle share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     media: Media,
     superblock: Superblock,
@@ -716,6 +715,17 @@ impl Inner {
             None if self.media.runtime().mark() != MarkState::Clear => self.sync(),
             _ => Ok(()),
         }
+    }
+}
+
+/// What a reader of a log wants to know, not the whole state.
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("path", &self.media.path())
+            .field("access", &self.access)
+            .field("poisoned", &self.poisoned.get())
+            .finish_non_exhaustive()
     }
 }
 

@@ -73,7 +73,6 @@ impl State {
 /// tx.commit()?;
 /// # Ok::<(), heapfile::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct WriteTxn<'a> {
     arena: &'a Inner,
     /// Nobody else wants it while this transaction has the writer lock.
@@ -611,6 +610,12 @@ impl<'a> WriteTxn<'a> {
             arena.checkpoint_in_passing(head);
         }
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for WriteTxn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteTxn").field("arena", &self.arena).finish_non_exhaustive()
     }
 }
 

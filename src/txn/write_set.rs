@@ -362,7 +362,8 @@ impl WriteSet {
     /// Shadows of `[offset, offset + len)`, side by side, all of it counted as changed.
     pub(crate) fn view_mut(&mut self, offset: u64, len: u64, media: &Media) -> Result<&mut [u8]> {
         if len == 0 {
-            return Ok(&mut []);
+            // Of lines, so that an empty view is aligned as well.
+            return Ok(bytemuck::cast_slice_mut::<Line, u8>(&mut []));
         }
         let first = offset / LINE;
         let count = (offset % LINE + len).div_ceil(LINE);
