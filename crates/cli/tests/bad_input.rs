@@ -69,7 +69,7 @@ fn what_was_an_arena() {
 #[test]
 fn no_permission() {
     let place = Place::with(|_| {});
-    set_permissions(&place.path, Permissions::from_mode(0)).unwrap();
+    set_permissions(&place.path, Permissions::from_mode(0o000)).unwrap();
     // Permissions do not hold for root: another user has to try, who must get at the program.
     let program = place.dir.path().join("heapfile");
     copy(env!("CARGO_BIN_EXE_heapfile"), &program).unwrap();

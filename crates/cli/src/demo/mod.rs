@@ -42,7 +42,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Kills of each kind of arena
-    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     kills: u32,
     /// The stream of edits of an earlier run, again (the moments of the kills still differ)
     #[arg(long, value_name = "NUMBER", value_parser = parse_offset)]
