@@ -15,7 +15,7 @@ use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::boot_id;
+use crate::runtime::{MarkState, boot_id};
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -491,7 +491,7 @@ fn recover_process(inner: &Inner) -> Result<()> {
         runtime.clear_intent();
     }
     if inner.access != Access::Private {
-        runtime.set_marked(mark.changed != 0);
+        runtime.set_mark(if mark.changed == 0 { MarkState::Clear } else { MarkState::Unknown });
         runtime.set_boot(boot_id());
         if !same_boot {
             // What an earlier boot left in these words says nothing about this one's page cache.
