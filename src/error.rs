@@ -217,7 +217,7 @@ pub enum Error {
         asked: String,
     },
     /// No root of that name.
-    #[error("there is no root {name:?}: `root_names` lists those there are")]
+    #[error("there is no root {name:?}: `roots` lists those there are")]
     NoSuchRoot {
         /// The name asked for.
         name: String,

@@ -41,6 +41,12 @@ pub struct BlockInfo {
     pub capacity: u64,
 }
 
+impl From<Block> for BlockInfo {
+    fn from(block: Block) -> Self {
+        Self { offset: Offset::from_raw(block.offset), len: block.len, capacity: block.capacity }
+    }
+}
+
 /// A root: a name and the block it leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -185,6 +191,22 @@ pub trait View: Source {
         Ok(self.block(offset.raw())?.len)
     }
 
+    /// Place, length and capacity of a block.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"12345")?;
+    /// let info = tx.block_info(x)?;
+    /// assert!(info.len == 5 && info.capacity == 8);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    fn block_info<T: ?Sized>(&self, offset: Offset<T>) -> Result<BlockInfo> {
+        Ok(Heap::new(self.heap_page()).block(&Words(self), offset.raw())?.into())
+    }
+
     /// The unnamed root, if it is set; as another type than it was stored as: [`Error::TypeMismatch`].
     ///
     /// ```
@@ -218,6 +240,22 @@ pub trait View: Source {
         Ok(Some(info.offset.cast()))
     }
 
+    /// What is known of the root of that name, if there is one, whatever its type.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.create_root("counter", x)?;
+    /// assert_eq!(tx.root_info("counter")?.unwrap().type_name, "u32");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    fn root_info(&self, name: &str) -> Result<Option<RootInfo>> {
+        roots::find(self, name)
+    }
+
     /// All roots, sorted by name, with their types.
     ///
     /// ```
@@ -246,11 +284,7 @@ pub trait View: Source {
     fn next_block(&self, from: Offset<[u8]>) -> Result<Option<BlockInfo>> {
         let heap = Heap::new(self.heap_page());
         // The heap looks behind the offset that it is given.
-        Ok(heap.next_block(&Words(self), from.raw().saturating_sub(1))?.map(|block| BlockInfo {
-            offset: Offset::from_raw(block.offset),
-            len: block.len,
-            capacity: block.capacity,
-        }))
+        Ok(heap.next_block(&Words(self), from.raw().saturating_sub(1))?.map(BlockInfo::from))
     }
 
     /// All live blocks in the order of their offsets.

@@ -124,7 +124,8 @@ fn all_processes_die() {
             arena = testing::open(&disk, &options).unwrap();
             let both = [Some(state.clone()).filter(|_| survived.is_none()), next];
             let allowed: Vec<_> = both.into_iter().flatten().collect();
-            let found = find(&arena, &allowed).unwrap_or_else(|what| panic!("{durability:?}, {points}: {what}"));
+            let found =
+                find(&arena, &allowed).unwrap_or_else(|what| panic!("{durability:?}, {points}: {what}"));
             state = allowed[found].clone();
         }
         is_exactly(&arena, &state).unwrap();

@@ -52,7 +52,12 @@ impl Bench {
     }
 
     /// Opens the image and judges what is there; the index of the state among those allowed.
-    pub(crate) fn judge(&mut self, image: &[u8], allowed: &[Arc<State>], operations: u64) -> Result<usize, String> {
+    pub(crate) fn judge(
+        &mut self,
+        image: &[u8],
+        allowed: &[Arc<State>],
+        operations: u64,
+    ) -> Result<usize, String> {
         self.boot();
         self.images += 1;
         self.disk.reset(image).map_err(|e| e.to_string())?;

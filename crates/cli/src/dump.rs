@@ -94,8 +94,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn root(arena: &Arena, name: &str) -> Result<Offset<[u8]>, Failure> {
-    let roots = arena.read()?.roots()?;
-    match roots.iter().find(|root| root.name == name) {
+    match arena.read()?.root_info(name)? {
         Some(root) => Ok(root.offset),
         None => Err(Error::NoSuchRoot { name: name.to_owned() }.into()),
     }
@@ -103,16 +102,7 @@ fn root(arena: &Arena, name: &str) -> Result<Offset<[u8]>, Failure> {
 
 /// The block that begins at `offset`.
 fn find(arena: &Arena, offset: Offset<[u8]>) -> Result<BlockInfo, Failure> {
-    let tx = arena.read()?;
-    // Says why an offset is refused, which the list of blocks does not.
-    tx.len_of(offset)?;
-    // The next one from the byte before on: no two blocks begin that close to each other.
-    match tx.next_block(Offset::from_raw(offset.raw() - 1))? {
-        Some(block) if block.offset == offset => Ok(block),
-        _ => {
-            Err(format!("the block at {offset} is not among the arena's blocks: run `heapfile check`").into())
-        }
-    }
+    Ok(arena.read()?.block_info(offset)?)
 }
 
 /// Calls `each` with the bytes of a block, piece by piece, and where each piece begins.

@@ -2,7 +2,7 @@
 
 use crate::units::{count, counted, hex, size};
 use crate::{Failure, Outcome, output};
-use heapfile::{Arena, Durability, Offset, RootInfo, Stats, View};
+use heapfile::{Arena, Durability, Error, Handle, Locking, Offset, RootInfo, Stats, View};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,16 +27,55 @@ pub(crate) fn run(args: Args) -> Outcome {
 
 /// Describes an arena on stdout.
 pub(crate) fn show(arena: &Arena, as_json: bool) -> Outcome {
-    let stats = arena.stats()?;
-    let roots = roots(arena)?;
+    // Who has the file open can be told even while somebody stands in everybody's way: before anything that waits.
+    let others = others(arena)?;
+    let (stats, roots) = match arena.stats().and_then(|stats| Ok((stats, roots(arena)?))) {
+        Err(busy @ Error::Busy { .. }) if !as_json => {
+            let mut out = output::buffered();
+            print_others(&mut out, &others)?;
+            out.flush()?;
+            return Err(busy.into());
+        }
+        other => other?,
+    };
     if as_json {
-        output::json(&to_json(arena, &stats, &roots))?;
+        output::json(&to_json(arena, &stats, &roots, &others))?;
     } else {
         let mut out = output::buffered();
         print(&mut out, arena, &stats, &roots)?;
+        print_others(&mut out, &others)?;
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The live handles on the file, but for this command's own.
+fn others(arena: &Arena) -> Result<Vec<Handle>, Failure> {
+    let own = std::process::id();
+    Ok(arena.handles()?.into_iter().filter(|handle| handle.pid != own).collect())
+}
+
+/// One line for each process that has the file open: what it holds and what it waits for.
+fn print_others(out: &mut impl Write, others: &[Handle]) -> std::io::Result<()> {
+    output::row(out, "open in", &counted(others.len() as u64, "other handle"))?;
+    for handle in others {
+        let mut does = Vec::new();
+        if handle.holds_lock {
+            does.push(if handle.shuts_gate { "commits".to_owned() } else { "writes".to_owned() });
+        }
+        if handle.readers > 0 {
+            does.push(format!("reads ({})", count(handle.readers)));
+        }
+        if handle.waiting_writers > 0 {
+            does.push(format!("waits to write ({})", count(handle.waiting_writers)));
+        }
+        if handle.waiting_readers > 0 {
+            does.push(format!("waits to read ({})", count(handle.waiting_readers)));
+        }
+        let does = if does.is_empty() { "idle".to_owned() } else { does.join(", ") };
+        writeln!(out, "    process {:<8}  slot {:<4} {does}", handle.pid, handle.slot)?;
+    }
+    Ok(())
 }
 
 /// A root, and the length of its block if it leads to one.
@@ -68,7 +107,7 @@ impl Root {
 }
 
 /// All roots, with the lengths of their blocks.
-pub(crate) fn roots(arena: &Arena) -> Result<Vec<Root>, Failure> {
+pub(crate) fn roots(arena: &Arena) -> heapfile::Result<Vec<Root>> {
     let tx = arena.read()?;
     let roots = tx.roots()?;
     Ok(roots.into_iter().map(|info| Root { len: len_of(&tx, info.offset), info }).collect())
@@ -98,7 +137,7 @@ pub(crate) fn durability_name(durability: Durability) -> &'static str {
     }
 }
 
-fn to_json(arena: &Arena, stats: &Stats, roots: &[Root]) -> Value {
+fn to_json(arena: &Arena, stats: &Stats, roots: &[Root], others: &[Handle]) -> Value {
     json!({
         "path": arena.path().to_string_lossy(),
         "format_version": stats.version,
@@ -117,6 +156,28 @@ fn to_json(arena: &Arena, stats: &Stats, roots: &[Root]) -> Value {
         "sequence": stats.sequence,
         "synced": stats.synced,
         "roots": roots.iter().map(Root::to_json).collect::<Vec<_>>(),
+        "locking": locking_name(arena.locking()),
+        "other_handles": others.iter().map(handle_json).collect::<Vec<_>>(),
+    })
+}
+
+fn locking_name(locking: Locking) -> &'static str {
+    match locking {
+        Locking::Shared => "shared",
+        Locking::File => "file",
+        _ => "other",
+    }
+}
+
+fn handle_json(handle: &Handle) -> Value {
+    json!({
+        "slot": handle.slot,
+        "pid": handle.pid,
+        "readers": handle.readers,
+        "holds_lock": handle.holds_lock,
+        "shuts_gate": handle.shuts_gate,
+        "waiting_writers": handle.waiting_writers,
+        "waiting_readers": handle.waiting_readers,
     })
 }
 
@@ -133,6 +194,7 @@ fn print(out: &mut impl Write, arena: &Arena, stats: &Stats, roots: &[Root]) -> 
         _ => "of a kind that this command does not know",
     };
     output::row(out, "durability", survives)?;
+    output::row(out, "locking", locking_name(arena.locking()))?;
     output::row(out, "file", &format!("{}, may grow to {}", both(stats.file_bytes), size(stats.max_bytes)))?;
     output::row(out, "heap", &format!("{}, from {:#x} on", both(stats.heap_bytes), stats.heap_offset))?;
     let longest = match stats.extents {
