@@ -76,10 +76,8 @@ impl Header {
     /// For a page without an entry: is it free, or in which run is it?
     fn fault_in_body<L: Load>(self, l: &L, page: Page) -> Result<OffsetFault> {
         let (before, _) = Tree::open(self, l)?.around(l, page)?;
+        // In a free extent, this is past the page, and there is nothing to search.
         let used_from = before.map_or(self.first, |free| free.end());
-        if used_from > page {
-            return Ok(OffsetFault::NotAllocated);
-        }
         let from = used_from.max(page.saturating_sub(SEARCHED));
         for head in (from..page).rev() {
             let entry = self.entry(l, head)?;

@@ -110,14 +110,14 @@ impl Mock {
     }
 
     pub(super) fn commit(&mut self, heap: &mut Heap) {
-        self.fail_after = Some(0);
+        let fail_after = self.fail_after.replace(0);
         for (page, pages) in std::mem::take(&mut self.deferred) {
             heap.join_free(self, page, pages).expect("joining needs no space");
             self.used.retain(|used| !(page..page + pages).contains(used));
             self.fresh.retain(|used| !(page..page + pages).contains(used));
             self.older.retain(|used| !(page..page + pages).contains(used));
         }
-        self.fail_after = None;
+        self.fail_after = fail_after;
         self.used.append(&mut self.fresh);
         self.used.append(&mut self.older);
         self.undo.clear();

@@ -159,6 +159,7 @@ impl Pair {
                 }
             }
             Op::Commit => {
+                self.mock.fail_after = None;
                 self.mock.commit(&mut self.heap);
                 self.committed = self.blocks.clone();
                 self.saved.clear();
@@ -371,23 +372,25 @@ fn long_sequence(heap: &mut Heap, mock: &mut Mock, step: &mut dyn FnMut(&Heap, &
 #[test]
 fn failing_for_want_of_space_leaves_the_heap_whole() {
     let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 4, 8000);
+    mock.fail_after = Some(u32::MAX);
     let mut calls = 0;
-    long_sequence(&mut heap, &mut mock, &mut |_, _| calls += 1);
+    long_sequence(&mut heap, &mut mock, &mut |_, mock| {
+        calls += mock.fail_after.map_or(0, |left| u32::MAX - left);
+        mock.fail_after = Some(u32::MAX);
+    });
+    assert!(calls > 150, "{calls}");
     // Each time one more call goes well before one fails.
-    let mut failed = 0;
-    for fail_after in 0..600 {
+    for fail_after in 0..calls {
         let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 4, 8000);
         mock.fail_after = Some(fail_after);
         let mut was_set = true;
         long_sequence(&mut heap, &mut mock, &mut |heap, mock| {
             if was_set && mock.fail_after.is_none() {
-                failed += 1;
                 sound(heap, mock);
             }
             was_set = mock.fail_after.is_some();
         });
     }
-    assert!(failed > 100, "{failed} of {calls}");
 }
 
 #[test]
@@ -396,7 +399,12 @@ fn a_full_heap_gives_and_takes_to_the_last_page() {
     let mut blocks = Vec::new();
     loop {
         match heap.alloc(&mut mock, PAGE, PAGE) {
-            Ok(block) => blocks.push(block),
+            Ok(block) => {
+                blocks.push(block);
+                let (runs, _) = header::halves(mock.load(heap.header.runs_at()).unwrap());
+                let (nodes, _) = header::halves(mock.load(heap.header.nodes_at()).unwrap());
+                assert!(nodes >= runs + 2, "{nodes} nodes for {runs} runs");
+            }
             Err(Error::MaxSize { .. }) => break,
             Err(error) => panic!("{error}"),
         }
@@ -603,6 +611,27 @@ fn freed_slabs_go_back() {
     mock.commit(&mut heap);
     assert_eq!(sound(&heap, &mock).slabs, 1);
     assert_eq!(heap.next_block(&mock, 0).unwrap(), None);
+}
+
+#[test]
+fn pages_of_a_dropped_slab_are_no_slab() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 10, 4000);
+    let blocks: Vec<_> = (0..100).map(|_| heap.alloc(&mut mock, 64, 1).unwrap()).collect();
+    let slab = blocks[99] / PAGE;
+    assert!(blocks[0] / PAGE != slab);
+    heap.free(&mut mock, blocks[0]).unwrap();
+    for &block in blocks.iter().filter(|&block| block / PAGE == slab) {
+        heap.free(&mut mock, block).unwrap();
+    }
+    let run = heap.alloc(&mut mock, 20_000, 1).unwrap();
+    assert!(run / PAGE <= slab && slab < run / PAGE + 5);
+    assert_eq!(fault_of(heap.free(&mut mock, blocks[99])), OffsetFault::InsideBlock);
+    heap.free(&mut mock, run).unwrap();
+    let pages: Vec<_> = (0..3).map(|_| heap.alloc(&mut mock, PAGE, PAGE).unwrap()).collect();
+    for page in pages {
+        heap.free(&mut mock, page).unwrap();
+    }
+    sound(&heap, &mock);
 }
 
 /// A small heap with a bit of everything, and the blocks in it.
