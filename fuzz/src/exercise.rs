@@ -17,6 +17,7 @@ pub fn all(arena: &Arena, seed: u8) {
         ("change", change(arena, seed)),
         ("sync", arena.sync()),
         ("checkpoint", arena.checkpoint()),
+        ("shrink", arena.shrink().map(drop)),
     ] {
         match outcome {
             Err(Error::Corrupt { offset, what }) if clean && !what.contains("root") => {
