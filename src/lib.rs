@@ -37,7 +37,7 @@
 //! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
 //! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
-//! | looking at an arena from outside | [`Arena::check`], [`Arena::stats`], [`Arena::handles`] |
+//! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::shrink`] |
 //!
 //! # Transactions
 //!

@@ -23,7 +23,8 @@ struct Transaction {
 
 #[derive(Debug, Arbitrary)]
 enum Op {
-    Alloc { len: Length, align: u8, fill: u8 },
+    Alloc { len: Length, fill: u8 },
+    AllocAligned { len: Length, align: u8, fill: u8 },
     Free { which: u8 },
     FreeNothing { which: u8, away: u16 },
     Resize { which: u8, len: Length },
@@ -65,6 +66,7 @@ enum Then {
     GoOn,
     Sync,
     Checkpoint,
+    Shrink,
     Reopen,
     /// Goes on with what the file held while the handle was still open.
     Die,
@@ -120,7 +122,11 @@ impl Model {
 
 fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Model)>, op: &Op) {
     match op {
-        Op::Alloc { len, align, fill } => {
+        Op::Alloc { len, fill } => {
+            let content = vec![*fill; len.get()];
+            model.put(tx.alloc_bytes(&content).expect("there is space"), content);
+        }
+        Op::AllocAligned { len, align, fill } => {
             let (len, align) = (len.get(), 1usize << (align % 13));
             let block = tx.alloc_zeroed(len as u64, align).expect("there is space");
             assert_eq!(block.raw() % align as u64, 0);
@@ -266,6 +272,7 @@ fuzz_target!(|input: Input| {
             Then::GoOn => {}
             Then::Sync => arena.sync().expect("memory can be synced"),
             Then::Checkpoint => arena.checkpoint().expect("memory can be synced"),
+            Then::Shrink => drop(arena.shrink().expect("memory can be cut")),
             Then::Reopen => {
                 drop(arena);
                 arena = file.open().expect("it was closed");
