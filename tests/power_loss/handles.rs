@@ -22,7 +22,12 @@ fn commit(recorder: &Recorder, arena: &Arena, kind: Kind, rng: &mut SplitMix64) 
 }
 
 /// A checkpoint through `one`, in the middle of which `other` commits.
-fn checkpoint_around_a_commit(recorder: &Recorder, one: &Arena, other: &Arena, rng: &mut SplitMix64) -> Option<Ack> {
+fn checkpoint_around_a_commit(
+    recorder: &Recorder,
+    one: &Arena,
+    other: &Arena,
+    rng: &mut SplitMix64,
+) -> Option<Ack> {
     let point = ["checkpoint: before sync", "checkpoint: after sync"][rng.below(2) as usize];
     let kind = KINDS[rng.below(7) as usize];
     let acknowledged = Rc::new(RefCell::new(None));
