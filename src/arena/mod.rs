@@ -654,7 +654,7 @@ impl Inner {
         if !self.media.is_in_place() {
             return Err(self.replaced());
         }
-        if !runtime.sync_failed() {
+        if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }

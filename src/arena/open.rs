@@ -15,7 +15,7 @@ use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::{MarkState, boot_id};
+use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -385,7 +385,7 @@ fn finish(
         cuts_seen: AtomicU64::new(0),
         sequence_seen: AtomicU64::new(u64::MAX),
     };
-    let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
+    let recovered = recover_at_open(&inner, alone);
     if access != Access::Private {
         inner.media.unlock();
     }
@@ -393,7 +393,7 @@ fn finish(
         // What could not be recovered must not be closed as if it had been.
         inner.poison("it could not be opened");
     }
-    recovered?;
+    let unsynced = recovered?;
     let arena = Arena { inner: Arc::new(inner) };
     if options.accept_unsynced && access == Access::Write && !arena.check()?.findings.is_empty() {
         arena.inner.poison("the state that was accepted unsynced is not sound");
@@ -401,6 +401,10 @@ fn finish(
             page_offset(superblock.heap_page),
             "what was left unsynced is not sound; `heapfile check` lists the findings",
         ));
+    }
+    if unsynced && access == Access::Write {
+        // Accepted, and found sound: from now on it is this boot's.
+        arena.inner.media.runtime().set_boot(boot_id());
     }
     Ok(arena)
 }
@@ -465,38 +469,60 @@ fn look_at_heap(inner: &Inner) -> Result<()> {
     inner.see_length()
 }
 
-fn recover_at_open(inner: &Inner) -> Result<()> {
-    match &inner.power {
-        Some(log) if inner.access == Access::Private => log.replay_only(&inner.media, inner.apply).map(drop),
-        Some(log) => {
-            let runtime = inner.media.runtime();
-            let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
-            let extent = if same_boot { Extent::SinceApplied } else { Extent::All };
-            log.recover(&inner.media, runtime, extent, inner.apply)
-        }
-        None => recover_process(inner),
+/// Completes what a death left half-done, if this handle is alone with the file, and looks at the heap. Whether the state is one that was not
+/// synced before the machine went down.
+fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
+    let runtime = inner.media.runtime();
+    let mark = if inner.power.is_none() { Some(read_mark(&inner.media)?) } else { None };
+    let unsynced = mark.is_some_and(|mark| mark.changed != 0 && !is_cached(runtime, &mark));
+    if unsynced && !inner.options.accept_unsynced {
+        return Err(Error::Unsynced { path: inner.media.path().to_owned() });
     }
+    match (&inner.power, mark) {
+        _ if !alone => {}
+        (Some(log), _) if inner.access == Access::Private => {
+            drop(log.replay_only(&inner.media, inner.apply)?)
+        }
+        (Some(log), _) => {
+            let extent = if is_this(runtime.boot()) { Extent::SinceApplied } else { Extent::All };
+            // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
+            runtime.clear_intent();
+            log.recover(&inner.media, runtime, extent, inner.apply)?;
+        }
+        (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
+        (None, None) => {}
+    }
+    look_at_heap(inner)?;
+    Ok(unsynced)
+}
+
+/// Whether this is the boot of the machine that is running. Where the system does not tell, none is.
+fn is_this(boot: [u8; 16]) -> bool {
+    boot == boot_id() && boot != [0; 16]
+}
+
+/// Whether the page cache still holds what the processes of a `Process` arena did. If not, any version of the runtime words may have
+/// reached the disk.
+fn is_cached(runtime: Runtime<'_>, mark: &Mark) -> bool {
+    is_this(runtime.boot()) || mark.changed != 0 && is_this(mark.boot)
 }
 
 /// A `Process` arena: completes the commit of a killed process, unless the machine itself went down.
-fn recover_process(inner: &Inner) -> Result<()> {
+fn recover_process(inner: &Inner, mark: &Mark, unsynced: bool) -> Result<()> {
     let runtime = inner.media.runtime();
-    let mark = read_mark(&inner.media)?;
-    let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
-    if mark.changed != 0 && mark.boot != boot_id() && !same_boot {
-        if !inner.options.accept_unsynced && inner.access == Access::Write {
-            return Err(Error::Unsynced { path: inner.media.path().to_owned() });
-        }
-        // Half a commit on top of an unsynced state says nothing.
+    if !is_cached(runtime, mark) {
+        // No commit was under way if the mark is clear; half a commit on top of an unsynced state says nothing.
         runtime.clear_intent();
-    }
-    if inner.access != Access::Private {
+        runtime.set_in_doubt(false);
+        runtime.set_sequence(mark.sequence);
         runtime.set_mark(if mark.changed == 0 { MarkState::Clear } else { MarkState::Unknown });
-        runtime.set_boot(boot_id());
-        if !same_boot {
-            // What an earlier boot left in these words says nothing about this one's page cache.
-            runtime.set_sync_failed(false);
+        if !unsynced {
+            runtime.set_boot(boot_id());
         }
+    }
+    if inner.access == Access::Private {
+        // To write anew what a failed sync left is the business of handles that can.
+        runtime.set_sync_failed(false);
     }
     inner.recover(Extent::All)
 }
@@ -506,7 +532,7 @@ pub(crate) fn read_mark(media: &Media) -> Result<Mark> {
     let mut bytes = [0u8; size_of::<Mark>()];
     media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
     let mark: Mark = bytemuck::cast(bytes);
-    if mark.is_sound() && mark.magic == MARK_MAGIC && mark.changed <= 1 {
+    if mark.is_sound() && mark.magic == MARK_MAGIC && mark.changed <= 1 && mark.sequence < 1 << 62 {
         Ok(mark)
     } else {
         Err(Error::corrupt(at, "the mark's checksum does not match"))

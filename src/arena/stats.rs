@@ -7,6 +7,7 @@ use crate::layout::{PAGE, page_offset};
 use crate::lock::Lock;
 use crate::lock::gate::Gate;
 use crate::lock::slots::{self, Slot};
+use crate::runtime::MarkState;
 
 /// Sizes and counts of an arena. All sizes in bytes.
 ///

@@ -20,6 +20,8 @@ pub(crate) struct Budget {
     /// One history only: a replay.
     pub(crate) once: bool,
     pub(crate) point: Option<usize>,
+    /// Only every so many crash points are looked at.
+    pub(crate) stride: usize,
     /// Whether this is a long run.
     pub(crate) long: bool,
 }
@@ -33,8 +35,14 @@ impl Budget {
             first_seed: seed.unwrap_or(1),
             once: seed.is_some(),
             point: variable("HEAPFILE_POINT").map(|point| point as usize),
+            stride: 1,
             long: images.is_some_and(|n| n > IMAGES),
         }
+    }
+
+    /// Looks at one crash point in `stride` only, unless this is a long run: for histories of which there are many.
+    pub(crate) fn sparse(self, stride: usize) -> Self {
+        Self { stride: if self.long { 1 } else { stride }, ..self }
     }
 
     /// Operations that are tried after recovery on the image with this number.

@@ -12,7 +12,7 @@ use heapfile::testing::{Break, sabotage};
 const SEEDS: u64 = 20;
 
 /// Leaves out the rule while `work` runs.
-fn without<T>(rule: Break, work: impl FnOnce() -> T) -> T {
+pub(crate) fn without<T>(rule: Break, work: impl FnOnce() -> T) -> T {
     struct Mended;
     impl Drop for Mended {
         fn drop(&mut self) {

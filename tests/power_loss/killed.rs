@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// Runs `work` until its process dies; nothing if it did.
-fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
+pub(crate) fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
     testing::die_after(Some(points));
     let outcome = catch_unwind(AssertUnwindSafe(work));
     match outcome {
@@ -170,7 +170,7 @@ fn cuts_after_deaths_at_the_same_point() {
         }
         let recording = recorder.finish();
         bench
-            .sweep(&recording, &Budget::of(0))
+            .sweep(&recording, &Budget::of(0).sparse(5))
             .unwrap_or_else(|violation| violation.report("cuts_after_deaths_at_the_same_point", &recording));
     }
     println!("cuts_after_deaths_at_the_same_point: {} images", bench.images);

@@ -8,6 +8,7 @@
 //! | `model`, `recording`, `oracle`, `budget` | what should be there; histories; judging images; how many |
 //! | `whole` | cuts anywhere in the life of a `Power` arena |
 //! | `create`, `recovery` | cuts during creation, and during recovery from a cut |
+//! | `process` | cuts of a `Process` arena, with syncs |
 //! | `killed`, `handles` | deaths of processes before the cut; several handles |
 //! | `controls` | each rule of the log left out: the same images show violations |
 
@@ -18,6 +19,7 @@ mod handles;
 mod killed;
 mod model;
 mod oracle;
+mod process;
 mod recording;
 mod recovery;
 mod whole;

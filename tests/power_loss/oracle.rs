@@ -74,30 +74,26 @@ impl Bench {
         })
     }
 
-    /// Shows every crash point of the recording since its first acknowledgement, with the images of the budget's plan, to `judge`.
-    pub(crate) fn sweep_with(
+    /// Shows the images of the budget's plan at each crash point since the recording's first acknowledgement to `judge`; how many there were.
+    pub(crate) fn sweep_points(
         &mut self,
         recording: &Recording,
         budget: &Budget,
-        mut judge: impl FnMut(&mut Self, &[u8], &[Arc<State>], u64) -> Result<(), String>,
+        mut judge: impl FnMut(&mut Self, usize, &[u8]) -> Result<(), String>,
     ) -> Result<u64, Violation> {
         let plan = budget.plan(recording.seed);
         let points = match budget.point {
             Some(point) => point..(point + 1).min(recording.history.points()),
             None => recording.acks[0].done..recording.history.points(),
         };
-        let mut crash = recording.history.at(points.start);
+        let first = points.start + recording.seed as usize % budget.stride.min(points.len().max(1));
         let (mut image, before) = (Vec::new(), self.images);
-        for point in points {
+        let mut crash = recording.history.at(points.start);
+        for point in (first..points.end).step_by(budget.stride) {
             crash.advance_to(point);
             for recipe in crash.recipes(&plan) {
                 crash.build(recipe, &mut image);
-                let operations = budget.operations(self.images);
-                judge(self, &image, &recording.allowed(point), operations).map_err(|what| Violation {
-                    point,
-                    recipe,
-                    what,
-                })?;
+                judge(self, point, &image).map_err(|what| Violation { point, recipe, what })?;
             }
         }
         Ok(self.images - before)
@@ -105,8 +101,8 @@ impl Bench {
 
     /// Judges all images of the recording; how many there were.
     pub(crate) fn sweep(&mut self, recording: &Recording, budget: &Budget) -> Result<u64, Violation> {
-        self.sweep_with(recording, budget, |bench, image, allowed, operations| {
-            bench.judge(image, allowed, operations).map(drop)
+        self.sweep_points(recording, budget, |bench, point, image| {
+            bench.judge(image, &recording.allowed(point), budget.operations(bench.images)).map(drop)
         })
     }
 }
