@@ -25,16 +25,29 @@ const GENERATION: usize = 20;
 const INTENT: usize = 24;
 /// Not 0 once a sync has failed.
 const SYNC_FAILED: usize = 32;
-/// `Process` arenas: 1 while the mark on the disk says that the heap was changed.
-const MARKED: usize = 33;
+/// `Process` arenas: what the mark on the disk says, a [`Mark`].
+const MARK: usize = 33;
 /// How often the file was cut: who sees another number asks for its length again.
 const CUTS: usize = 34;
+/// `Process` arenas: 1 while nobody has accepted what the machine went down on.
+const UNSYNCED: usize = 35;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
 /// Process slots that were ever attached are below this.
 const SLOTS_USED: usize = 48;
 /// Words of a process slot.
 pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
+
+/// What the mark on the disk says of a `Process` arena.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// That nothing was changed since the last sync.
+    Synced = 0,
+    /// That the heap was changed.
+    Changed = 1,
+    /// One of both: it is being written, or whoever wrote it died.
+    Unknown = 2,
+}
 
 /// A `Process` commit that is valid and may be half applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,12 +164,24 @@ impl<'a> Runtime<'a> {
     }
 
     #[inline]
-    pub(crate) fn is_marked(&self) -> bool {
-        self.0[MARKED].load(Acquire) == 1
+    pub(crate) fn mark(&self) -> Mark {
+        match self.0[MARK].load(Acquire) {
+            0 => Mark::Synced,
+            1 => Mark::Changed,
+            _ => Mark::Unknown,
+        }
     }
 
-    pub(crate) fn set_marked(&self, marked: bool) {
-        self.0[MARKED].store(u64::from(marked), Release);
+    pub(crate) fn set_mark(&self, mark: Mark) {
+        self.0[MARK].store(mark as u64, SeqCst);
+    }
+
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.0[UNSYNCED].load(Acquire) != 0
+    }
+
+    pub(crate) fn set_unsynced(&self, unsynced: bool) {
+        self.0[UNSYNCED].store(u64::from(unsynced), SeqCst);
     }
 
     #[inline]

@@ -4,20 +4,21 @@
 //! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
 //! recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, file_key, power_log};
+use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, power_log};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
 use crate::lock::gate::Gate;
-use crate::lock::{Lock, fork, slots};
+use crate::lock::held::HandleKey;
+use crate::lock::{Lock, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::boot_id;
+use crate::runtime::{Mark as RuntimeMark, boot_id};
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -47,23 +48,31 @@ pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
 }
 
 pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
-    let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
-    attach(file, options, Access::Write)
+    attach_path(path, options, Access::Write)
+}
+
+/// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
+fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
+    let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    let mut left = 16;
+    loop {
+        left -= 1;
+        match attach(ArenaFile::open(path, mode, options.follow_links)?, options, access) {
+            Err(Error::Replaced { .. }) if left > 0 => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
     loop {
-        let file = match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
-            Ok(file) => file,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        match attach_path(path, options, Access::Write) {
+            Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 match create(path, options) {
-                    Err(Error::AlreadyExists { .. }) => continue,
+                    Err(Error::AlreadyExists { .. }) => {}
                     other => return other,
                 }
             }
-            Err(e) => return Err(e),
-        };
-        match attach(file, options, Access::Write) {
             Err(Error::Unfinished { .. }) => {
                 let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
                 if let Some(arena) = initialise(file, options)? {
@@ -86,15 +95,13 @@ pub(super) fn open_descriptor(fd: BorrowedFd<'_>, options: &Options) -> Result<A
 }
 
 pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
-    match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
-        Ok(file) => attach(file, options, Access::Read),
-        Err(Error::Io { source, .. })
+    match attach_path(path, options, Access::Read) {
+        Err(Error::Io { op: "open", source, .. })
             if matches!(source.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::EPERM)) =>
         {
-            let file = ArenaFile::open(path, OpenMode::ReadOnly, options.follow_links)?;
-            attach(file, options, Access::Private)
+            attach_path(path, options, Access::Private)
         }
-        Err(e) => Err(e),
+        outcome => outcome,
     }
 }
 
@@ -287,6 +294,9 @@ fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock
 /// Opens an existing arena.
 fn attach(file: ArenaFile, options: &Options, access: Access) -> Result<Arena> {
     let lock = WholeFile::take(&file, access != Access::Private, options.lock_timeout)?;
+    if !file.is_in_place() {
+        return Err(Error::Replaced { path: file.path().to_owned() });
+    }
     let superblock = read_superblock(&file)?;
     lock.keep();
     let length = file.len()?;
@@ -353,7 +363,8 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
     finish(media, superblock, apply(&superblock), options, Access::Write)
 }
 
-/// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release.
+/// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release. On an error the lock goes
+/// with the file, after the slot: nobody joins a handle that could not complete what was left.
 fn finish(
     media: Media,
     superblock: Superblock,
@@ -361,10 +372,9 @@ fn finish(
     options: &Options,
     access: Access,
 ) -> Result<Arena> {
-    let (lock, alone) = join(&media, options, access).inspect_err(|_| media.unlock())?;
+    let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
-        key: file_key(&media),
-        forks: fork::register(media.fd().as_raw_fd()),
+        key: HandleKey::new(media.key()),
         power: power_log(&superblock),
         media,
         superblock,
@@ -378,24 +388,40 @@ fn finish(
         cuts_seen: AtomicU64::new(0),
         sequence_seen: AtomicU64::new(u64::MAX),
     };
-    let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
-    if access != Access::Private {
-        inner.media.unlock();
-    }
-    if recovered.is_err() {
-        // What could not be recovered must not be closed as if it had been.
-        inner.poison("it could not be opened");
-    }
-    recovered?;
     let arena = Arena { inner: Arc::new(inner) };
-    if options.accept_unsynced && access == Access::Write && !arena.check()?.findings.is_empty() {
-        arena.inner.poison("the state that was accepted unsynced is not sound");
-        return Err(Error::corrupt(
-            page_offset(superblock.heap_page),
-            "what was left unsynced is not sound; `heapfile check` lists the findings",
-        ));
+    let ready = if alone { recover_at_open(&arena.inner) } else { Ok(()) };
+    if let Err(e) = ready.and_then(|()| accept(&arena)) {
+        // What could not be recovered must not be closed as if it had been.
+        arena.inner.poison("it could not be opened");
+        return Err(e);
+    }
+    if access != Access::Private {
+        arena.inner.media.unlock();
     }
     Ok(arena)
+}
+
+/// What the machine went down on is for writers only once its check found nothing; until then the runtime words of a `Process`
+/// arena say so, to handles that join later too.
+fn accept(arena: &Arena) -> Result<()> {
+    let inner = &arena.inner;
+    let runtime = inner.media.runtime();
+    if inner.access == Access::Write {
+        if runtime.is_unsynced() && !inner.options.accept_unsynced {
+            return Err(Error::Unsynced { path: inner.media.path().to_owned() });
+        }
+        if inner.options.accept_unsynced && !arena.check()?.is_clean() {
+            return Err(Error::corrupt(
+                page_offset(inner.heap_page()),
+                "what was left unsynced is not sound; `heapfile check` lists the findings",
+            ));
+        }
+        runtime.set_unsynced(false);
+    }
+    if inner.power.is_none() && inner.access != Access::Private && !runtime.is_unsynced() {
+        runtime.set_boot(boot_id());
+    }
+    Ok(())
 }
 
 /// Byte that handles with [`Locking::File`] lock together, so that those with [`Locking::Shared`] know of them.
@@ -406,11 +432,15 @@ const FILE_MODE_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 1;
 fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)> {
     let file_lock = || Lock::File(FileLock::default());
     if access == Access::Private {
-        // A writer that has a slot would not notice this handle's shared lock.
-        if slots::any_other(media)? {
-            return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
-        }
-        return Ok((file_lock(), true));
+        // A writer that has a slot would not notice this handle's shared lock; one without would wait for it in vain. Where bytes
+        // cannot be locked there is no slot, and the shared lock has to do.
+        let locked =
+            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_locked(FILE_MODE_BYTE, 1)?));
+        return match locked {
+            Ok(true) => Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO }),
+            Ok(false) | Err(Error::Unsupported { .. }) => Ok((file_lock(), true)),
+            Err(e) => Err(e),
+        };
     }
     let asked_file = options.locking == Some(Locking::File);
     let byte_locks =
@@ -452,17 +482,23 @@ fn byte_locks_work(media: &Media) -> bool {
     media.is_byte_locked(FILE_MODE_BYTE, 1).is_ok()
 }
 
-/// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
-fn look_at_heap(inner: &Inner) -> Result<()> {
+/// Completes what was left, and looks at the heap's header, so that a heap that is none is refused here and not at the first use. Only
+/// without other handles is nobody in the middle of changing it.
+fn recover_at_open(inner: &Inner) -> Result<()> {
+    recover_alone(inner)?;
     Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
     inner.see_length()
 }
 
-fn recover_at_open(inner: &Inner) -> Result<()> {
+/// Computes all runtime words anew: after a loss of power, or in a copy of the file, they may hold anything.
+fn recover_alone(inner: &Inner) -> Result<()> {
+    let runtime = inner.media.runtime();
     match &inner.power {
         Some(log) if inner.access == Access::Private => log.replay_only(&inner.media, inner.apply).map(drop),
         Some(log) => {
-            let runtime = inner.media.runtime();
+            runtime.clear_intent();
+            runtime.set_mark(RuntimeMark::Synced);
+            runtime.set_unsynced(false);
             let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
             let extent = if same_boot { Extent::SinceApplied } else { Extent::All };
             log.recover(&inner.media, runtime, extent, inner.apply)
@@ -476,20 +512,27 @@ fn recover_process(inner: &Inner) -> Result<()> {
     let runtime = inner.media.runtime();
     let mark = read_mark(&inner.media)?;
     let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
-    if mark.changed != 0 && mark.boot != boot_id() && !same_boot {
+    let unsynced = mark.changed != 0 && mark.boot != boot_id() && !same_boot;
+    if unsynced {
         if !inner.options.accept_unsynced && inner.access == Access::Write {
             return Err(Error::Unsynced { path: inner.media.path().to_owned() });
         }
-        // Half a commit on top of an unsynced state says nothing.
+    }
+    if unsynced || mark.changed == 0 {
+        // Half a commit on top of an unsynced state says nothing; and before a commit counts the mark is set.
         runtime.clear_intent();
     }
-    if inner.access != Access::Private {
-        runtime.set_marked(mark.changed != 0);
-        runtime.set_boot(boot_id());
-        if !same_boot {
-            // What an earlier boot left in these words says nothing about this one's page cache.
-            runtime.set_sync_failed(false);
-        }
+    if !same_boot {
+        // What an earlier boot left in these words says nothing about this one's page cache.
+        runtime.set_sync_failed(false);
+        runtime.set_sequence(mark.sequence);
+    }
+    runtime.set_in_doubt(false);
+    runtime.set_unsynced(unsynced);
+    runtime.set_mark(if mark.changed != 0 { RuntimeMark::Changed } else { RuntimeMark::Synced });
+    if inner.access == Access::Private {
+        // Private memory: nothing can be written again, nor has to be.
+        runtime.set_sync_failed(false);
     }
     inner.recover(Extent::All)
 }

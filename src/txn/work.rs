@@ -124,7 +124,12 @@ impl Space for Work<'_> {
         if !self.media.is_in_place() {
             return Err(Error::Replaced { path: self.media.path().to_owned() });
         }
-        let now = self.media.refresh_len()? / PAGE;
+        // Only the owner of the writer lock cuts the file: a shorter one was cut by somebody else, and lacks blocks.
+        let (before, now) = (self.media.len(), self.media.refresh_len()?);
+        if now < before {
+            return Err(Error::Truncated { needed: before, found: now });
+        }
+        let now = now / PAGE;
         if now < u64::from(end) {
             let step = now + (now / 8).max(u64::from(GROW_PAGES));
             let generous = step.max(u64::from(end)).min(limit);
