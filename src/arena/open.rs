@@ -320,13 +320,16 @@ fn map(
     let writable = writable(superblock, access);
     // Bytes of a last, partial page lie outside: no region ends inside a page.
     let whole = length / PAGE * PAGE;
-    let mapping = Mapping::new(file.file(), whole, options.max_size.max(whole), whole + LEAST_ROOM, writable)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
-                Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
-            }
-            _ => Error::io("map", file.path(), e),
-        })?;
+    let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    let mapped = file.for_mapping(mode)?;
+    let mapping =
+        Mapping::new(mapped.file(), whole, options.max_size.max(whole), whole + LEAST_ROOM, writable)
+            .map_err(|e| match e.raw_os_error() {
+                Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
+                    Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+                }
+                _ => Error::io("map", file.path(), e),
+            })?;
     Ok(Media::from_file(file, mapping))
 }
 

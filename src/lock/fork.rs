@@ -5,6 +5,8 @@
 //! (so that numbers are not reused under a `File` that closes them later), and counts. Handles compare that count with
 //! the one they were opened under: another one is [`Error::Forked`](crate::Error::Forked), and their drops touch nothing shared.
 //!
+//! A mapping holds on to the description that it was made of, in children too; that is another one, without locks (`media`).
+//!
 //! Invariants: no fork falls between the opening of a descriptor and its registration ([`hold_off`]); a descriptor is
 //! taken off the list before it is closed.
 //!

@@ -74,8 +74,26 @@ impl ArenaFile {
 
     /// The file behind a descriptor, with a file description of its own.
     pub(crate) fn from_descriptor(fd: BorrowedFd<'_>) -> Result<Self> {
+        Self::again(fd, OpenMode::ReadWrite)
+    }
+
+    fn again(fd: BorrowedFd<'_>, mode: OpenMode) -> Result<Self> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        Ok(Self { nameless: true, ..Self::open(&path, OpenMode::ReadWrite, true)? })
+        Ok(Self { nameless: true, ..Self::open(&path, mode, true)? })
+    }
+
+    /// The same file with another description, to be mapped. A mapping holds on to its description, in children of `fork` too;
+    /// it must not be the one that has the locks, or a child would keep them after its parent's death.
+    pub(crate) fn for_mapping(&self, mode: OpenMode) -> Result<Self> {
+        let again = match Self::again(self.file.as_fd(), mode) {
+            // Without /proc the path has to do.
+            Err(_) if !self.nameless => Self::open(&self.path, mode, true)?,
+            outcome => outcome?,
+        };
+        if again.key() != self.key() {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        Ok(again)
     }
 
     /// Another description of the file, for handing on.

@@ -138,14 +138,24 @@ impl Child {
         self.wait_stopped();
     }
 
+    /// State of the child's process, as `ps` shows it.
+    fn state(&self) -> Option<char> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
+        text.rsplit(')').next()?.trim_start().chars().next()
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.state() == Some('T')
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state(), Some('Z') | None)
+    }
+
     /// Waits until the child is stopped.
     #[track_caller]
     pub fn wait_stopped(&self) {
-        let stat = format!("/proc/{}/stat", self.process.id());
-        eventually("the child stops", || {
-            let text = std::fs::read_to_string(&stat).unwrap_or_default();
-            text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
-        });
+        eventually("the child stops", || self.is_stopped());
     }
 
     pub fn go_on(&self) {
