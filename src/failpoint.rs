@@ -1,7 +1,8 @@
-//! Named points at which a test may have the process killed.
+//! Named points at which a test may have the process killed or stopped.
 //!
 //! Without the feature `testing` this is nothing at all. With it, `HEAPFILE_FAILPOINT=NAME` or `NAME#N` kills the
-//! process with SIGKILL when it passes the point for the first, or N-th, time.
+//! process with SIGKILL when it passes the point for the first, or N-th, time; `HEAPFILE_STOPPOINT` likewise stops it
+//! with SIGSTOP.
 //!
 //! On a simulated disk a thread stands for a process: `die_after` unwinds it to the test at any failpoint or step of the
 //! disk, and `at_failpoint` lets another handle act at a point, as another process might.
@@ -22,7 +23,7 @@ pub use enabled::{Died, at_failpoint, die_after};
 #[cfg(feature = "testing")]
 pub(crate) use enabled::{failpoint, is_dead, step};
 
-/// All names, so that tests can go through them.
+/// The names on the way of a commit, so that tests can go through them.
 #[cfg(feature = "testing")]
 pub const FAILPOINTS: &[&str] = &[
     "commit: begin",
@@ -50,13 +51,22 @@ pub const FAILPOINTS: &[&str] = &[
     "grow: file longer",
 ];
 
+/// The names inside the protocol of lock and gate.
+#[cfg(feature = "testing")]
+pub const LOCKPOINTS: &[&str] = &[
+    "attach: slot locked",
+    "lock: owner judged dead",
+    "lock: taken over",
+    "gate: reader counted",
+    "gate: shut before readers",
+];
+
 #[cfg(feature = "testing")]
 mod enabled {
     use std::cell::{Cell, RefCell};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    static PASSED: AtomicU64 = AtomicU64::new(0);
     type Action = (&'static str, Box<dyn FnOnce()>);
 
     thread_local! {
@@ -98,15 +108,29 @@ mod enabled {
         }
     }
 
-    static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+    /// What one environment variable asks for.
+    struct Point {
+        name: String,
+        count: u64,
+        passed: AtomicU64,
+        signal: libc::c_int,
+    }
 
-    fn wanted() -> &'static Option<(String, u64)> {
+    static WANTED: OnceLock<Vec<Point>> = OnceLock::new();
+
+    fn wanted() -> &'static [Point] {
         WANTED.get_or_init(|| {
-            let text = std::env::var("HEAPFILE_FAILPOINT").ok()?;
-            Some(match text.rsplit_once('#') {
-                Some((name, count)) => (name.to_owned(), count.parse().unwrap_or(1)),
-                None => (text, 1),
-            })
+            [("HEAPFILE_FAILPOINT", libc::SIGKILL), ("HEAPFILE_STOPPOINT", libc::SIGSTOP)]
+                .into_iter()
+                .filter_map(|(variable, signal)| {
+                    let text = std::env::var(variable).ok()?;
+                    let (name, count) = match text.rsplit_once('#') {
+                        Some((name, count)) => (name.to_owned(), count.parse().unwrap_or(1)),
+                        None => (text, 1),
+                    };
+                    Some(Point { name, count, passed: AtomicU64::new(0), signal })
+                })
+                .collect()
         })
     }
 
@@ -117,11 +141,11 @@ mod enabled {
         if let Some((_, action)) = ACTION.with_borrow_mut(|action| action.take_if(due)) {
             action();
         }
-        if let Some((point, count)) = wanted()
-            && point == name
-            && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count
-        {
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        for point in wanted() {
+            if point.name == name && point.passed.fetch_add(1, Ordering::Relaxed) + 1 == point.count {
+                // SAFETY: a plain system call. The signal goes to this thread, so that it takes not one step more.
+                unsafe { libc::raise(point.signal) };
+            }
         }
     }
 }

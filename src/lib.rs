@@ -84,7 +84,8 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::failpoint::{Died, FAILPOINTS, at_failpoint, die_after};
+    pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, at_failpoint, die_after};
+    pub use crate::lock::gate::sleeps;
 
     /// Creates an arena on a simulated disk.
     pub fn create(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {

@@ -20,9 +20,8 @@ pub use stats::{Handle, Stats};
 use crate::error::{Error, Result};
 use crate::failpoint::{failpoint, is_dead};
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
-use crate::lock::fork::Registered;
 use crate::lock::gate::Taken;
-use crate::lock::held::FileNumber;
+use crate::lock::held::HandleNumber;
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
@@ -83,8 +82,7 @@ pub(crate) struct Inner {
     access: Access,
     options: Options,
     lock: Lock,
-    forks: Option<Registered>,
-    number: FileNumber,
+    number: HandleNumber,
     /// What the write transaction works with; whoever has the writer lock has it.
     state: Mutex<State>,
     poisoned: OnceLock<&'static str>,
@@ -390,8 +388,8 @@ impl Inner {
 
     /// Whether this process inherited the handle through `fork`.
     #[inline]
-    fn is_forked(&self) -> bool {
-        self.forks.as_ref().is_some_and(Registered::is_lost)
+    pub(crate) fn is_forked(&self) -> bool {
+        self.media.is_forked()
     }
 
     #[inline]
@@ -413,9 +411,9 @@ impl Inner {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
-            while !self.try_begin_read(held.reads > 0)? {}
+            while !self.try_begin_read(held.own_reads > 0)? {}
         }
-        self.number.with(|h| h.reads += 1);
+        self.number.read_begins();
         Ok(())
     }
 
@@ -424,12 +422,12 @@ impl Inner {
     fn try_begin_read(&self, nested: bool) -> Result<bool> {
         if self.lock.read(&self.media, self.options.lock_timeout, nested)? == Taken::Over {
             self.number.with(|h| h.writes += 1);
-            self.complete(Exclusive(self), true)?;
+            self.complete(Exclusive(self), Taken::Over, true)?;
             return Ok(false);
         }
         // With the whole-file lock nobody can be in the middle of a commit now; with the gate, what is not yet applied is
         // not yet there.
-        if self.lock.is_exclusive() && !nested && self.needs_recovery(false)? {
+        if self.lock.is_exclusive() && !nested && self.needs_recovery(false) {
             self.lock.read_end(&self.media);
             drop(self.lock_exclusive(false)?);
             return Ok(false);
@@ -440,7 +438,7 @@ impl Inner {
 
     #[inline]
     pub(crate) fn end_read(&self) {
-        self.number.with(|h| h.reads -= 1);
+        self.number.read_ends();
         if self.access != Access::Private && !self.is_forked() && !is_dead() {
             self.lock.read_end(&self.media);
         }
@@ -488,30 +486,28 @@ impl Inner {
         let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
         self.number.with(|h| h.writes += 1);
         let locked = Exclusive(self);
-        if taken == Taken::Over || self.needs_recovery(true)? {
-            return self.complete(locked, shut);
+        if taken == Taken::Over || self.needs_recovery(true) {
+            return self.complete(locked, taken, shut);
         }
         Ok(locked)
     }
 
     /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.
+    ///
+    /// An owner that died with the gate shut may have applied a part: then nobody gets in before the rest is. One that died with the
+    /// gate open had applied nothing: if its readers do not go, all stays as it is, and the next writer tries again.
     #[cold]
-    fn complete<'a>(&'a self, locked: Exclusive<'a>, shut: bool) -> Result<Exclusive<'a>> {
-        if !self.media.is_in_place() {
-            return Err(self.replaced());
-        }
-        if self.needs_recovery(true)? {
-            let done = self
-                .lock
-                .shut(&self.media, self.options.lock_timeout)
-                .and_then(|()| self.recover(Extent::SinceApplied));
-            if let Err(e) = done {
-                if self.needs_recovery(false)? {
-                    // A reader must not see half a commit.
-                    locked.abandon();
+    fn complete<'a>(&'a self, locked: Exclusive<'a>, taken: Taken, shut: bool) -> Result<Exclusive<'a>> {
+        self.still_there()?;
+        if self.needs_recovery(true) {
+            let begun = taken == Taken::Over && self.lock.is_shut(&self.media);
+            if let Err(e) = self.lock.shut(&self.media, self.options.lock_timeout, !begun) {
+                if !begun {
+                    locked.release();
                 }
                 return Err(e);
             }
+            self.recover(Extent::SinceApplied)?;
         }
         if !shut {
             self.lock.open(&self.media);
@@ -532,17 +528,33 @@ impl Inner {
     /// Waits until no reader is left and lets none in, for the apply.
     #[inline]
     pub(crate) fn shut_gate(&self) -> Result<()> {
-        self.lock.shut(&self.media, self.options.lock_timeout)
+        self.lock.shut(&self.media, self.options.lock_timeout, true)
     }
 
-    fn replaced(&self) -> Error {
-        Error::Replaced { path: self.media.path().to_owned() }
+    /// Whether the file under the handle is still the one at its path, and long enough to be looked at. Touches nothing of the mapping,
+    /// which may be gone. Three system calls.
+    fn still_there(&self) -> Result<()> {
+        if !self.media.is_in_place() {
+            return Err(Error::Replaced { path: self.media.path().to_owned() });
+        }
+        let (found, needed) = (self.media.file_len()?, page_offset(self.heap_page() + 1));
+        if found < needed {
+            return Err(Error::Truncated { needed, found });
+        }
+        Ok(())
+    }
+
+    /// Whether the file has all of the heap. The writer lock is held.
+    fn see_whole(&self) -> Result<()> {
+        self.media.refresh_len()?;
+        self.see_heap_end()
     }
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
-    fn needs_recovery(&self, writing: bool) -> Result<bool> {
+    #[inline]
+    fn needs_recovery(&self, writing: bool) -> bool {
         let runtime = self.media.runtime();
-        Ok(runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed()))
+        runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed())
     }
 
     /// Completes what was cut off. The lock is held exclusively.
@@ -646,19 +658,18 @@ impl Inner {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.power.is_some() || self.access != Access::Write {
-            return self.usable();
-        }
         self.usable()?;
-        let runtime = self.media.runtime();
-        if !self.media.is_in_place() {
-            return Err(self.replaced());
+        self.still_there()?;
+        if self.power.is_some() || self.access != Access::Write {
+            return Ok(());
         }
+        let runtime = self.media.runtime();
         if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         let _locked = self.lock_exclusive(false)?;
+        self.see_whole()?;
         if runtime.mark() == MarkState::Clear {
             return Ok(());
         }
@@ -675,12 +686,15 @@ impl Inner {
 
     fn checkpoint(&self) -> Result<()> {
         let Some(log) = &self.power else { return self.sync() };
+        self.usable()?;
+        self.still_there()?;
         if self.access != Access::Write {
-            return self.usable();
+            return Ok(());
         }
         let runtime = self.media.runtime();
         let head = {
             let _locked = self.lock_exclusive(false)?;
+            self.see_whole()?;
             log.checkpoint_begin(runtime)
         };
         self.finish_checkpoint(log, head)
@@ -747,22 +761,23 @@ impl Drop for Inner {
 pub(crate) struct Exclusive<'a>(&'a Inner);
 
 impl Exclusive<'_> {
-    /// Ends with something left to complete by the next owner.
-    fn abandon(self) {
+    /// Ends with the gate open although something is in doubt, of which nothing is applied.
+    fn release(self) {
         self.0.number.with(|h| h.writes -= 1);
-        self.0.lock.abandon(&self.0.media);
+        self.0.lock.write_end(&self.0.media);
         std::mem::forget(self);
     }
 }
 
 impl Drop for Exclusive<'_> {
+    /// Opens the gate, unless something is left to complete: that is for the next owner, before any reader gets in.
     #[inline]
     fn drop(&mut self) {
         self.0.number.with(|h| h.writes -= 1);
         if self.0.is_forked() || is_dead() {
             return;
         }
-        if self.0.poisoned.get().is_some() {
+        if self.0.poisoned.get().is_some() || self.0.needs_recovery(false) {
             self.0.lock.abandon(&self.0.media);
         } else {
             self.0.lock.write_end(&self.0.media);

@@ -10,15 +10,15 @@ use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
 use crate::lock::gate::Gate;
-use crate::lock::held::FileNumber;
-use crate::lock::{Lock, fork, slots};
+use crate::lock::held::HandleNumber;
+use crate::lock::{Lock, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -48,23 +48,31 @@ pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
 }
 
 pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
-    let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
-    attach(file, options, Access::Write)
+    attach_path(path, options, Access::Write)
+}
+
+/// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
+fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
+    let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    let mut left = 16;
+    loop {
+        left -= 1;
+        match attach(ArenaFile::open(path, mode, options.follow_links)?, options, access) {
+            Err(Error::Replaced { .. }) if left > 0 => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
     loop {
-        let file = match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
-            Ok(file) => file,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        match attach_path(path, options, Access::Write) {
+            Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 match create(path, options) {
-                    Err(Error::AlreadyExists { .. }) => continue,
+                    Err(Error::AlreadyExists { .. }) => {}
                     other => return other,
                 }
             }
-            Err(e) => return Err(e),
-        };
-        match attach(file, options, Access::Write) {
             Err(Error::Unfinished { .. }) => {
                 let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
                 if let Some(arena) = initialise(file, options)? {
@@ -87,15 +95,13 @@ pub(super) fn open_descriptor(fd: BorrowedFd<'_>, options: &Options) -> Result<A
 }
 
 pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
-    match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
-        Ok(file) => attach(file, options, Access::Read),
-        Err(Error::Io { source, .. })
+    match attach_path(path, options, Access::Read) {
+        Err(Error::Io { op: "open", source, .. })
             if matches!(source.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::EPERM)) =>
         {
-            let file = ArenaFile::open(path, OpenMode::ReadOnly, options.follow_links)?;
-            attach(file, options, Access::Private)
+            attach_path(path, options, Access::Private)
         }
-        Err(e) => Err(e),
+        outcome => outcome,
     }
 }
 
@@ -290,6 +296,9 @@ fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock
 /// Opens an existing arena.
 fn attach(file: ArenaFile, options: &Options, access: Access) -> Result<Arena> {
     let lock = WholeFile::take(&file, access != Access::Private, options.lock_timeout)?;
+    if !file.is_in_place() {
+        return Err(Error::Replaced { path: file.path().to_owned() });
+    }
     let superblock = read_superblock(&file)?;
     lock.keep();
     let length = file.len()?;
@@ -313,16 +322,21 @@ fn map(
     let writable = writable(superblock, access);
     // Bytes of a last, partial page lie outside: no region ends inside a page.
     let whole = length / PAGE * PAGE;
-    let wanted = options.max_size.min(MAX_PAGES * PAGE);
-    let mapping =
-        Mapping::new(file.file(), whole, wanted, whole + LEAST_ROOM, writable).map_err(|e| {
-            match e.raw_os_error() {
-                Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
-                    Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
-                }
-                _ => Error::io("map", file.path(), e),
-            }
-        })?;
+    let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
+    let mapped = file.for_mapping(mode)?;
+    let mapping = Mapping::new(
+        mapped.file(),
+        whole,
+        options.max_size.min(MAX_PAGES * PAGE),
+        whole + LEAST_ROOM,
+        writable,
+    )
+    .map_err(|e| match e.raw_os_error() {
+        Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
+            Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+        }
+        _ => Error::io("map", file.path(), e),
+    })?;
     Ok(Media::from_file(file, mapping))
 }
 
@@ -360,7 +374,8 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
     finish(media, superblock, apply(&superblock), options, Access::Write)
 }
 
-/// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release.
+/// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release. On an error the lock goes
+/// with the file, after the slot: nobody joins a handle that could not complete what was left.
 fn finish(
     media: Media,
     superblock: Superblock,
@@ -368,10 +383,9 @@ fn finish(
     options: &Options,
     access: Access,
 ) -> Result<Arena> {
-    let (lock, alone) = join(&media, options, access).inspect_err(|_| media.unlock())?;
+    let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
-        number: FileNumber::of(media.key()),
-        forks: fork::register(media.fd().as_raw_fd()),
+        number: HandleNumber::new(media.key()),
         power: power_log(&superblock),
         media,
         superblock,
@@ -385,28 +399,32 @@ fn finish(
         cuts_seen: AtomicU64::new(0),
         sequence_seen: AtomicU64::new(u64::MAX),
     };
-    let recovered = recover_at_open(&inner, alone);
-    if access != Access::Private {
-        inner.media.unlock();
-    }
-    if recovered.is_err() {
-        // What could not be recovered must not be closed as if it had been.
-        inner.poison("it could not be opened");
-    }
-    let unsynced = recovered?;
     let arena = Arena { inner: Arc::new(inner) };
-    if options.accept_unsynced && access == Access::Write && !arena.check()?.findings.is_empty() {
-        arena.inner.poison("the state that was accepted unsynced is not sound");
+    let outcome = recover_at_open(&arena.inner, alone).and_then(|unsynced| accept(&arena, unsynced));
+    if let Err(e) = outcome {
+        // What could not be recovered must not be closed as if it had been.
+        arena.inner.poison("it could not be opened");
+        return Err(e);
+    }
+    if access != Access::Private {
+        arena.inner.media.unlock();
+    }
+    Ok(arena)
+}
+
+/// What the machine went down on is for writers only once its check found nothing; from then on it is this boot's.
+fn accept(arena: &Arena, unsynced: bool) -> Result<()> {
+    if !unsynced || arena.inner.access != Access::Write {
+        return Ok(());
+    }
+    if !arena.check()?.is_clean() {
         return Err(Error::corrupt(
-            page_offset(superblock.heap_page),
+            page_offset(arena.inner.heap_page()),
             "what was left unsynced is not sound; `heapfile check` lists the findings",
         ));
     }
-    if unsynced && access == Access::Write {
-        // Accepted, and found sound: from now on it is this boot's.
-        arena.inner.media.runtime().set_boot(boot_id());
-    }
-    Ok(arena)
+    arena.inner.media.runtime().set_boot(boot_id());
+    Ok(())
 }
 
 /// Byte that handles with [`Locking::File`] lock together, so that those with [`Locking::Shared`] know of them.
@@ -417,11 +435,15 @@ const FILE_MODE_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 1;
 fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)> {
     let file_lock = || Lock::File(FileLock::default());
     if access == Access::Private {
-        // A writer that has a slot would not notice this handle's shared lock.
-        if slots::any_other(media)? {
-            return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
-        }
-        return Ok((file_lock(), true));
+        // A writer that has a slot would not notice this handle's shared lock; one without would wait for it in vain. Where bytes
+        // cannot be locked there is no slot, and the shared lock has to do.
+        let locked =
+            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_locked(FILE_MODE_BYTE, 1)?));
+        return match locked {
+            Ok(true) => Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO }),
+            Ok(false) | Err(Error::Unsupported { .. }) => Ok((file_lock(), true)),
+            Err(e) => Err(e),
+        };
     }
     let asked_file = options.locking == Some(Locking::File);
     let byte_locks =
@@ -481,7 +503,7 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     match (&inner.power, mark) {
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
-            drop(log.replay_only(&inner.media, inner.apply)?)
+            log.replay_only(&inner.media, inner.apply)?;
         }
         (Some(log), _) => {
             let extent = if is_this(runtime.boot()) { Extent::SinceApplied } else { Extent::All };
@@ -492,7 +514,10 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
         (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
         (None, None) => {}
     }
-    look_at_heap(inner)?;
+    if alone {
+        // Only without other handles is nobody in the middle of changing it.
+        look_at_heap(inner)?;
+    }
     Ok(unsynced)
 }
 

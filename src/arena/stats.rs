@@ -73,7 +73,7 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
         log_bytes: inner.power.as_ref().map_or(0, |log| log.capacity()),
         log_used_bytes: inner.power.as_ref().map_or(0, |log| log.used(runtime)),
         sequence: runtime.sequence(),
-        synced: inner.power.is_some() || runtime.mark() == crate::runtime::MarkState::Clear,
+        synced: inner.power.is_some() || runtime.mark() == MarkState::Clear,
     })
 }
 
@@ -114,18 +114,18 @@ pub(super) fn handles(arena: &Arena) -> Result<Vec<Handle>> {
     let mut live = slots::others(media, gate.slot, media.runtime().slots_used())?;
     live.push(gate.slot);
     live.sort_unstable();
-    let (owner, shut) = Gate::owner(media)?;
+    let state = Gate::word(media);
     live.into_iter()
         .map(|slot| {
             let words = Slot::of(media, slot);
             let (waiting_writers, waiting_readers) = words.waiting();
-            let holds_lock = owner == Some(slot);
+            let holds_lock = state.owner == Some((slot, words.generation()));
             Ok(Handle {
                 slot,
                 pid: words.pid(),
                 readers: words.readers(),
                 holds_lock,
-                shuts_gate: holds_lock && shut,
+                shuts_gate: holds_lock && state.is_shut,
                 waiting_writers,
                 waiting_readers,
             })

@@ -5,22 +5,40 @@
 //! (so that numbers are not reused under a `File` that closes them later), and counts. Handles compare that count with
 //! the one they were opened under: another one is [`Error::Forked`](crate::Error::Forked), and their drops touch nothing shared.
 //!
+//! A mapping holds on to the description that it was made of, in children too; that is another one, without locks (`media`).
+//!
+//! Invariants: no fork falls between the opening of a descriptor and its registration ([`hold_off`]); a descriptor is
+//! taken off the list before it is closed.
+//!
 //! Limits: children made by the bare system call `clone` do not run such handlers; `vfork` and `posix_spawn` children `exec`
-//! at once, which closes the descriptors.
+//! at once, which closes the descriptors. Of more than 4,096 open handles a child keeps the descriptors of the further ones until it
+//! ends or calls `exec`; they are [`Error::Forked`](crate::Error::Forked) like the others.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-/// Descriptors that a child has to give up: fixed places, so that the handler takes no lock and allocates nothing.
+/// Descriptors that a child has to give up: fixed places, so that the handler allocates nothing.
 static DESCRIPTORS: [AtomicI32; 4096] = [const { AtomicI32::new(-1) }; 4096];
 static FORKS: AtomicU64 = AtomicU64::new(0);
-static REGISTER: Mutex<()> = Mutex::new(());
+/// Held while a descriptor is opened and registered, and across a fork. No `Mutex`: the handlers lock it in one call and release it
+/// in another, in two processes.
+static HELD: AtomicBool = AtomicBool::new(false);
 
 /// How many forks lie between the first process and this one.
 #[inline]
 pub(crate) fn count() -> u64 {
     FORKS.load(Ordering::Relaxed)
+}
+
+extern "C" fn before() {
+    while HELD.swap(true, Ordering::Acquire) {
+        std::thread::yield_now();
+    }
+}
+
+extern "C" fn after() {
+    HELD.store(false, Ordering::Release);
 }
 
 extern "C" fn in_child() {
@@ -42,40 +60,54 @@ extern "C" fn in_child() {
             libc::close(null);
         }
     }
+    after();
 }
 
-/// A descriptor that children give up; until dropped.
+/// While this lives no fork of this process happens. For the moment from the opening of a descriptor to its registration.
+#[derive(Debug)]
+pub(crate) struct HoldOff(());
+
+/// Keeps forks off; waits for one that is under way.
+pub(crate) fn hold_off() -> HoldOff {
+    static HANDLERS: Once = Once::new();
+    HANDLERS.call_once(|| {
+        // SAFETY: the handlers are plain functions that stay in the program, and keep to what may be done around a fork.
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_child)) };
+    });
+    before();
+    HoldOff(())
+}
+
+impl Drop for HoldOff {
+    fn drop(&mut self) {
+        after();
+    }
+}
+
+/// A descriptor that children give up; until dropped, which has to be before it is closed.
 #[derive(Debug)]
 pub(crate) struct Registered {
-    place: usize,
+    place: Option<usize>,
     forks: u64,
 }
 
-/// Registers a descriptor. `None` when 4,096 are.
-pub(crate) fn register(fd: RawFd) -> Option<Registered> {
-    static HANDLER: Once = Once::new();
-    HANDLER.call_once(|| {
-        // SAFETY: the handler is a plain function that stays in the program, and keeps to what a child of fork may do.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
-    let _one_at_a_time = REGISTER.lock().unwrap_or_else(PoisonError::into_inner);
-    let place = DESCRIPTORS.iter().position(|entry| entry.load(Ordering::Relaxed) < 0)?;
-    DESCRIPTORS[place].store(fd, Ordering::Relaxed);
-    Some(Registered { place, forks: count() })
-}
-
-impl Registered {
-    /// Whether this process inherited the descriptor through `fork`, and lost it.
-    #[inline]
-    pub(crate) fn is_lost(&self) -> bool {
-        self.forks != count()
+impl HoldOff {
+    /// Registers a descriptor that was opened since.
+    pub(crate) fn register(self, fd: RawFd) -> Registered {
+        let place = DESCRIPTORS.iter().position(|entry| entry.load(Ordering::Relaxed) < 0);
+        if let Some(place) = place {
+            DESCRIPTORS[place].store(fd, Ordering::Relaxed);
+        }
+        Registered { place, forks: count() }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if !self.is_lost() {
-            DESCRIPTORS[self.place].store(-1, Ordering::Relaxed);
+        if let Some(place) = self.place
+            && self.forks == count()
+        {
+            DESCRIPTORS[place].store(-1, Ordering::Relaxed);
         }
     }
 }

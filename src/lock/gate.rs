@@ -13,7 +13,7 @@
 //! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
 //!   committer sees the count. It never waits long with a shut gate: it opens it again, backs off, and tries with a growing
 //!   share of the time, up to the timeout. Counts of dead handles are cleaned on the way.
-//! - Whoever waits sleeps at most 50 ms at a time on a futex, then asks whether the owner lives (its byte lock and generation). A dead
+//! - Whoever waits sleeps on a futex, first 1 ms, at most 50 ms at a time, then asks whether the owner lives (its byte lock and generation). A dead
 //!   owner's word is taken over by compare-and-swap from exactly the word that was judged, gate bit kept: a slot's next owner has another
 //!   generation, so its word is another. The new owner completes what is in doubt, with the gate shut and the readers gone, before it
 //!   opens the gate.
@@ -24,6 +24,7 @@
 
 use super::slots::{self, Slot};
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::media::Media;
 use rustix::thread::futex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -32,8 +33,10 @@ use std::time::{Duration, Instant};
 const SHUT: u64 = 1 << 16;
 const SLEEPERS: u64 = 1 << 17;
 const OWNER: u64 = 0xFFFF_FFFF_0000_FFFF;
-/// Longest sleep before asking whether the owner lives.
-const PROBE: Duration = Duration::from_millis(50);
+/// First and longest sleep before asking whether the owner lives; each sleep is twice as long as the one before, so that who has
+/// not waited long does not wait long after a death either.
+const FIRST_PROBE: Duration = Duration::from_millis(1);
+const LONGEST_PROBE: Duration = Duration::from_millis(50);
 /// How long the gate stays shut at the first attempt to drain the readers, and at most.
 const FIRST_SHUT: Duration = Duration::from_micros(50);
 const LONGEST_SHUT: Duration = Duration::from_millis(20);
@@ -44,6 +47,14 @@ const SPINS: u32 = 200;
 pub(crate) struct Gate {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+/// What the word says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Slot and generation.
+    pub(crate) owner: Option<(u32, u32)>,
+    pub(crate) is_shut: bool,
 }
 
 /// Whether the lock came from an owner that is gone.
@@ -60,8 +71,22 @@ fn futex_word(word: &AtomicU64) -> &AtomicU32 {
     unsafe { &*std::ptr::from_ref(word).cast::<AtomicU32>() }
 }
 
+/// When each sleep of this process on a lock word began, so that tests can count those after a death.
+#[cfg(feature = "testing")]
+static SLEEPS: std::sync::Mutex<Vec<Instant>> = std::sync::Mutex::new(Vec::new());
+
+/// When each sleep of this process on a lock word began.
+#[cfg(feature = "testing")]
+pub fn sleeps() -> Vec<Instant> {
+    SLEEPS.lock().map(|all| all.clone()).unwrap_or_default()
+}
+
 fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
-    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: at_most.min(PROBE).as_nanos() as _ };
+    #[cfg(feature = "testing")]
+    if let Ok(mut all) = SLEEPS.lock() {
+        all.push(Instant::now());
+    }
+    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: at_most.min(LONGEST_PROBE).as_nanos() as _ };
     // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
     let _ = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout));
 }
@@ -101,7 +126,11 @@ impl Gate {
 
     /// `is_abandoned`, for a word that may be this handle's own (another thread's).
     fn may_take(&self, media: &Media, word: u64) -> Result<bool> {
-        Ok(!self.is_mine(word) && Self::is_abandoned(media, word)?)
+        let may = !self.is_mine(word) && Self::is_abandoned(media, word)?;
+        if may {
+            failpoint("lock: owner judged dead");
+        }
+        Ok(may)
     }
 
     fn busy(media: &Media, word: u64, waited: Duration) -> Error {
@@ -148,6 +177,7 @@ impl Gate {
         start: Instant,
         timeout: Duration,
     ) -> Result<Taken> {
+        let mut probe = FIRST_PROBE;
         loop {
             let seen = word.load(SeqCst);
             if seen & !SLEEPERS == 0 {
@@ -168,14 +198,20 @@ impl Gate {
                 return Err(Self::busy(media, seen, waited));
             }
             if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-                sleep_on(word, seen | SLEEPERS, timeout - waited);
+                sleep_on(word, seen | SLEEPERS, probe.min(timeout - waited));
+                probe = (probe * 2).min(LONGEST_PROBE);
             }
         }
     }
 
     /// From exactly the word that was judged abandoned; the gate stays as it is.
     fn take_over(&self, word: &AtomicU64, seen: u64) -> bool {
-        word.compare_exchange(seen, self.me() | (seen & SHUT) | SLEEPERS, SeqCst, Relaxed).is_ok()
+        let taken =
+            word.compare_exchange(seen, self.me() | (seen & SHUT) | SLEEPERS, SeqCst, Relaxed).is_ok();
+        if taken {
+            failpoint("lock: taken over");
+        }
+        taken
     }
 
     /// Gives the lock back and opens the gate.
@@ -194,18 +230,23 @@ impl Gate {
         wake_all(runtime.lock_word());
     }
 
-    /// Shuts the gate and waits until no reader is left. On an error the gate is open again.
+    /// Shuts the gate and waits until no reader is left. With `may_open` it opens the gate again between attempts and on an
+    /// error; without, what is applied may be half a commit, and the gate stays shut whatever happens.
     #[inline]
-    pub(crate) fn shut(&self, media: &Media, timeout: Duration) -> Result<()> {
+    pub(crate) fn shut(&self, media: &Media, timeout: Duration, may_open: bool) -> Result<()> {
         let runtime = media.runtime();
         let word = runtime.lock_word();
         if word.load(Relaxed) & SHUT == 0 {
             word.fetch_or(SHUT, SeqCst);
         }
-        if self.busy_reader(media, runtime.slots_used())?.is_none() {
+        if self.busy_reader(media, runtime.slots_used()).is_none() {
             return Ok(());
         }
-        self.drain(media, timeout).inspect_err(|_| Self::open_word(word))
+        self.drain(media, timeout, may_open).inspect_err(|_| {
+            if may_open {
+                Self::open_word(word);
+            }
+        })
     }
 
     /// Opens the gate, the lock kept.
@@ -221,17 +262,12 @@ impl Gate {
 
     /// A slot that has readers, if there is one.
     #[inline]
-    fn busy_reader(&self, media: &Media, used: u32) -> Result<Option<u32>> {
-        for slot in 0..used {
-            if Slot::of(media, slot).readers() != 0 {
-                return Ok(Some(slot));
-            }
-        }
-        Ok(None)
+    fn busy_reader(&self, media: &Media, used: u32) -> Option<u32> {
+        (0..used).find(|&slot| Slot::of(media, slot).readers() != 0)
     }
 
     #[cold]
-    fn drain(&self, media: &Media, timeout: Duration) -> Result<()> {
+    fn drain(&self, media: &Media, timeout: Duration, may_open: bool) -> Result<()> {
         let runtime = media.runtime();
         let word = runtime.lock_word();
         let start = Instant::now();
@@ -240,7 +276,7 @@ impl Gate {
             let shut_at = Instant::now();
             let mut left = None;
             while shut_at.elapsed() < share {
-                left = self.busy_reader(media, runtime.slots_used())?;
+                left = self.busy_reader(media, runtime.slots_used());
                 if left.is_none() {
                     return Ok(());
                 }
@@ -253,12 +289,15 @@ impl Gate {
             if slot != self.slot && slots::bury(media, slot)? {
                 continue;
             }
+            failpoint("gate: shut before readers");
             let waited = start.elapsed();
             if waited >= timeout {
                 let pid = Slot::of(media, slot).pid();
                 return Err(Error::Busy { slot: Some(slot), pid: Some(pid), waited });
             }
-            Self::open_word(word);
+            if may_open {
+                Self::open_word(word);
+            }
             std::thread::sleep((share * 4).min(LONGEST_SHUT).min(timeout - waited));
             share = (share * 2).min(LONGEST_SHUT);
             word.fetch_or(SHUT, SeqCst);
@@ -272,6 +311,7 @@ impl Gate {
         let count = Slot::of(media, self.slot).count();
         let word = media.runtime().lock_word();
         count.fetch_add(1, SeqCst);
+        failpoint("gate: reader counted");
         if word.load(SeqCst) & SHUT == 0 || nested {
             return Ok(Taken::Free);
         }
@@ -303,7 +343,7 @@ impl Gate {
         start: Instant,
         timeout: Duration,
     ) -> Result<Taken> {
-        let mut spins = 0;
+        let (mut spins, mut probe) = (0, FIRST_PROBE);
         loop {
             let seen = word.load(SeqCst);
             if seen & SHUT == 0 {
@@ -330,7 +370,8 @@ impl Gate {
                 return Err(Self::busy(media, seen, waited));
             }
             if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-                sleep_on(word, seen | SLEEPERS, timeout - waited);
+                sleep_on(word, seen | SLEEPERS, probe.min(timeout - waited));
+                probe = (probe * 2).min(LONGEST_PROBE);
             }
         }
     }
@@ -341,9 +382,9 @@ impl Gate {
         Slot::of(media, self.slot).count().fetch_sub(1, Release);
     }
 
-    /// Slot and generation of the word's owner, and whether the gate is shut.
-    pub(crate) fn owner(media: &Media) -> Result<(Option<u32>, bool)> {
+    /// What the word says at the moment.
+    pub(crate) fn word(media: &Media) -> State {
         let word = media.runtime().lock_word().load(Acquire);
-        Ok((slot_of(word).filter(|&slot| slot < crate::layout::PROCESS_SLOTS), word & SHUT != 0))
+        State { owner: slot_of(word).map(|slot| (slot, generation_of(word))), is_shut: word & SHUT != 0 }
     }
 }

@@ -52,10 +52,11 @@ impl Lock {
     }
 
     /// Waits until no reader is left, and lets none in. The owner of the writer lock calls it before it changes committed bytes.
+    /// `may_open`: nothing is changed yet, so others may be let in while this waits.
     #[inline]
-    pub(crate) fn shut(&self, media: &Media, timeout: Duration) -> Result<()> {
+    pub(crate) fn shut(&self, media: &Media, timeout: Duration, may_open: bool) -> Result<()> {
         match self {
-            Self::Shared(gate) => gate.shut(media, timeout),
+            Self::Shared(gate) => gate.shut(media, timeout, may_open),
             // Writing is exclusive from the start.
             Self::File(_) => Ok(()),
         }
@@ -66,6 +67,11 @@ impl Lock {
         if let Self::Shared(gate) = self {
             gate.open(media);
         }
+    }
+
+    /// Whether readers are kept out at the moment.
+    pub(crate) fn is_shut(&self, media: &Media) -> bool {
+        matches!(self, Self::Shared(_)) && Gate::word(media).is_shut
     }
 
     /// Ends `write`, and opens the gate.

@@ -10,6 +10,7 @@
 //! ```
 
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{PROCESS_SLOT_BYTES, PROCESS_SLOTS, RUNTIME_PAGE, page_offset};
 use crate::media::Media;
 use crate::runtime::SLOT_WORDS;
@@ -113,6 +114,7 @@ pub(crate) fn others(media: &Media, own: u32, used: u32) -> Result<Vec<u32>> {
 pub(crate) fn attach(media: &Media) -> Result<(u32, u32)> {
     for slot in 0..PROCESS_SLOTS {
         if media.try_lock_byte(offset(slot))? {
+            failpoint("attach: slot locked");
             let words = Slot::of(media, slot);
             words.clean();
             let generation = words.generation().wrapping_add(1).max(1);

@@ -211,10 +211,9 @@ impl PowerLog {
     }
 
     /// Replays the log into the heap without writing to log or runtime: for handles that may not write the file.
-    pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<u64> {
-        let (_, records, head) = self.read(media)?;
-        replay(media, &self.ring, &records, self.heap_page, 0, apply)?;
-        Ok(head.sequence - 1)
+    pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<()> {
+        let (_, records, _) = self.read(media)?;
+        replay(media, &self.ring, &records, self.heap_page, 0, apply)
     }
 
     /// Applies every valid record that may not be applied, and computes the runtime words anew.

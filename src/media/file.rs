@@ -1,9 +1,10 @@
 //! The real file behind an arena: every system call on it.
 //!
-//! Invariants: the descriptor is this handle's own file description (never duplicated), close-on-exec; all
+//! Invariants: the descriptor is this handle's own file description (never duplicated), close-on-exec, given up by children of `fork`; all
 //! writes are complete or an error (short writes and `EINTR` are continued here).
 
 use crate::error::{Error, Result};
+use crate::lock::fork::{self, Registered};
 use fs2::FileExt as Fs2;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -27,6 +28,8 @@ pub(crate) enum OpenMode {
 /// An open file and the path it was opened by.
 #[derive(Debug)]
 pub(crate) struct ArenaFile {
+    /// Before `file`: it is dropped first.
+    _registered: Registered,
     file: File,
     path: PathBuf,
     /// Opened through a descriptor: the path is no name to look it up by.
@@ -46,6 +49,7 @@ impl ArenaFile {
             flags |= OFlags::CREATE | OFlags::EXCL;
             bits = mode_bits;
         }
+        let no_fork = fork::hold_off();
         let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(bits)) {
             Ok(fd) => File::from(fd),
             Err(Errno::EXIST) => return Err(Error::AlreadyExists { path: path.to_owned() }),
@@ -55,11 +59,12 @@ impl ArenaFile {
             Err(Errno::ISDIR) => return Err(Error::NotAFile { path: path.to_owned(), what: "a directory" }),
             Err(e) => return Err(Error::io("open", path, e)),
         };
+        let registered = no_fork.register(file.as_raw_fd());
         let metadata = file.metadata().map_err(|e| Error::io("inspect", path, e))?;
         if let Some(what) = other_kind(&metadata.file_type()) {
             return Err(Error::NotAFile { path: path.to_owned(), what });
         }
-        Ok(Self { file, path: path.to_owned(), nameless: false })
+        Ok(Self { _registered: registered, file, path: path.to_owned(), nameless: false })
     }
 
     /// A file in memory, without a name.
@@ -72,14 +77,33 @@ impl ArenaFile {
 
     /// The file behind a descriptor, with a file description of its own.
     pub(crate) fn from_descriptor(fd: BorrowedFd<'_>) -> Result<Self> {
+        Self::again(fd, OpenMode::ReadWrite)
+    }
+
+    fn again(fd: BorrowedFd<'_>, mode: OpenMode) -> Result<Self> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
-        Ok(Self { nameless: true, ..Self::open(&path, OpenMode::ReadWrite, true)? })
+        Ok(Self { nameless: true, ..Self::open(&path, mode, true)? })
+    }
+
+    /// The same file with another description, to be mapped. A mapping holds on to its description, in children of `fork` too;
+    /// it must not be the one that has the locks, or a child would keep them after its parent's death.
+    pub(crate) fn for_mapping(&self, mode: OpenMode) -> Result<Self> {
+        let again = match Self::again(self.file.as_fd(), mode) {
+            // Without /proc the path has to do.
+            Err(_) if !self.nameless => Self::open(&self.path, mode, true)?,
+            outcome => outcome?,
+        };
+        if again.key() != self.key() {
+            return Err(Error::Replaced { path: self.path.clone() });
+        }
+        Ok(again)
     }
 
     /// Another description of the file, for handing on.
     pub(crate) fn reopen(&self) -> Result<OwnedFd> {
-        let again = Self::from_descriptor(self.file.as_fd())?;
-        Ok(again.file.into())
+        // Not registered any more: children may have it, for it holds no locks.
+        let Self { file, .. } = Self::from_descriptor(self.file.as_fd())?;
+        Ok(file.into())
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -22,6 +22,7 @@ pub(crate) use file::{ArenaFile, OpenMode};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 
 use crate::error::{Error, Result};
+use crate::lock::fork;
 use crate::runtime::Runtime;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -31,6 +32,8 @@ use std::path::Path;
 pub(crate) struct Media {
     mapping: Mapping,
     backend: Backend,
+    /// Forks up to the process that opened it.
+    forks: u64,
 }
 
 #[derive(Debug)]
@@ -53,16 +56,27 @@ macro_rules! on_backend {
 
 impl Media {
     pub(crate) fn from_file(file: ArenaFile, mapping: Mapping) -> Self {
-        Self { mapping, backend: Backend::File(file) }
+        Self { mapping, backend: Backend::File(file), forks: fork::count() }
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn from_sim(sim: sim::SimFile, mapping: Mapping) -> Self {
-        Self { mapping, backend: Backend::Sim(sim) }
+        Self { mapping, backend: Backend::Sim(sim), forks: fork::count() }
     }
 
     pub(crate) fn path(&self) -> &Path {
         on_backend!(self, b => b.path())
+    }
+
+    /// Whether this process inherited it through `fork`: then it changes nothing.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forks != fork::count()
+    }
+
+    #[inline]
+    fn may_change(&self) -> Result<()> {
+        if self.is_forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
     /// Bytes of the file that the mapping may access.
@@ -126,6 +140,7 @@ impl Media {
     /// Stores through the mapping (see [`Mapping::store`] for who may).
     #[inline]
     pub(crate) fn store(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.may_change()?;
         #[cfg(feature = "testing")]
         if let Backend::Sim(sim) = &self.backend {
             sim.will_store(offset, bytes)?;
@@ -136,6 +151,7 @@ impl Media {
     /// Stores whole words through the mapping.
     #[inline]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Result<()> {
+        self.may_change()?;
         #[cfg(feature = "testing")]
         if let Backend::Sim(sim) = &self.backend {
             sim.will_store(offset, bytemuck::cast_slice(words))?;
@@ -144,6 +160,7 @@ impl Media {
     }
 
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.may_change()?;
         on_backend!(self, b => b.write_at(offset, bytes))
     }
 
@@ -163,6 +180,7 @@ impl Media {
 
     /// Makes the file at least `len` long, its space reserved on the disk.
     pub(crate) fn grow(&self, len: u64) -> Result<()> {
+        self.may_change()?;
         let now = self.refresh_len()?;
         if len > now {
             on_backend!(self, b => b.reserve(now, len - now))?;
@@ -173,6 +191,7 @@ impl Media {
 
     /// Reserves disk space inside the file again, where it was given back.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        self.may_change()?;
         on_backend!(self, b => b.reserve(offset, len))
     }
 

@@ -48,6 +48,10 @@ impl Source for ReadTxn<'_> {
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
+        // What keeps the bytes as they are is the parent's count, which ends without this process.
+        if self.arena.is_forked() {
+            return Err(Error::Forked);
+        }
         self.arena
             .media()
             .view(offset, len)

@@ -106,10 +106,14 @@ impl Work<'_> {
     }
 
     /// Writes the first content of a block that was just allocated. Where stores cost nothing, and the place is free in the
-    /// committed state, that needs no log: nobody else reaches it before the commit.
+    /// committed state, that needs no log: nobody else reaches it before the commit. Not under a save point: a block that
+    /// was there when it was made may have filled the same place so, and rolling back has to find it as it was.
     #[inline]
     pub(crate) fn write_new(&mut self, heap: &Heap, offset: u64, bytes: &[u8]) -> Result<()> {
-        if self.apply == Apply::Store && heap.is_free(&Committed(self.media), offset) {
+        if self.apply == Apply::Store
+            && !self.changes.set.has_save_points()
+            && heap.is_free(&Committed(self.media), offset)
+        {
             return self.fill(offset, bytes);
         }
         self.write(offset, bytes)
@@ -140,7 +144,12 @@ impl Space for Work<'_> {
         if !self.media.is_in_place() {
             return Err(Error::Replaced { path: self.media.path().to_owned() });
         }
-        let now = self.media.refresh_len()? / PAGE;
+        // Only the owner of the writer lock cuts the file: a shorter one was cut by somebody else, and lacks blocks.
+        let (before, now) = (self.media.len(), self.media.refresh_len()?);
+        if now < before {
+            return Err(Error::Truncated { needed: before, found: now });
+        }
+        let now = now / PAGE;
         if now < u64::from(end) {
             let step = now + (now / 8).max(u64::from(GROW_PAGES));
             let generous = step.max(u64::from(end)).min(limit);

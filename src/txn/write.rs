@@ -636,6 +636,9 @@ impl Source for WriteTxn<'_> {
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
+        if self.arena.is_forked() {
+            return Err(Error::Forked);
+        }
         let media = self.arena.media();
         let outside = || Error::corrupt(offset, "a block reaches past the end of the file");
         let set = &self.state.changes.set;

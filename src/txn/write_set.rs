@@ -413,6 +413,11 @@ impl WriteSet {
         Ok(start)
     }
 
+    #[inline]
+    pub(crate) fn has_save_points(&self) -> bool {
+        self.save_points > 0
+    }
+
     /// Begins a save point.
     pub(crate) fn mark(&mut self) -> Mark {
         self.save_points += 1;
