@@ -481,7 +481,7 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     match (&inner.power, mark) {
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
-            drop(log.replay_only(&inner.media, inner.apply)?)
+            log.replay_only(&inner.media, inner.apply)?;
         }
         (Some(log), _) => {
             let extent = if is_this(runtime.boot()) { Extent::SinceApplied } else { Extent::All };

@@ -49,7 +49,11 @@ pub(super) fn run(arena: &Arena) -> Result<Shrunk> {
         from = next;
     }
     let punched = give_back(arena)?;
-    Ok(Shrunk { file_bytes_before: before, file_bytes: arena.inner.media.file_len()?, punched_bytes: punched })
+    Ok(Shrunk {
+        file_bytes_before: before,
+        file_bytes: arena.inner.media.file_len()?,
+        punched_bytes: punched,
+    })
 }
 
 /// Marks free extents behind page `from` as punched, so that whoever takes them reserves their space again. Returns where to go on.

@@ -73,7 +73,7 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
         log_bytes: inner.power.as_ref().map_or(0, |log| log.capacity()),
         log_used_bytes: inner.power.as_ref().map_or(0, |log| log.used(runtime)),
         sequence: runtime.sequence(),
-        synced: inner.power.is_some() || runtime.mark() == crate::runtime::MarkState::Clear,
+        synced: inner.power.is_some() || runtime.mark() == MarkState::Clear,
     })
 }
 

@@ -122,7 +122,10 @@ impl<'a> WriteTxn<'a> {
     }
 
     /// For the arena's own work on its heap.
-    pub(crate) fn with_heap<T>(&mut self, f: impl FnOnce(&mut Heap, &mut Work<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn with_heap<T>(
+        &mut self,
+        f: impl FnOnce(&mut Heap, &mut Work<'_>) -> Result<T>,
+    ) -> Result<T> {
         let (heap, mut work) = self.parts();
         f(heap, &mut work)
     }
