@@ -237,8 +237,9 @@ impl PowerLog {
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable. Whatever is in doubt is the last commit, or that and the record that voids it.
-            self.rewrite(media, &records[records.len().saturating_sub(2)..])?;
-            media.sync()?;
+            self.rewrite(media, &records[records.len().saturating_sub(2)..])
+                .and_then(|()| media.sync())
+                .inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         failpoint("recover: log rewritten");
         let from = match extent {

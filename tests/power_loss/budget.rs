@@ -1,5 +1,6 @@
 //! How much to try. `HEAPFILE_IMAGES=N` raises the number of images of the whole suite to about N; `HEAPFILE_SEED=S`
-//! runs the histories of that seed alone, `HEAPFILE_POINT=P` of those the crash point P alone.
+//! runs the histories of that seed alone, `HEAPFILE_POINT=P` of those the crash point P alone. After recovery 100 operations are tried in long runs,
+//! five on most images in short ones; `HEAPFILE_OPERATIONS=N` says otherwise.
 
 use heapfile::testing::Plan;
 
@@ -22,6 +23,7 @@ pub(crate) struct Budget {
     pub(crate) point: Option<usize>,
     /// Only every so many crash points are looked at.
     pub(crate) stride: usize,
+    operations: Option<u64>,
     /// Whether this is a long run.
     pub(crate) long: bool,
 }
@@ -36,6 +38,7 @@ impl Budget {
             once: seed.is_some(),
             point: variable("HEAPFILE_POINT").map(|point| point as usize),
             stride: 1,
+            operations: variable("HEAPFILE_OPERATIONS"),
             long: images.is_some_and(|n| n > IMAGES),
         }
     }
@@ -47,7 +50,11 @@ impl Budget {
 
     /// Operations that are tried after recovery on the image with this number.
     pub(crate) fn operations(&self, image: u64) -> u64 {
-        if self.long || image.is_multiple_of(100) { 100 } else { 5 }
+        match self.operations {
+            Some(count) => count,
+            None if self.long || image.is_multiple_of(100) => 100,
+            None => 5,
+        }
     }
 
     /// Images at each point: all where there are few, otherwise a draw.

@@ -5,10 +5,12 @@ use crate::model::{Kind, transact};
 use crate::oracle::Bench;
 use crate::recording::{Ack, Recorder, Recording, options};
 use heapfile::testing::{self, SplitMix64};
-use heapfile::{Arena, Durability};
+use heapfile::{Arena, Durability, Error};
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 const KINDS: [Kind; 7] =
     [Kind::Small, Kind::Small, Kind::Pages, Kind::InPlace, Kind::Spill, Kind::FreeLarge, Kind::Even];
@@ -71,6 +73,65 @@ fn history(seed: u64) -> Recording {
     drop(handles);
     recorder.put_arena(open(&recorder));
     recorder.finish()
+}
+
+/// Rule 6: a commit whose readers would not go takes its record back; neither it nor what follows is ever seen wrong.
+fn history_of_busy_commits(seed: u64) -> Recording {
+    let mut recorder = Recorder::create(seed, Durability::Power);
+    let patience = Duration::from_millis(1);
+    drop(recorder.take_arena());
+    let impatient = recorder.options.clone().lock_timeout(patience);
+    let arena = testing::open(&recorder.disk, &impatient).unwrap();
+    let reader = testing::open(&recorder.disk, &recorder.options).unwrap();
+    let mut rng = SplitMix64(seed);
+    for round in 0..8 {
+        let kind = [Kind::Small, Kind::InPlace, Kind::Spill, Kind::Even][rng.below(4) as usize];
+        if round % 2 == 0 {
+            let ack = commit(&recorder, &arena, kind, &mut rng);
+            recorder.acks.push(ack);
+            continue;
+        }
+        let (begun, before) = (recorder.disk.steps(), recorder.state());
+        let pending = transact(&arena, &before, kind, &mut rng).unwrap();
+        let next = Arc::new(pending.next.clone());
+        let (reads, read) = mpsc::channel();
+        let (ends, end) = mpsc::channel::<()>();
+        let outcome = thread::scope(|scope| {
+            let reader = &reader;
+            scope.spawn(move || {
+                let tx = reader.read().unwrap();
+                reads.send(()).unwrap();
+                // Until the other end is dropped.
+                let _ = end.recv();
+                drop(tx);
+            });
+            read.recv().unwrap();
+            let outcome = pending.commit();
+            drop(ends);
+            outcome
+        });
+        // A transaction that changed nothing has nobody to wait for.
+        let idle = next == before;
+        assert!(matches!(outcome.map(drop), Err(Error::Busy { .. })) != idle, "seed {seed}, round {round}");
+        assert_eq!(before.difference(&arena).unwrap(), None, "nothing has changed");
+        let taken_back = Some(next);
+        recorder.acks.push(Ack { taken_back, ..Ack::new(begun, recorder.disk.steps(), before) });
+    }
+    drop(reader);
+    recorder.put_arena(arena);
+    recorder.finish()
+}
+
+#[test]
+fn cuts_around_commits_taken_back() {
+    let budget = Budget::of(50);
+    let mut bench = Bench::new(options(Durability::Power));
+    budget.spend("cuts_around_commits_taken_back", |seed| {
+        let recording = history_of_busy_commits(seed);
+        bench
+            .sweep(&recording, &budget)
+            .unwrap_or_else(|violation| violation.report("cuts_around_commits_taken_back", &recording))
+    });
 }
 
 #[test]

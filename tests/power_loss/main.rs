@@ -10,11 +10,13 @@
 //! | `create`, `recovery` | cuts during creation, and during recovery from a cut |
 //! | `process` | cuts of a `Process` arena, with syncs |
 //! | `killed`, `handles` | deaths of processes before the cut; several handles |
+//! | `faults` | calls that fail, and the cut after that |
 //! | `controls` | each rule of the log left out: the same images show violations |
 
 mod budget;
 mod controls;
 mod create;
+mod faults;
 mod handles;
 mod killed;
 mod model;

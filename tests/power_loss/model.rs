@@ -1,7 +1,7 @@
 //! The model: what an arena should hold, and random transactions that change both.
 
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Error, Offset, Result, SavePoint, View, WriteTxn};
+use heapfile::{Arena, Offset, Result, SavePoint, View, WriteTxn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -299,9 +299,4 @@ fn noise(rng: &mut SplitMix64, len: usize) -> Vec<u8> {
     }
     bytes.truncate(len);
     bytes
-}
-
-/// Whether the error only says that there is no room.
-pub(crate) fn is_full(error: &Error) -> bool {
-    matches!(error, Error::NoSpace { .. } | Error::MaxSize { .. })
 }

@@ -9,9 +9,9 @@ use heapfile::testing::{self, Break, SplitMix64};
 use heapfile::{Durability, Error};
 use std::sync::Arc;
 
-/// A sync, or the steps of a commit, by when they began and were done.
+/// A sync (one that failed or died is never done), or a commit.
 #[derive(Debug, Clone)]
-enum Event {
+pub(crate) enum Event {
     Synced { begun: usize, done: usize, state: Arc<State> },
     Changed { begun: usize },
 }
@@ -122,7 +122,7 @@ fn synced(events: &[Event], point: usize) -> (Vec<Arc<State>>, bool) {
 
 /// What an image of a `Process` arena turned out to be.
 #[derive(Debug, Default)]
-struct Found {
+pub(crate) struct Found {
     synced: u64,
     sound: u64,
     damaged: u64,
@@ -189,7 +189,7 @@ fn accept(bench: &Bench, seed: u64, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
-fn sweep(
+pub(crate) fn sweep(
     bench: &mut Bench,
     recording: &Recording,
     events: &[Event],
