@@ -38,6 +38,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// A heap in a file. Clones share one handle; a handle can be used from any thread.
 ///
@@ -90,6 +91,8 @@ pub(crate) struct Inner {
     /// Runtime words as of which the file's length is known to reach the heap's end.
     cuts_seen: AtomicU64,
     sequence_seen: AtomicU64,
+    /// Where the heap ended then.
+    end_seen: AtomicU64,
 }
 
 impl Arena {
@@ -405,13 +408,18 @@ impl Inner {
 
     #[inline]
     pub(crate) fn begin_read(&self) -> Result<()> {
+        self.begin_read_within(self.options.lock_timeout)
+    }
+
+    #[inline]
+    fn begin_read_within(&self, timeout: Duration) -> Result<()> {
         self.usable()?;
         let held = self.number.with(|h| *h);
         if held.writes > 0 && self.lock.is_exclusive() {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
-            while !self.try_begin_read(held.own_reads > 0)? {}
+            while !self.try_begin_read(timeout, held.own_reads > 0)? {}
         }
         self.number.read_begins();
         Ok(())
@@ -419,8 +427,8 @@ impl Inner {
 
     /// One attempt to read; `false` if a dead owner's commit was completed instead.
     #[inline]
-    fn try_begin_read(&self, nested: bool) -> Result<bool> {
-        if self.lock.read(&self.media, self.options.lock_timeout, nested)? == Taken::Over {
+    fn try_begin_read(&self, timeout: Duration, nested: bool) -> Result<bool> {
+        if self.lock.read(&self.media, timeout, nested)? == Taken::Over {
             self.number.with(|h| h.writes += 1);
             self.complete(Exclusive(self), Taken::Over, true)?;
             return Ok(false);
@@ -596,7 +604,9 @@ impl Inner {
         if self.cuts_seen.load(Ordering::Acquire) != seen.0 {
             self.media.refresh_len()?;
             self.cuts_seen.store(seen.0, Ordering::Release);
-        } else if self.sequence_seen.load(Ordering::Acquire) == seen.1 {
+        } else if self.sequence_seen.load(Ordering::Acquire) == seen.1
+            && self.end_seen.load(Ordering::Acquire) <= self.media.len()
+        {
             return Ok(());
         }
         self.see_heap_end()?;
@@ -619,6 +629,7 @@ impl Inner {
                 _ => Error::Truncated { needed: end, found: self.media.len() },
             });
         }
+        self.end_seen.store(end, Ordering::Release);
         Ok(())
     }
 

@@ -398,6 +398,7 @@ fn finish(
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),
         sequence_seen: AtomicU64::new(u64::MAX),
+        end_seen: AtomicU64::new(u64::MAX),
     };
     let arena = Arena { inner: Arc::new(inner) };
     let outcome = recover_at_open(&arena.inner, alone).and_then(|unsynced| accept(&arena, unsynced));
@@ -409,7 +410,20 @@ fn finish(
     if access != Access::Private {
         arena.inner.media.unlock();
     }
+    if !alone {
+        look_among_others(&arena.inner)?;
+    }
     Ok(arena)
+}
+
+/// Whether the file is long enough; not where it would have to wait for a commit: the first transaction looks again.
+fn look_among_others(inner: &Inner) -> Result<()> {
+    match inner.begin_read_within(Duration::ZERO) {
+        Ok(()) => inner.end_read(),
+        Err(Error::Busy { .. }) => {}
+        Err(e) => return Err(e),
+    }
+    Ok(())
 }
 
 /// What the machine went down on is for writers only once its check found nothing; from then on it is this boot's.
