@@ -1,0 +1,619 @@
+//! The arena: one open file, its lock, its log, its heap.
+//!
+//! [`Arena`] is the handle that users clone and share; [`Inner`] holds what all clones share and is what transactions work on. `open` makes
+//! one, `options` says how, `check` and `stats` look at one.
+
+mod check;
+mod open;
+mod options;
+mod stats;
+
+#[cfg(feature = "testing")]
+pub(crate) use open::on_disk;
+
+pub use check::{Counts, Finding, Report};
+pub use options::{Durability, Locking, Options};
+pub use stats::Stats;
+
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
+use crate::lock::file::FileLock;
+use crate::lock::held::{self, FileKey};
+use crate::log::power::{Extent, PowerLog};
+use crate::log::record::Body;
+use crate::log::replay::Apply;
+use crate::log::ring::Cursor;
+use crate::log::{intent, power};
+use crate::media::Media;
+use crate::offset::Offset;
+use crate::runtime::{Runtime, boot_id};
+use crate::txn::write::State;
+use crate::txn::{ReadTxn, WriteTxn};
+use bytemuck::Pod;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A heap in a file. Clones share one handle; a handle can be used from any thread.
+///
+/// ```
+/// use heapfile::{Arena, View};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("a.heap");
+/// let arena = Arena::create(&path)?;
+/// let mut tx = arena.write()?;
+/// let list = tx.alloc_slice(&[2u32, 4, 6])?;
+/// tx.set_root(list)?;
+/// tx.commit()?;
+/// drop(arena);
+///
+/// let arena = Arena::open(&path)?;
+/// let tx = arena.read()?;
+/// let list = tx.root::<[u32]>()?.expect("it was stored above");
+/// assert_eq!(tx.slice(list)?, [2, 4, 6]);
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Arena {
+    inner: Arc<Inner>,
+}
+
+/// What a handle may do to the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Write,
+    /// Writes nothing but what recovery needs.
+    Read,
+    /// The file may not be written: the mapping is private, and a shared lock is held for life.
+    Private,
+}
+
+/// What all clones of a handle share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    media: Media,
+    superblock: Superblock,
+    power: Option<PowerLog>,
+    apply: Apply,
+    access: Access,
+    options: Options,
+    lock: FileLock,
+    key: FileKey,
+    spare: Mutex<Option<Box<State>>>,
+    poisoned: OnceLock<&'static str>,
+    checkpointing: AtomicBool,
+    cuts_seen: AtomicU64,
+    populated: Mutex<PageSet>,
+}
+
+/// Pages that this process made ready for stores.
+#[derive(Debug, Default)]
+struct PageSet(Vec<u64>);
+
+impl PageSet {
+    /// Adds a page; whether it was new.
+    fn insert(&mut self, page: u64) -> bool {
+        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
+        if word >= self.0.len() {
+            self.0.resize((word + 1).next_power_of_two(), 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
+}
+
+impl Arena {
+    /// Creates an arena with the default options.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().create(path)
+    }
+
+    /// Opens an arena with the default options. See [`Options::open`] for the one precondition.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let arena = heapfile::Arena::open(dir.path().join("a.heap"))?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// Opens or creates an arena with the default options.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let arena = heapfile::Arena::open_or_create(dir.path().join("a.heap"))?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open_or_create(path)
+    }
+
+    /// Opens an arena for reading, with the default options.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let arena = heapfile::Arena::open_read_only(dir.path().join("a.heap"))?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open_read_only(path)
+    }
+
+    /// The options, to be changed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let arena = heapfile::Arena::options().max_size(1 << 30).create(dir.path().join("a.heap"))?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn options() -> Options {
+        Options::new()
+    }
+
+    /// Begins a read transaction.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let tx = arena.read()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn read(&self) -> Result<ReadTxn<'_>> {
+        ReadTxn::begin(&self.inner)
+    }
+
+    /// Begins the write transaction; waits up to `lock_timeout` for another one to end.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let tx = arena.write()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn write(&self) -> Result<WriteTxn<'_>> {
+        WriteTxn::begin(&self.inner)
+    }
+
+    /// Allocates a block for `value` in a transaction of its own: in a `Power` arena that is one flush of the disk.
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let x = arena.alloc(&7u32)?;
+    /// assert_eq!(arena.read()?.get(x)?, &7);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc<T: Pod>(&self, value: &T) -> Result<Offset<T>> {
+        let mut tx = self.write()?;
+        let offset = tx.alloc(value)?;
+        tx.commit()?;
+        Ok(offset)
+    }
+
+    /// Allocates a block for a copy of `bytes` in a transaction of its own: in a `Power` arena that is one flush of the disk.
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let x = arena.alloc_bytes(b"seven")?;
+    /// assert_eq!(arena.read()?.bytes(x)?, b"seven");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_bytes(&self, bytes: &[u8]) -> Result<Offset<[u8]>> {
+        let mut tx = self.write()?;
+        let offset = tx.alloc_bytes(bytes)?;
+        tx.commit()?;
+        Ok(offset)
+    }
+
+    /// Frees a block in a transaction of its own: in a `Power` arena that is one flush of the disk.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let x = arena.alloc(&7u32)?;
+    /// arena.free(x)?;
+    /// assert!(arena.free(x).is_err());
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free<T: ?Sized>(&self, offset: Offset<T>) -> Result<()> {
+        let mut tx = self.write()?;
+        tx.free(offset)?;
+        tx.commit()
+    }
+
+    /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
+    /// of the file, one without the lock, one with.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// arena.sync()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn sync(&self) -> Result<()> {
+        self.inner.sync()
+    }
+
+    /// Brings the heap of a `Power` arena up to date on the disk and empties the log, so that the next open has nothing to replay. Happens by itself
+    /// whenever the log is half full. In a `Process` arena the same as [`sync`](Self::sync).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// arena.checkpoint()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn checkpoint(&self) -> Result<()> {
+        self.inner.checkpoint()
+    }
+
+    /// What commits of this arena survive.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert_eq!(arena.durability(), heapfile::Durability::Power);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn durability(&self) -> Durability {
+        if self.inner.power.is_some() { Durability::Power } else { Durability::Process }
+    }
+
+    /// The path that the arena was opened by.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert!(arena.path().ends_with("a.heap"));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn path(&self) -> &Path {
+        self.inner.media.path()
+    }
+
+    /// Checks everything: superblock, slots, log, free tree, page map, slabs, roots; every page of the heap exactly once. Lists all findings, does
+    /// not stop at the first. Reads all metadata; holds a read transaction meanwhile.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert!(arena.check()?.findings.is_empty());
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn check(&self) -> Result<Report> {
+        check::run(self)
+    }
+
+    /// Sizes and counts that cost no walk through the heap.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert!(arena.stats()?.free_bytes > 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn stats(&self) -> Result<Stats> {
+        stats::collect(self)
+    }
+}
+
+impl Inner {
+    pub(crate) fn media(&self) -> &Media {
+        &self.media
+    }
+
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    pub(crate) fn power_log(&self) -> Option<&PowerLog> {
+        self.power.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn apply(&self) -> Apply {
+        self.apply
+    }
+
+    pub(crate) fn heap_page(&self) -> u32 {
+        self.superblock.heap_page
+    }
+
+    /// Takes the handle out of use; the error to report.
+    pub(crate) fn poison(&self, why: &'static str) -> Error {
+        Error::Poisoned { why: self.poisoned.get_or_init(|| why) }
+    }
+
+    fn usable(&self) -> Result<()> {
+        match self.poisoned.get() {
+            None => Ok(()),
+            Some(why) => Err(Error::Poisoned { why }),
+        }
+    }
+
+    pub(crate) fn begin_read(&self) -> Result<()> {
+        self.usable()?;
+        if held::held(self.key).writes > 0 {
+            return Err(Error::WouldDeadlock { held: "a write transaction" });
+        }
+        if self.access != Access::Private {
+            self.lock.read(&self.media, self.options.lock_timeout)?;
+            if self.needs_recovery(false)? {
+                self.lock.read_end(&self.media);
+                drop(self.lock_exclusive(true)?);
+                self.lock.read(&self.media, self.options.lock_timeout)?;
+            }
+            if let Err(e) = self.see_length() {
+                self.lock.read_end(&self.media);
+                return Err(e);
+            }
+        }
+        held::change(self.key, |h| h.reads += 1);
+        Ok(())
+    }
+
+    pub(crate) fn end_read(&self) {
+        held::change(self.key, |h| h.reads -= 1);
+        if self.access != Access::Private {
+            self.lock.read_end(&self.media);
+        }
+    }
+
+    pub(crate) fn begin_write(&self) -> Result<Box<State>> {
+        if self.access != Access::Write {
+            return Err(Error::ReadOnly);
+        }
+        let locked = self.lock_exclusive(true)?;
+        self.see_length()?;
+        let sequence = Runtime::of(&self.media)?.sequence();
+        let mut state = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .unwrap_or_else(|| Box::new(State::new(self.heap_page())));
+        if state.sequence != sequence {
+            state.heap.forget_hints();
+            state.sequence = sequence;
+        }
+        std::mem::forget(locked);
+        Ok(state)
+    }
+
+    /// Ends a write transaction; whatever `state` still holds is rolled back.
+    pub(crate) fn end_write(&self, mut state: Box<State>) {
+        if !state.changes.is_empty() {
+            state.changes.clear();
+            state.heap.forget_hints();
+        }
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
+        drop(Exclusive(self));
+    }
+
+    /// Takes the lock for writing and completes what a dead owner left.
+    fn lock_exclusive(&self, recover: bool) -> Result<Exclusive<'_>> {
+        self.usable()?;
+        let held = held::held(self.key);
+        if held.writes > 0 {
+            return Err(Error::WouldDeadlock { held: "a write transaction" });
+        }
+        if held.reads > 0 {
+            return Err(Error::WouldDeadlock { held: "a read transaction" });
+        }
+        self.lock.write(&self.media, self.options.lock_timeout)?;
+        held::change(self.key, |h| h.writes += 1);
+        let locked = Exclusive(self);
+        if recover && self.needs_recovery(true)? {
+            self.recover(Extent::SinceApplied)?;
+        }
+        Ok(locked)
+    }
+
+    /// Whether a commit was cut off, or (for a writer) a sync failed.
+    fn needs_recovery(&self, writing: bool) -> Result<bool> {
+        let runtime = Runtime::of(&self.media)?;
+        Ok(runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed()))
+    }
+
+    /// Completes what was cut off. The lock is held exclusively.
+    fn recover(&self, extent: Extent) -> Result<()> {
+        let runtime = Runtime::of(&self.media)?;
+        self.media.refresh_len()?;
+        match &self.power {
+            Some(log) => log.recover(&self.media, runtime, extent, self.apply),
+            None => {
+                if let Some(found) = runtime.intent() {
+                    intent::replay(&self.media, &self.superblock, runtime, found, self.apply)?;
+                }
+                if runtime.sync_failed() {
+                    self.rewrite_all()?;
+                    runtime.set_sync_failed(false);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Rule 4 for a `Process` arena: after a failed sync every page is written again.
+    fn rewrite_all(&self) -> Result<()> {
+        let mut page = vec![0u8; PAGE as usize];
+        let mut at = 0;
+        while at + PAGE <= self.media.len() {
+            self.media.copy_to(at, &mut page).ok_or(Error::SyncFailed)?;
+            self.media.write(at, &page)?;
+            at += PAGE;
+        }
+        self.media.sync()
+    }
+
+    /// Takes notice of the file's length where others changed it.
+    #[inline]
+    fn see_length(&self) -> Result<()> {
+        let cuts = Runtime::of(&self.media)?.cuts();
+        if self.cuts_seen.swap(cuts, Ordering::AcqRel) != cuts {
+            self.media.refresh_len()?;
+        }
+        let end = self.heap_end()?;
+        if end > self.media.len() && end > self.media.refresh_len()? {
+            return Err(match self.media.capacity() {
+                max if end > max => Error::MaxSize { needed: end, max },
+                _ => Error::Truncated { needed: end, found: self.media.len() },
+            });
+        }
+        Ok(())
+    }
+
+    /// Where the committed heap ends, in bytes.
+    fn heap_end(&self) -> Result<u64> {
+        let heap = crate::heap::Heap::new(self.heap_page());
+        Ok(page_offset(heap.open(&Committed(&self.media))?))
+    }
+
+    /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
+    pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
+        if runtime.is_marked() {
+            return Ok(());
+        }
+        self.write_mark(runtime, true)?;
+        failpoint("mark: set");
+        runtime.set_marked(true);
+        Ok(())
+    }
+
+    fn write_mark(&self, runtime: Runtime<'_>, changed: bool) -> Result<()> {
+        let mark = Mark {
+            magic: MARK_MAGIC,
+            changed: u32::from(changed),
+            reserved: 0,
+            boot: boot_id(),
+            sequence: runtime.sequence(),
+            reserved2: [0; 5],
+            crc: 0,
+        }
+        .sealed();
+        self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
+    }
+
+    /// Makes the pages that a record changes ready for stores, so that no store of its application can fail.
+    pub(crate) fn populate(&self, body: &Body) -> Result<()> {
+        let mut populated = self.populated.lock().unwrap_or_else(PoisonError::into_inner);
+        for write in body.parsed().writes() {
+            let last = (write.offset + write.words.len() as u64 * 8 - 1) / PAGE;
+            for page in write.offset / PAGE..=last {
+                if populated.insert(page) {
+                    self.media.populate(page * PAGE, PAGE)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.power.is_some() || self.access != Access::Write {
+            return self.usable();
+        }
+        let runtime = Runtime::of(&self.media)?;
+        if !runtime.sync_failed() {
+            // Most of the work without the lock; what is written meanwhile is little.
+            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        }
+        let _locked = self.lock_exclusive(true)?;
+        if !runtime.is_marked() {
+            return Ok(());
+        }
+        self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        self.write_mark(runtime, false)?;
+        failpoint("sync: mark cleared");
+        runtime.set_marked(false);
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        let Some(log) = &self.power else { return self.sync() };
+        if self.access != Access::Write {
+            return self.usable();
+        }
+        let runtime = Runtime::of(&self.media)?;
+        let head = {
+            let _locked = self.lock_exclusive(true)?;
+            log.checkpoint_begin(runtime)
+        };
+        self.finish_checkpoint(log, head)
+    }
+
+    fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
+        let runtime = Runtime::of(&self.media)?;
+        log.checkpoint_sync(&self.media, runtime)?;
+        let _locked = self.lock_exclusive(true)?;
+        log.checkpoint_end(&self.media, runtime, head)
+    }
+
+    /// The checkpoint that a commit found due. Its own failure is not the commit's: the next one tries again.
+    pub(crate) fn checkpoint_in_passing(&self, head: Cursor) {
+        let Some(log) = &self.power else { return };
+        if self.checkpointing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let _ = self.finish_checkpoint(log, head);
+        self.checkpointing.store(false, Ordering::Release);
+    }
+
+    /// Leaves the file as easy to open as can be. Nothing depends on it.
+    fn close(&self) -> Result<()> {
+        if self.access != Access::Write {
+            return Ok(());
+        }
+        self.usable()?;
+        match &self.power {
+            Some(log) if log.used(Runtime::of(&self.media)?) > 0 => self.checkpoint(),
+            None if Runtime::of(&self.media)?.is_marked() => self.sync(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}
+
+/// The writer lock, for the time this lives.
+pub(crate) struct Exclusive<'a>(&'a Inner);
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        held::change(self.0.key, |h| h.writes -= 1);
+        self.0.lock.write_end(&self.0.media);
+    }
+}
+
+/// The committed state as the heap's code sees it.
+pub(crate) struct Committed<'a>(pub(crate) &'a Media);
+
+impl crate::heap::Load for Committed<'_> {
+    #[inline]
+    fn load(&self, offset: u64) -> Result<u64> {
+        crate::txn::work::load_committed(self.0, offset)
+    }
+}
+
+/// Whether the superblock's arena keeps a log.
+fn power_log(superblock: &Superblock) -> Option<PowerLog> {
+    (superblock.durability == DURABILITY_POWER).then(|| power::PowerLog::new(superblock))
+}

@@ -1,0 +1,449 @@
+//! Creating and opening arenas.
+//!
+//! Creation works on the file under its own name, with the whole-file lock held: the superblock is written last, so that a
+//! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
+//! recovery is done.
+
+use super::{Access, Arena, Committed, Durability, Inner, Options, PageSet, power_log};
+use crate::error::{Error, Result};
+use crate::heap::Heap;
+use crate::layout::*;
+use crate::lock::file::FileLock;
+use crate::log::power::Extent;
+use crate::log::replay::Apply;
+use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
+use crate::runtime::{Runtime, boot_id};
+use crate::txn::work::{Changes, Work};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+/// The smallest address space to map, beyond the file itself.
+const LEAST_ROOM: u64 = 1 << 30;
+
+pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
+    let file = match ArenaFile::open(path, OpenMode::Create(options.mode), options.follow_links) {
+        Ok(file) => file,
+        // An empty file, or the beginnings of a creation that was cut off, hold nothing that could be lost.
+        Err(Error::AlreadyExists { .. }) => {
+            let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
+            if !is_unfinished(&file)? {
+                return Err(Error::AlreadyExists { path: path.to_owned() });
+            }
+            file
+        }
+        Err(e) => return Err(e),
+    };
+    match initialise(file, options)? {
+        Some(arena) => Ok(arena),
+        None => Err(Error::AlreadyExists { path: path.to_owned() }),
+    }
+}
+
+pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
+    let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
+    attach(file, options, Access::Write)
+}
+
+pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
+    loop {
+        let file = match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
+            Ok(file) => file,
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                match create(path, options) {
+                    Err(Error::AlreadyExists { .. }) => continue,
+                    other => return other,
+                }
+            }
+            Err(e) => return Err(e),
+        };
+        match attach(file, options, Access::Write) {
+            Err(Error::Unfinished { .. }) => {
+                let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
+                if let Some(arena) = initialise(file, options)? {
+                    return Ok(arena);
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
+    match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
+        Ok(file) => attach(file, options, Access::Read),
+        Err(Error::Io { source, .. })
+            if matches!(source.raw_os_error(), Some(libc::EACCES | libc::EROFS | libc::EPERM)) =>
+        {
+            let file = ArenaFile::open(path, OpenMode::ReadOnly, options.follow_links)?;
+            attach(file, options, Access::Private)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// The whole-file lock while a handle is being made.
+struct WholeFile<'a>(&'a ArenaFile);
+
+impl<'a> WholeFile<'a> {
+    fn take(file: &'a ArenaFile, exclusive: bool, timeout: Duration) -> Result<Self> {
+        let start = Instant::now();
+        while !file.try_lock(exclusive)? {
+            let waited = start.elapsed();
+            if waited >= timeout {
+                return Err(Error::Busy { slot: None, pid: None, waited });
+            }
+            std::thread::sleep(Duration::from_micros(200).min(timeout - waited));
+        }
+        Ok(Self(file))
+    }
+
+    /// Keeps the lock: whoever has the file now is to release it.
+    fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for WholeFile<'_> {
+    fn drop(&mut self) {
+        self.0.unlock();
+    }
+}
+
+/// What the first bytes of an arena under construction say: the magic, and version 0.
+fn unfinished_header() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&BYTE_ORDER.to_le_bytes());
+    bytes
+}
+
+/// Whether the file is empty or holds the beginnings of a creation.
+fn is_unfinished(file: &ArenaFile) -> Result<bool> {
+    let mut bytes = [0; 16];
+    Ok(match file.len()? {
+        0 => true,
+        1..16 => false,
+        _ => {
+            file.read_at(0, &mut bytes)?;
+            bytes == unfinished_header()
+        }
+    })
+}
+
+/// Makes an arena of an unfinished file; nothing if another process was first.
+fn initialise(file: ArenaFile, options: &Options) -> Result<Option<Arena>> {
+    let lock = WholeFile::take(&file, true, options.lock_timeout)?;
+    if !is_unfinished(&file)? {
+        return Ok(None);
+    }
+    lock.keep();
+    let path = file.path().to_owned();
+    build(file, options).map(Some).inspect_err(|_| give_back(&path))
+}
+
+/// After a failed creation: gives the file's space back, unless another process is at work on it.
+fn give_back(path: &Path) {
+    if let Ok(file) = ArenaFile::open(path, OpenMode::ReadWrite, true)
+        && let Ok(_lock) = WholeFile::take(&file, true, Duration::ZERO)
+        && is_unfinished(&file).unwrap_or(false)
+    {
+        let _ = file.truncate(0);
+    }
+}
+
+/// Maps the empty file and makes an arena of it, with the whole-file lock held.
+fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
+    let superblock = new_superblock(options)?;
+    let apply = apply_kind(&file, &superblock, Access::Write);
+    let media = map(file, &superblock, 0, options, Access::Write)?;
+    write_all(&media, &superblock, apply)?;
+    finish(media, superblock, apply, options, Access::Write)
+}
+
+/// The steps of creation. The superblock comes last: before it the file is recognised as unfinished.
+fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
+    media.truncate(0)?;
+    media.write(0, &unfinished_header())?;
+    media.grow(page_offset(superblock.heap_page + FIRST_HEAP_PAGES))?;
+    format(media, superblock, apply)?;
+    media.write_durable(0, bytemuck::bytes_of(superblock))?;
+    media.sync_directory()
+}
+
+fn new_superblock(options: &Options) -> Result<Superblock> {
+    let mut id = [0; 16];
+    let mut filled = 0;
+    while filled < id.len() {
+        filled += rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty())
+            .map_err(|e| Error::io("take random bytes for", Path::new("the new arena"), e))?;
+    }
+    Ok(match options.durability {
+        Durability::Power => {
+            Superblock::new(id, DURABILITY_POWER, (options.log_size / PAGE) as u32, options.log_align)
+        }
+        Durability::Process => Superblock::new(id, DURABILITY_PROCESS, 0, LINE as u32),
+    })
+}
+
+/// Everything but the superblock: log, slots, mark, the empty heap. Durable when this returns.
+fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
+    match power_log(superblock) {
+        Some(log) => {
+            let salt =
+                u32::from_le_bytes([superblock.id[0], superblock.id[1], superblock.id[2], superblock.id[3]]);
+            log.format(media, salt)?;
+        }
+        None => {
+            let mark = Mark {
+                magic: MARK_MAGIC,
+                changed: 0,
+                reserved: 0,
+                boot: boot_id(),
+                sequence: 0,
+                reserved2: [0; 5],
+                crc: 0,
+            };
+            media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark.sealed()))?;
+        }
+    }
+    let mut changes = Changes::default();
+    let mut work = Work { media, changes: &mut changes, apply };
+    Heap::new(superblock.heap_page).format(&mut work, superblock.heap_page + FIRST_HEAP_PAGES)?;
+    let mut outcome = Ok(());
+    changes.set.for_changes(true, |offset, words| {
+        if outcome.is_ok() {
+            outcome = apply.words(media, offset, words);
+        }
+    });
+    outcome?;
+    media.sync()
+}
+
+/// Reads and checks the superblock.
+fn read_superblock(file: &ArenaFile) -> Result<Superblock> {
+    let length = file.len()?;
+    let mut start = vec![0u8; length.min(size_of::<Superblock>() as u64) as usize];
+    file.read_at(0, &mut start)?;
+    parse_superblock(file.path(), length, &start)
+}
+
+/// Checks the superblock of a file of `length` bytes that begins with `start`.
+fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock> {
+    let path = || path.to_owned();
+    let not_ours = |why| Error::NotAnArena { path: path(), why };
+    if length == 0 {
+        return Err(Error::Unfinished { path: path() });
+    }
+    let Some((head, _)) = start.split_first_chunk::<16>() else {
+        return Err(not_ours("it is shorter than any arena"));
+    };
+    if head[..8] != MAGIC {
+        return Err(not_ours("it does not begin with the arena's magic bytes"));
+    }
+    if *head == unfinished_header() {
+        return Err(Error::Unfinished { path: path() });
+    }
+    let order = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+    if order == BYTE_ORDER.swap_bytes() {
+        return Err(Error::Endianness { path: path() });
+    }
+    let found = u32::from_le_bytes([head[12], head[13], head[14], head[15]]);
+    if order == BYTE_ORDER && found > VERSION {
+        return Err(Error::Version { path: path(), found, supported: VERSION });
+    }
+    let Ok(superblock) = bytemuck::try_pod_read_unaligned::<Superblock>(start) else {
+        return Err(Error::Truncated { needed: size_of::<Superblock>() as u64, found: length });
+    };
+    if !superblock.is_sound() || order != BYTE_ORDER || found != VERSION {
+        return Err(Error::corrupt(0, "the superblock's checksum does not match"));
+    }
+    if !superblock.is_consistent() {
+        return Err(Error::corrupt(0, "the superblock's regions do not follow each other"));
+    }
+    let needed = page_offset(superblock.heap_page) + PAGE;
+    if length < needed {
+        return Err(Error::Truncated { needed, found: length });
+    }
+    Ok(superblock)
+}
+
+/// Opens an existing arena.
+fn attach(file: ArenaFile, options: &Options, access: Access) -> Result<Arena> {
+    let lock = WholeFile::take(&file, access != Access::Private, options.lock_timeout)?;
+    let superblock = read_superblock(&file)?;
+    lock.keep();
+    let length = file.len()?;
+    let apply = apply_kind(&file, &superblock, access);
+    let media = map(file, &superblock, length, options, access)?;
+    finish(media, superblock, apply, options, access)
+}
+
+fn apply_kind(file: &ArenaFile, superblock: &Superblock, access: Access) -> Apply {
+    let stores = superblock.durability == DURABILITY_PROCESS && file.stores_in_place();
+    if access == Access::Private || stores { Apply::Store } else { Apply::Write }
+}
+
+fn map(
+    file: ArenaFile,
+    superblock: &Superblock,
+    length: u64,
+    options: &Options,
+    access: Access,
+) -> Result<Media> {
+    let writable = writable(superblock, access);
+    // Bytes of a last, partial page lie outside: no region ends inside a page.
+    let whole = length / PAGE * PAGE;
+    let mapping = Mapping::new(file.file(), whole, options.max_size.max(whole), whole + LEAST_ROOM, writable)
+        .map_err(|e| match e.raw_os_error() {
+            Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
+                Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+            }
+            _ => Error::io("map", file.path(), e),
+        })?;
+    Ok(Media::from_file(file, mapping))
+}
+
+/// Which parts of the mapping a handle stores to.
+fn writable(superblock: &Superblock, access: Access) -> Writable {
+    match access {
+        Access::Private => Writable::Private,
+        _ if superblock.durability == DURABILITY_PROCESS => Writable::All,
+        _ => Writable::Range(
+            page_offset(superblock.runtime_page),
+            page_offset(superblock.runtime_page + superblock.runtime_pages),
+        ),
+    }
+}
+
+/// Creates or opens an arena on a simulated disk.
+#[cfg(feature = "testing")]
+pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, create: bool) -> Result<Arena> {
+    let apply = |superblock: &Superblock| match superblock.durability {
+        DURABILITY_PROCESS => Apply::Store,
+        _ => Apply::Write,
+    };
+    let (superblock, created) = if create {
+        (new_superblock(options)?, true)
+    } else {
+        let start = disk.read_cache()?;
+        let length = start.len() as u64;
+        (parse_superblock(disk.path(), length, &start[..start.len().min(size_of::<Superblock>())])?, false)
+    };
+    let media = disk.open_media(options.max_size, writable(&superblock, Access::Write))?;
+    while !media.try_lock(true)? {
+        std::thread::yield_now();
+    }
+    if created {
+        write_all(&media, &superblock, apply(&superblock))?;
+    }
+    finish(media, superblock, apply(&superblock), options, Access::Write)
+}
+
+/// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release.
+fn finish(
+    media: Media,
+    superblock: Superblock,
+    apply: Apply,
+    options: &Options,
+    access: Access,
+) -> Result<Arena> {
+    let inner = Inner {
+        key: media.key(),
+        power: power_log(&superblock),
+        media,
+        superblock,
+        apply,
+        access,
+        options: options.clone(),
+        lock: FileLock::default(),
+        spare: Mutex::new(None),
+        poisoned: OnceLock::new(),
+        checkpointing: AtomicBool::new(false),
+        cuts_seen: AtomicU64::new(0),
+        populated: Mutex::new(PageSet::default()),
+    };
+    let recovered = recover_at_open(&inner);
+    if access != Access::Private {
+        inner.media.unlock();
+    }
+    if recovered.is_err() {
+        // What could not be recovered must not be closed as if it had been.
+        inner.poison("it could not be opened");
+    }
+    recovered?;
+    let arena = Arena { inner: Arc::new(inner) };
+    if options.accept_unsynced && access == Access::Write && !arena.check()?.findings.is_empty() {
+        arena.inner.poison("the state that was accepted unsynced is not sound");
+        return Err(Error::corrupt(
+            page_offset(superblock.heap_page),
+            "what was left unsynced is not sound; `heapfile check` lists the findings",
+        ));
+    }
+    Ok(arena)
+}
+
+fn recover_at_open(inner: &Inner) -> Result<()> {
+    let end = match &inner.power {
+        Some(log) if inner.access == Access::Private => {
+            log.replay_only(&inner.media, inner.apply)?;
+            inner.heap_end()?
+        }
+        Some(log) => {
+            let runtime = Runtime::of(&inner.media)?;
+            let extent = if runtime.boot() == boot_id() && runtime.boot() != [0; 16] {
+                Extent::SinceApplied
+            } else {
+                Extent::All
+            };
+            log.recover(&inner.media, runtime, extent, inner.apply)?;
+            inner.heap_end()?
+        }
+        None => {
+            recover_process(inner)?;
+            inner.heap_end()?
+        }
+    };
+    if end > inner.media.len() {
+        return Err(Error::Truncated { needed: end, found: inner.media.len() });
+    }
+    // The header's first words, so that a heap that is none is refused here and not at the first use.
+    Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
+    Ok(())
+}
+
+/// A `Process` arena: completes the commit of a killed process, unless the machine itself went down.
+fn recover_process(inner: &Inner) -> Result<()> {
+    let runtime = Runtime::of(&inner.media)?;
+    let mark = read_mark(&inner.media)?;
+    let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
+    if mark.changed != 0 && mark.boot != boot_id() && !same_boot {
+        if !inner.options.accept_unsynced && inner.access == Access::Write {
+            return Err(Error::Unsynced { path: inner.media.path().to_owned() });
+        }
+        // Half a commit on top of an unsynced state says nothing.
+        runtime.clear_intent();
+    }
+    if inner.access != Access::Private {
+        runtime.set_marked(mark.changed != 0);
+        runtime.set_boot(boot_id());
+        if !same_boot {
+            // What an earlier boot left in these words says nothing about this one's page cache.
+            runtime.set_sync_failed(false);
+        }
+    }
+    inner.recover(Extent::All)
+}
+
+pub(crate) fn read_mark(media: &Media) -> Result<Mark> {
+    let at = page_offset(MARK_PAGE);
+    let mut bytes = [0u8; size_of::<Mark>()];
+    media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
+    let mark: Mark = bytemuck::cast(bytes);
+    if mark.is_sound() && mark.magic == MARK_MAGIC && mark.changed <= 1 {
+        Ok(mark)
+    } else {
+        Err(Error::corrupt(at, "the mark's checksum does not match"))
+    }
+}

@@ -1,0 +1,458 @@
+//! The free tree: all free extents, by address, each with the longest extent below it.
+//!
+//! An AVL tree (Adelson-Velsky and Landis 1962) augmented with maxima, as in address-ordered first fit over a Cartesian tree (Stephenson
+//! 1983). Finding the lowest extent that is long enough, joining a freed run with its neighbours, and taking pages from an extent's front are O(log n).
+//!
+//! Nodes do not lie in the extents they describe, but in node pages, 128 to a page without a header:
+//!
+//! ```text
+//! word       bits 0..32            bits 32..40   bit 40                               bits 41..64
+//! 0          first page            (number of pages in bits 32..64)
+//! 1          longest extent of     height of     punched: the extent's file space     0
+//!            the subtree in pages  the subtree   may have been given back
+//! 2          left node (offset of the node in the file; 0: none). In a spare node: the next spare one
+//! 3          right node
+//! ```
+//!
+//! Invariants: extents neither overlap nor touch; heights of siblings differ by at most one; there are enough spare nodes
+//! that a run can always be freed (see `runs`).
+
+use super::header::{Header, halves, word_of};
+use super::space::{Load, Space};
+use crate::error::{Error, Result};
+use crate::layout::{Page, page_offset};
+
+/// Bytes of a node.
+pub(super) const NODE: u64 = 32;
+/// Nodes in a node page.
+pub(super) const NODES_PER_PAGE: u32 = 128;
+/// An AVL tree of 2^32 nodes is at most 46 high.
+pub(super) const HIGHEST: usize = 48;
+
+const PUNCHED: u64 = 1 << 40;
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+/// A free range of pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// First page.
+    pub(crate) page: Page,
+    /// Number of pages.
+    pub(crate) pages: u32,
+    /// Whether its file space, or a part of it, may have been given back.
+    pub(crate) punched: bool,
+}
+
+impl Extent {
+    /// The page after the last one.
+    pub(crate) const fn end(&self) -> Page {
+        self.page + self.pages
+    }
+}
+
+/// The second word of a node, without the flag. That of "no node" is all 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Summary {
+    pub(super) longest: u32,
+    pub(super) height: u32,
+}
+
+impl Summary {
+    pub(super) const fn of(word: u64) -> Self {
+        Self { longest: word as u32, height: (word >> 32 & 0xFF) as u32 }
+    }
+
+    /// Of a node whose extent has `pages`, over these two subtrees.
+    pub(super) fn over(pages: u32, kids: [Self; 2]) -> Self {
+        let [left, right] = kids;
+        Self {
+            longest: pages.max(left.longest).max(right.longest),
+            height: 1 + left.height.max(right.height),
+        }
+    }
+
+    const fn word(self, flags: u64) -> u64 {
+        word_of(self.longest, self.height) | flags
+    }
+}
+
+/// The nodes from the root down to some place in the tree.
+#[derive(Debug)]
+pub(super) struct Path {
+    nodes: [u64; HIGHEST],
+    sides: [u8; HIGHEST],
+    len: usize,
+}
+
+impl Path {
+    const fn new() -> Self {
+        Self { nodes: [0; HIGHEST], sides: [0; HIGHEST], len: 0 }
+    }
+
+    fn push(&mut self, node: u64, side: usize) -> Result<()> {
+        if self.len == HIGHEST {
+            return Err(Error::corrupt(node, "the free tree is too high"));
+        }
+        self.nodes[self.len] = node;
+        self.sides[self.len] = side as u8;
+        self.len += 1;
+        Ok(())
+    }
+
+    fn last(&self) -> Option<u64> {
+        self.len.checked_sub(1).map(|last| self.nodes[last])
+    }
+}
+
+/// The free tree of a heap that ends at `end`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree {
+    header: Header,
+    end: Page,
+}
+
+impl Tree {
+    pub(super) fn new(header: Header, end: Page) -> Self {
+        Self { header, end }
+    }
+
+    pub(super) fn open<L: Load>(header: Header, l: &L) -> Result<Self> {
+        Ok(Self::new(header, header.end(l)?))
+    }
+
+    /// The lowest extent of at least `pages`, and the way to it.
+    pub(super) fn first_fit<L: Load>(&self, l: &L, pages: u32) -> Result<Option<(Extent, Path)>> {
+        let mut path = Path::new();
+        let mut at = self.link(l, self.header.root_at())?;
+        if self.summary(l, at)?.longest < pages {
+            return Ok(None);
+        }
+        while at != 0 {
+            let left = self.link(l, side_at(at, LEFT))?;
+            if self.summary(l, left)?.longest >= pages {
+                path.push(at, LEFT)?;
+                at = left;
+                continue;
+            }
+            let extent = self.extent(l, at)?;
+            path.push(at, RIGHT)?;
+            if extent.pages >= pages {
+                return Ok(Some((extent, path)));
+            }
+            at = self.link(l, side_at(at, RIGHT))?;
+        }
+        Err(Error::corrupt(self.header.root_at(), "the free tree promises a longer extent than it has"))
+    }
+
+    /// The last extent that starts at or before `page`, and the first that starts after it.
+    pub(super) fn around<L: Load>(&self, l: &L, page: Page) -> Result<(Option<Extent>, Option<Extent>)> {
+        let (mut before, mut after) = (None, None);
+        let mut at = self.link(l, self.header.root_at())?;
+        for _ in 0..HIGHEST {
+            if at == 0 {
+                return Ok((before, after));
+            }
+            let extent = self.extent(l, at)?;
+            let side = if extent.page <= page {
+                before = Some(extent);
+                RIGHT
+            } else {
+                after = Some(extent);
+                LEFT
+            };
+            at = self.link(l, side_at(at, side))?;
+        }
+        Err(Error::corrupt(at, "the free tree is too high"))
+    }
+
+    /// The extent that reaches to the heap's end.
+    pub(super) fn tail<L: Load>(&self, l: &L) -> Result<Option<Extent>> {
+        let (last, _) = self.around(l, Page::MAX)?;
+        Ok(last.filter(|last| last.end() == self.end))
+    }
+
+    /// Takes `pages` from the front of the extent at the end of `path`.
+    pub(super) fn take_front<S: Space>(
+        &self,
+        s: &mut S,
+        extent: Extent,
+        mut path: Path,
+        pages: u32,
+    ) -> Result<()> {
+        if extent.pages == pages {
+            return self.remove(s, &mut path);
+        }
+        self.change(s, &path, extent.page + pages, extent.pages - pages, extent.punched)
+    }
+
+    /// Takes `pages` from the front of the extent that starts at `extent.page`.
+    pub(super) fn take_from<S: Space>(&self, s: &mut S, extent: Extent, pages: u32) -> Result<()> {
+        let path = self.path_to(s, extent)?;
+        self.take_front(s, extent, path, pages)
+    }
+
+    /// Makes another extent of one, which may only come to lie between the same neighbours.
+    pub(super) fn replace<S: Space>(&self, s: &mut S, old: Extent, new: Extent) -> Result<()> {
+        let path = self.path_to(s, old)?;
+        self.change(s, &path, new.page, new.pages, new.punched)
+    }
+
+    /// Removes an extent.
+    pub(super) fn take_all<S: Space>(&self, s: &mut S, extent: Extent) -> Result<()> {
+        let mut path = self.path_to(s, extent)?;
+        self.remove(s, &mut path)
+    }
+
+    /// Adds free pages, and joins them with the extents that they touch.
+    pub(super) fn add<S: Space>(&self, s: &mut S, new: Extent) -> Result<()> {
+        let end = u64::from(new.page) + u64::from(new.pages);
+        if new.page <= self.header.first || new.pages == 0 || end > u64::from(self.end) {
+            return Err(Error::corrupt(page_offset(new.page), "a freed run lies outside the heap"));
+        }
+        let (before, after) = self.around(s, new.page)?;
+        if before.is_some_and(|before| before.end() > new.page)
+            || after.is_some_and(|after| after.page < new.end())
+        {
+            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
+        }
+        let before = before.filter(|before| before.end() == new.page);
+        let after = after.filter(|after| after.page == new.end());
+        let punched = new.punched
+            || before.is_some_and(|before| before.punched)
+            || after.is_some_and(|after| after.punched);
+        match (before, after) {
+            (None, None) => self.insert(s, new),
+            (Some(before), None) => {
+                self.replace(s, before, Extent { pages: before.pages + new.pages, punched, ..before })
+            }
+            (None, Some(after)) => {
+                let pages = new.pages + after.pages;
+                self.replace(s, after, Extent { page: new.page, pages, punched })
+            }
+            (Some(before), Some(after)) => {
+                self.take_all(s, after)?;
+                let pages = before.pages + new.pages + after.pages;
+                self.replace(s, before, Extent { pages, punched, ..before })
+            }
+        }
+    }
+
+    /// Puts the nodes of a new node page in front of the spare ones.
+    pub(super) fn add_nodes<S: Space>(&self, s: &mut S, page: Page) -> Result<()> {
+        let mut next = self.link(s, self.header.spare_at())?;
+        for node in (0..NODES_PER_PAGE).rev() {
+            let at = page_offset(page) + u64::from(node) * NODE;
+            s.store(side_at(at, LEFT), next)?;
+            next = at;
+        }
+        s.store(self.header.spare_at(), next)?;
+        self.header.count_nodes(s, i64::from(NODES_PER_PAGE), 0)
+    }
+
+    fn insert<S: Space>(&self, s: &mut S, new: Extent) -> Result<()> {
+        let (path, found) = self.descend(s, new.page)?;
+        if found {
+            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
+        }
+        let node = self.link(s, self.header.spare_at())?;
+        if node == 0 {
+            return Err(Error::corrupt(self.header.spare_at(), "the heap has run out of spare nodes"));
+        }
+        let next = self.link(s, side_at(node, LEFT))?;
+        s.store(self.header.spare_at(), next)?;
+        self.header.count_nodes(s, 0, 1)?;
+        s.store(node, word_of(new.page, new.pages))?;
+        let summary = Summary { longest: new.pages, height: 1 };
+        s.store(node + 8, summary.word(if new.punched { PUNCHED } else { 0 }))?;
+        s.store(side_at(node, LEFT), 0)?;
+        s.store(side_at(node, RIGHT), 0)?;
+        self.attach(s, &path, path.len, node)?;
+        self.settle(s, &path, usize::MAX)
+    }
+
+    /// Removes the node at the end of `path`.
+    fn remove<S: Space>(&self, s: &mut S, path: &mut Path) -> Result<()> {
+        let (place, node) = (path.len - 1, path.nodes[path.len - 1]);
+        let left = self.link(s, side_at(node, LEFT))?;
+        let right = self.link(s, side_at(node, RIGHT))?;
+        let (gone, heir) = if left == 0 || right == 0 {
+            path.len = place;
+            (node, left | right)
+        } else {
+            // The next extent moves here, and its node goes.
+            path.sides[place] = RIGHT as u8;
+            let mut next = right;
+            loop {
+                let below = self.link(s, side_at(next, LEFT))?;
+                if below == 0 {
+                    break;
+                }
+                path.push(next, LEFT)?;
+                next = below;
+            }
+            let moved = self.extent(s, next)?;
+            let old = s.load(node + 8)? & !PUNCHED;
+            s.store(node, word_of(moved.page, moved.pages))?;
+            s.store(node + 8, old | if moved.punched { PUNCHED } else { 0 })?;
+            (next, self.link(s, side_at(next, RIGHT))?)
+        };
+        self.attach(s, path, path.len, heir)?;
+        let spare = s.load(self.header.spare_at())?;
+        s.store(side_at(gone, LEFT), spare)?;
+        s.store(self.header.spare_at(), gone)?;
+        self.header.count_nodes(s, 0, -1)?;
+        self.settle(s, path, place)
+    }
+
+    /// Writes another extent into the node at the end of `path`.
+    fn change<S: Space>(&self, s: &mut S, path: &Path, page: Page, pages: u32, punched: bool) -> Result<()> {
+        let Some(node) = path.last() else {
+            return Err(Error::corrupt(page_offset(page), "a free extent is not in the free tree"));
+        };
+        s.store(node, word_of(page, pages))?;
+        let old = s.load(node + 8)?;
+        let new = old & !PUNCHED | if punched { PUNCHED } else { 0 };
+        if new != old {
+            s.store(node + 8, new)?;
+        }
+        self.settle(s, path, usize::MAX)
+    }
+
+    fn path_to<L: Load>(&self, l: &L, extent: Extent) -> Result<Path> {
+        let (path, found) = self.descend(l, extent.page)?;
+        if !found {
+            return Err(Error::corrupt(page_offset(extent.page), "a free extent is not in the free tree"));
+        }
+        Ok(path)
+    }
+
+    /// The way to the extent that starts at `page`, or to where it would hang, and whether it is there.
+    fn descend<L: Load>(&self, l: &L, page: Page) -> Result<(Path, bool)> {
+        let mut path = Path::new();
+        let mut at = self.link(l, self.header.root_at())?;
+        while at != 0 {
+            let start = self.extent(l, at)?.page;
+            let side = if page < start { LEFT } else { RIGHT };
+            path.push(at, side)?;
+            if start == page {
+                return Ok((path, true));
+            }
+            at = self.link(l, side_at(at, side))?;
+        }
+        Ok((path, false))
+    }
+
+    /// Hangs `node` below the first `len` nodes of `path`.
+    fn attach<S: Space>(&self, s: &mut S, path: &Path, len: usize, node: u64) -> Result<()> {
+        match len.checked_sub(1) {
+            None => s.store(self.header.root_at(), node),
+            Some(parent) => s.store(side_at(path.nodes[parent], path.sides[parent].into()), node),
+        }
+    }
+
+    /// Balances and sums up the nodes of `path` from the last to the first. Stops where nothing changes any
+    /// more, but not before place `changed`.
+    fn settle<S: Space>(&self, s: &mut S, path: &Path, changed: usize) -> Result<()> {
+        for place in (0..path.len).rev() {
+            let node = path.nodes[place];
+            let (top, same) = self.balance(s, node)?;
+            if top != node {
+                self.attach(s, path, place, top)?;
+            }
+            if same && place <= changed {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its summary is the old one.
+    fn balance<S: Space>(&self, s: &mut S, node: u64) -> Result<(u64, bool)> {
+        let old = Summary::of(s.load(node + 8)?);
+        let (kids, sums) = self.kids(s, node)?;
+        let heavy = if sums[LEFT].height > sums[RIGHT].height + 1 {
+            LEFT
+        } else if sums[RIGHT].height > sums[LEFT].height + 1 {
+            RIGHT
+        } else {
+            return Ok((node, self.sum_up(s, node)? == old));
+        };
+        let light = 1 - heavy;
+        let kid = self.some(kids[heavy], node)?;
+        let (grandkids, sums) = self.kids(s, kid)?;
+        let top = if sums[light].height > sums[heavy].height {
+            let top = self.some(grandkids[light], kid)?;
+            let (orphans, _) = self.kids(s, top)?;
+            s.store(side_at(kid, light), orphans[heavy])?;
+            s.store(side_at(node, heavy), orphans[light])?;
+            s.store(side_at(top, heavy), kid)?;
+            s.store(side_at(top, light), node)?;
+            self.sum_up(s, kid)?;
+            top
+        } else {
+            s.store(side_at(node, heavy), grandkids[light])?;
+            s.store(side_at(kid, light), node)?;
+            kid
+        };
+        self.sum_up(s, node)?;
+        Ok((top, self.sum_up(s, top)? == old))
+    }
+
+    /// Brings the summary of `node` up to date.
+    fn sum_up<S: Space>(&self, s: &mut S, node: u64) -> Result<Summary> {
+        let (_, kids) = self.kids(s, node)?;
+        let (_, pages) = halves(s.load(node)?);
+        let sum = Summary::over(pages, kids);
+        if sum.height > HIGHEST as u32 {
+            return Err(Error::corrupt(node + 8, "the free tree is too high"));
+        }
+        let old = s.load(node + 8)?;
+        let new = sum.word(old & PUNCHED);
+        if new != old {
+            s.store(node + 8, new)?;
+        }
+        Ok(sum)
+    }
+
+    fn kids<L: Load>(&self, l: &L, node: u64) -> Result<([u64; 2], [Summary; 2])> {
+        let kids = [self.link(l, side_at(node, LEFT))?, self.link(l, side_at(node, RIGHT))?];
+        Ok((kids, [self.summary(l, kids[LEFT])?, self.summary(l, kids[RIGHT])?]))
+    }
+
+    fn some(&self, kid: u64, node: u64) -> Result<u64> {
+        if kid == 0 {
+            return Err(Error::corrupt(node, "the free tree counts a node that is not there"));
+        }
+        Ok(kid)
+    }
+
+    /// The node that the word at `at` names; 0 for none.
+    pub(super) fn link<L: Load>(&self, l: &L, at: u64) -> Result<u64> {
+        let node = l.load(at)?;
+        let heap = page_offset(self.header.first) + 1..page_offset(self.end);
+        if node != 0 && (!node.is_multiple_of(NODE) || !heap.contains(&node)) {
+            return Err(Error::corrupt(at, "a link of the free tree leads outside the heap"));
+        }
+        Ok(node)
+    }
+
+    fn summary<L: Load>(&self, l: &L, node: u64) -> Result<Summary> {
+        if node == 0 { Ok(Summary::default()) } else { Ok(Summary::of(l.load(node + 8)?)) }
+    }
+
+    /// The extent of `node`.
+    pub(super) fn extent<L: Load>(&self, l: &L, node: u64) -> Result<Extent> {
+        let (page, pages) = halves(l.load(node)?);
+        let end = u64::from(page) + u64::from(pages);
+        if page <= self.header.first || pages == 0 || end > u64::from(self.end) {
+            return Err(Error::corrupt(node, "a free extent lies outside the heap"));
+        }
+        Ok(Extent { page, pages, punched: l.load(node + 8)? & PUNCHED != 0 })
+    }
+}
+
+/// Where a node keeps its left or right link.
+const fn side_at(node: u64, side: usize) -> u64 {
+    node + 16 + 8 * side as u64
+}

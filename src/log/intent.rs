@@ -1,0 +1,83 @@
+//! The intent area of a `Process` arena: the record of the one commit under way.
+//!
+//! Four words (sequence, body words, `ranges | writes << 32`, end page), then the body as in the log. It has no CRC: one
+//! runtime word makes it valid after it is complete, and a kill loses no store of the page cache. What a
+//! power cut leaves is caught by the mark, not here.
+
+use super::record::{Body, Bounds, Parsed, spill_pages};
+use super::replay::Apply;
+use crate::error::{Error, Result};
+use crate::layout::{PAGE, Page, Superblock, page_offset};
+use crate::media::Media;
+use crate::runtime::{Intent, Runtime};
+
+const HEAD_WORDS: u64 = 4;
+
+/// Whether the body fits the intent area.
+pub(crate) fn fits(superblock: &Superblock, body: &Body) -> bool {
+    (body.words().len() as u64 + HEAD_WORDS) * 8 <= u64::from(superblock.intent_pages) * PAGE
+}
+
+/// Pages of a spill extent for the body.
+pub(crate) fn spill_len(body: &Body) -> u64 {
+    spill_pages(body.words().len() as u64 + HEAD_WORDS)
+}
+
+/// Writes the record to `page` (the intent area or a spill extent); not yet valid.
+#[inline]
+pub(crate) fn prepare(
+    media: &Media,
+    page: Page,
+    body: &Body,
+    sequence: u64,
+    end: Page,
+    how: Apply,
+) -> Result<()> {
+    let (ranges, writes) = body.counts();
+    let words = body.words();
+    let head = [sequence, words.len() as u64, u64::from(ranges) | u64::from(writes) << 32, u64::from(end)];
+    let at = page_offset(page);
+    how.words(media, at, &head)?;
+    how.words(media, at + HEAD_WORDS * 8, words)
+}
+
+/// Completes a commit that was cut off between its validity and its end.
+pub(crate) fn replay(
+    media: &Media,
+    superblock: &Superblock,
+    runtime: Runtime<'_>,
+    intent: Intent,
+    apply: Apply,
+) -> Result<()> {
+    media.refresh_len()?;
+    let at = page_offset(intent.page);
+    let damaged = |what| Error::corrupt(at, what);
+    if !intent.spilled && intent.page != superblock.intent_page {
+        return Err(damaged("the intent word names a page that is not the intent area"));
+    }
+    let mut head = [0u64; HEAD_WORDS as usize];
+    for (i, word) in head.iter_mut().enumerate() {
+        *word = media.load(at + i as u64 * 8).ok_or_else(|| damaged("the intent lies outside the file"))?;
+    }
+    let [sequence, words, counts, end] = head;
+    let limit = if intent.spilled { media.len() } else { page_offset(superblock.heap_page) };
+    let bytes =
+        words.checked_mul(8).filter(|b| at + HEAD_WORDS * 8 <= limit && *b <= limit - at - HEAD_WORDS * 8);
+    let Some(bytes) = bytes else { return Err(damaged("the intent is longer than its area")) };
+    let mut body = vec![0u64; (bytes / 8) as usize];
+    media
+        .copy_to(at + HEAD_WORDS * 8, bytemuck::cast_slice_mut(&mut body))
+        .ok_or_else(|| damaged("the intent lies outside the file"))?;
+    let end = Page::try_from(end).map_err(|_| damaged("the intent's heap end is no page number"))?;
+    if page_offset(end) > media.len() {
+        return Err(Error::Truncated { needed: page_offset(end), found: media.len() });
+    }
+    let bounds = Bounds { first: superblock.heap_page, end };
+    let parsed = Parsed::new(&body, (counts as u32, (counts >> 32) as u32), bounds, at)?;
+    for write in parsed.writes() {
+        apply.words(media, write.offset, write.words)?;
+    }
+    runtime.set_sequence(sequence);
+    runtime.clear_intent();
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! The log of a `Power` arena at work: append, recover, checkpoint.
+//!
+//! Every call here is made by the owner of the writer lock. The order of the steps is the promise; each rule of the log that
+//! it keeps is named beside the step.
+
+use super::record::*;
+use super::replay::{Apply, replay};
+use super::ring::{Cursor, Record, Ring};
+use super::slots;
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::layout::{Page, Superblock, page_offset};
+use crate::media::Media;
+use crate::runtime::{LogState, Runtime, boot_id};
+
+/// The log of one mapped arena.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PowerLog {
+    ring: Ring,
+    heap_page: Page,
+}
+
+/// What recovery has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Whatever the disk may lack: all records since the tail.
+    All,
+    /// What a killed process left half-done; the page cache has the rest.
+    SinceApplied,
+}
+
+impl PowerLog {
+    pub(crate) fn new(superblock: &Superblock) -> Self {
+        Self { ring: Ring::new(superblock), heap_page: superblock.heap_page }
+    }
+
+    /// Writes the first slots and an empty log. Part of creation.
+    pub(crate) fn format(&self, media: &Media, salt: u32) -> Result<()> {
+        let start = Cursor { position: 0, sequence: 1, seed: salt };
+        // Both slots are valid from the start, so that a damaged one is always damage.
+        slots::write(media, &slots::slot(1, start))?;
+        slots::write(media, &slots::slot(2, start))?;
+        let zeros = vec![0u8; 1 << 20];
+        let (mut at, end) = (self.ring.offset(0), self.ring.offset(0) + self.ring.len());
+        while at < end {
+            let n = (end - at).min(zeros.len() as u64);
+            // Written, not only reserved: a first write to reserved space would change metadata at each commit.
+            media.write(at, &zeros[..n as usize])?;
+            at += n;
+        }
+        Ok(())
+    }
+
+    /// Where the next record goes.
+    fn head(&self, runtime: Runtime<'_>) -> Cursor {
+        let log = runtime.log();
+        Cursor { position: log.head, sequence: runtime.sequence() + 1, seed: log.seed }
+    }
+
+    /// Bytes of the ring between tail and head.
+    pub(crate) fn used(&self, runtime: Runtime<'_>) -> u64 {
+        let log = runtime.log();
+        log.head.saturating_sub(log.tail)
+    }
+
+    /// Length of the ring in bytes.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.ring.len()
+    }
+
+    /// Whether the record is too long for the ring and its body has to go to a spill extent.
+    pub(crate) fn must_spill(&self, body: &Body) -> bool {
+        (body.words().len() as u64) * 8 + 64 > self.ring.largest()
+    }
+
+    /// Writes the record of a commit, durably; then it counts. `spill_page` is where the body was written and synced, if it
+    /// was. On an error the outcome is unknown and the in-doubt word stays set.
+    pub(crate) fn append(
+        &self,
+        media: &Media,
+        runtime: Runtime<'_>,
+        body: &mut Body,
+        end_page: Page,
+        spill_page: Option<Page>,
+    ) -> Result<Cursor> {
+        let kind = if spill_page.is_some() { KIND_SPILL } else { KIND_COMMIT };
+        let (ranges, writes) = body.counts();
+        let mut header = RecordHeader {
+            magic: RECORD_MAGIC,
+            kind,
+            sequence: 0,
+            position: 0,
+            body_words: body.words().len() as u64,
+            ranges,
+            writes,
+            end_page,
+            spill_page: spill_page.unwrap_or(0),
+            reserved: [0; 2],
+            seed: 0,
+            crc: 0,
+        };
+        let bytes = 64 + if spill_page.is_some() { 0 } else { header.body_words * 8 };
+        let mut cursor = self.head(runtime);
+        if !self.ring.fits(cursor.position, runtime.log().tail, bytes) {
+            self.checkpoint_now(media, runtime)?;
+            cursor = self.head(runtime);
+        }
+        cursor.position = self.ring.place(cursor.position, bytes);
+        (header.sequence, header.position, header.seed) = (cursor.sequence, cursor.position, cursor.seed);
+        header.crc = header.computed_crc(body.words());
+        let record = &body.with_header(header)[..bytes as usize];
+        // Rule 3: whoever comes next must not overlook this record, nor take it for durable.
+        runtime.set_in_doubt(true);
+        failpoint("commit: in doubt set");
+        if let Err(e) = media.write_durable(self.ring.offset(cursor.position), record) {
+            runtime.set_sync_failed(true);
+            return Err(e);
+        }
+        failpoint("commit: record durable");
+        let position = self.ring.after(cursor.position, bytes);
+        Ok(Cursor { position, sequence: cursor.sequence + 1, seed: header.crc })
+    }
+
+    /// The record before `next` is applied: the log goes on at `next`.
+    pub(crate) fn applied(&self, runtime: Runtime<'_>, next: Cursor) {
+        runtime.set_log(LogState { head: next.position, seed: next.seed, ..runtime.log() });
+        runtime.set_sequence(next.sequence - 1);
+        failpoint("commit: head moved");
+        runtime.set_in_doubt(false);
+    }
+
+    /// A checkpoint with the lock held all the while.
+    pub(crate) fn checkpoint_now(&self, media: &Media, runtime: Runtime<'_>) -> Result<()> {
+        let head = self.checkpoint_begin(runtime);
+        self.checkpoint_sync(media, runtime)?;
+        self.checkpoint_end(media, runtime, head)
+    }
+
+    /// First step of a checkpoint, under the lock: what it will cover.
+    pub(crate) fn checkpoint_begin(&self, runtime: Runtime<'_>) -> Cursor {
+        self.head(runtime)
+    }
+
+    /// Second step, without the lock: everything applied so far reaches the disk.
+    pub(crate) fn checkpoint_sync(&self, media: &Media, runtime: Runtime<'_>) -> Result<()> {
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
+        failpoint("checkpoint: before sync");
+        media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        failpoint("checkpoint: after sync");
+        Ok(())
+    }
+
+    /// Last step, under the lock again: the tail moves to `head` (rule 5: never back).
+    pub(crate) fn checkpoint_end(&self, media: &Media, runtime: Runtime<'_>, head: Cursor) -> Result<()> {
+        let log = runtime.log();
+        if head.position <= log.tail {
+            return Ok(());
+        }
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
+        let generation = log.generation + 1;
+        slots::write(media, &slots::slot(generation, head)).inspect_err(|_| runtime.set_sync_failed(true))?;
+        failpoint("checkpoint: slot durable");
+        runtime.set_log(LogState { tail: head.position, generation, ..runtime.log() });
+        Ok(())
+    }
+
+    /// Reads the log since the tail without changing anything.
+    pub(crate) fn read(&self, media: &Media) -> Result<(crate::layout::CheckpointSlot, Vec<Record>, Cursor)> {
+        let slot = slots::newest(media, &self.ring)?;
+        let (records, head) = self.ring.scan(media, slots::cursor(&slot))?;
+        Ok((slot, records, head))
+    }
+
+    /// Replays the log into the heap without writing to log or runtime: for handles that may not write the file.
+    pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<u64> {
+        let (_, records, head) = self.read(media)?;
+        replay(media, &self.ring, &records, self.heap_page, 0, apply)?;
+        Ok(head.sequence - 1)
+    }
+
+    /// Applies every valid record that may not be applied, and computes the runtime words anew.
+    pub(crate) fn recover(
+        &self,
+        media: &Media,
+        runtime: Runtime<'_>,
+        extent: Extent,
+        apply: Apply,
+    ) -> Result<()> {
+        let (slot, records, head) = self.read(media)?;
+        let failed = runtime.sync_failed();
+        let doubt = runtime.in_doubt() || failed;
+        if doubt {
+            // Rule 3: readable is not durable. Rule 4: after a failed sync nothing written since the tail is.
+            self.rewrite(media, &records)?;
+        }
+        failpoint("recover: log rewritten");
+        let from = match extent {
+            Extent::SinceApplied if !failed => runtime.sequence() + 1,
+            _ => 0,
+        };
+        replay(media, &self.ring, &records, self.heap_page, from, apply)?;
+        failpoint("recover: replayed");
+        if failed {
+            media.sync()?;
+            runtime.set_sync_failed(false);
+        }
+        runtime.set_log(LogState {
+            head: head.position,
+            seed: head.seed,
+            tail: slot.tail,
+            generation: slot.generation,
+        });
+        runtime.set_sequence(head.sequence - 1);
+        runtime.set_boot(boot_id());
+        runtime.set_in_doubt(false);
+        if records.iter().any(|r| r.header.kind == KIND_SPILL) {
+            // The spill extent is about to be cut off or reused.
+            self.checkpoint_now(media, runtime)?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&self, media: &Media, records: &[Record]) -> Result<()> {
+        for record in records {
+            let mut bytes = bytemuck::bytes_of(&record.header).to_vec();
+            if record.header.kind != KIND_SPILL {
+                bytes.extend_from_slice(bytemuck::cast_slice(&record.body));
+            } else {
+                media.write(page_offset(record.header.spill_page), bytemuck::cast_slice(&record.body))?;
+                media.sync()?;
+            }
+            media.write_durable(self.ring.offset(record.header.position), &bytes)?;
+        }
+        Ok(())
+    }
+}

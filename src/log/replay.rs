@@ -1,0 +1,155 @@
+//! Replay: what a set of log records means for the heap, and its application.
+//!
+//! Replay is physical and idempotent: records are applied in order, each write as it stands. Two things are left out: a record
+//! that the next one voids, with its ranges; and writes into a range that a *later* record lists as filled in place
+//! (the revoke rule, as in jbd2): that space was freed and taken again since, its content came by another way,
+//! and an older write would damage it. The lists are collected in a first pass over all records.
+
+use super::record::{Bounds, KIND_VOID, Parsed, range_of};
+use super::ring::{Record, Ring};
+use crate::error::{Error, Result};
+use crate::layout::{Page, page_offset};
+use crate::media::Media;
+use std::collections::BTreeMap;
+
+/// How changes reach the heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Apply {
+    /// By `pwrite`: an error is an error code, and no page becomes dirty beyond the bytes written.
+    Write,
+    /// By stores through the mapping: no system call.
+    Store,
+}
+
+impl Apply {
+    /// Changes words of the heap. The gate is shut, or the space is free.
+    #[inline]
+    pub(crate) fn words(self, media: &Media, offset: u64, words: &[u64]) -> Result<()> {
+        match self {
+            Self::Write => media.write(offset, bytemuck::cast_slice(words)),
+            Self::Store => media.store_words(offset, words),
+        }
+    }
+
+    /// Changes bytes of the heap. The gate is shut, or the space is free.
+    pub(crate) fn bytes(self, media: &Media, offset: u64, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Write => media.write(offset, bytes),
+            Self::Store => media.store(offset, bytes),
+        }
+    }
+}
+
+/// Byte ranges, joined where they touch.
+#[derive(Debug, Default)]
+struct Covered(BTreeMap<u64, u64>);
+
+impl Covered {
+    fn add(&mut self, mut start: u64, mut end: u64) {
+        while let Some((&s, &e)) = self.0.range(..=end).next_back() {
+            if e < start {
+                break;
+            }
+            self.0.remove(&s);
+            start = start.min(s);
+            end = end.max(e);
+        }
+        self.0.insert(start, end);
+    }
+
+    /// Calls `f` with the parts of `[start, end)` that are not covered.
+    fn gaps(&self, start: u64, end: u64, mut f: impl FnMut(u64, u64)) {
+        let mut at = match self.0.range(..=start).next_back() {
+            Some((_, &e)) => start.max(e),
+            None => start,
+        };
+        for (&s, &e) in self.0.range(start.saturating_add(1)..end) {
+            if at < s {
+                f(at, s);
+            }
+            at = at.max(e);
+        }
+        if at < end {
+            f(at, end);
+        }
+    }
+}
+
+/// One write that has to be applied: offset and words.
+type Step<'a> = (u64, &'a [u64]);
+
+/// What replaying `records` writes, in order, from the record with sequence number `from` on.
+fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page, from: u64) -> Result<Vec<Step<'a>>> {
+    let mut covered = Covered::default();
+    let mut by_record: Vec<Vec<Step<'a>>> = Vec::new();
+    let mut voided = false;
+    for record in records.iter().rev() {
+        if record.header.sequence < from {
+            break;
+        }
+        if record.header.kind == KIND_VOID || std::mem::replace(&mut voided, false) {
+            voided = record.header.kind == KIND_VOID;
+            continue;
+        }
+        let bounds = Bounds { first: heap_page, end: record.header.end_page };
+        let counts = (record.header.ranges, record.header.writes);
+        let parsed = Parsed::new(&record.body, counts, bounds, ring.offset(record.header.position))?;
+        let mut own = Vec::new();
+        for write in parsed.writes() {
+            let start = write.offset;
+            covered.gaps(start, start + write.words.len() as u64 * 8, |a, b| {
+                own.push((a, &write.words[((a - start) / 8) as usize..((b - start) / 8) as usize]));
+            });
+        }
+        by_record.push(own);
+        for &range in parsed.ranges {
+            let (page, pages) = range_of(range);
+            covered.add(page_offset(page), page_offset(page) + page_offset(pages));
+        }
+    }
+    Ok(by_record.into_iter().rev().flatten().collect())
+}
+
+/// Applies all records whose sequence number is at least `from`.
+pub(crate) fn replay(
+    media: &Media,
+    ring: &Ring,
+    records: &[Record],
+    heap_page: Page,
+    from: u64,
+    apply: Apply,
+) -> Result<()> {
+    // Rule 1: what a record needs of the file was synced before it became valid. A shorter file was cut.
+    let needed = records.iter().map(|r| page_offset(r.header.end_page)).max().unwrap_or(0);
+    if needed > media.len() && needed > media.refresh_len()? {
+        return Err(Error::Truncated { needed, found: media.len() });
+    }
+    for (offset, words) in steps(ring, records, heap_page, from)? {
+        apply.words(media, offset, words)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn covered_ranges_join_and_leave_gaps() {
+        let mut covered = Covered::default();
+        covered.add(100, 200);
+        covered.add(300, 400);
+        covered.add(200, 250);
+        let gaps = |a, b| {
+            let mut found = Vec::new();
+            covered.gaps(a, b, |s, e| found.push((s, e)));
+            found
+        };
+        assert_eq!(gaps(0, 500), [(0, 100), (250, 300), (400, 500)]);
+        assert_eq!(gaps(150, 220), []);
+        assert_eq!(gaps(150, 260), [(250, 260)]);
+        assert_eq!(gaps(40, 60), [(40, 60)]);
+        covered.add(50, 1000);
+        assert_eq!(covered.0.len(), 1);
+    }
+}

@@ -1,0 +1,143 @@
+//! The log ring of a `Power` arena: where records go, and how they are found again.
+//!
+//! Positions count bytes through all laps; position modulo ring length is the place. A record never wraps: one that does not
+//! fit before the ring's end begins at its start. The reader needs no marker for that: where no valid record
+//! is found it looks at the ring's start too, and the CRC chain rules out everything else.
+//!
+//! Invariants (rules 2 and 5 of the log): `tail <= head <= tail + len`; the bytes between are the only copy of
+//! commits whose application may not be on the disk; nothing else may be overwritten.
+
+use super::record::*;
+use crate::error::{Error, Result};
+use crate::layout::{MAX_PAGES, PAGE, Superblock, page_offset};
+use crate::media::Media;
+
+/// Where the ring lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ring {
+    start: u64,
+    len: u64,
+    align: u64,
+}
+
+/// Where a record goes or is expected: its position, number and seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    pub(crate) position: u64,
+    pub(crate) sequence: u64,
+    pub(crate) seed: u32,
+}
+
+/// A valid record that was read back.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) header: RecordHeader,
+    pub(crate) body: Vec<u64>,
+}
+
+impl Ring {
+    pub(crate) fn new(superblock: &Superblock) -> Self {
+        Self {
+            start: page_offset(superblock.log_page),
+            len: u64::from(superblock.log_pages) * PAGE,
+            align: u64::from(superblock.log_align),
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Records longer than this go to a spill extent.
+    pub(crate) fn largest(&self) -> u64 {
+        self.len / 4
+    }
+
+    /// File offset of a log position.
+    pub(crate) fn offset(&self, position: u64) -> u64 {
+        self.start + position % self.len
+    }
+
+    /// Where a record of `bytes` goes when the head is at `head`.
+    pub(crate) fn place(&self, head: u64, bytes: u64) -> u64 {
+        let room = self.len - head % self.len;
+        if bytes <= room { head } else { head + room }
+    }
+
+    /// Position after a record of `bytes` at `position`.
+    pub(crate) fn after(&self, position: u64, bytes: u64) -> u64 {
+        position + aligned(bytes, self.align)
+    }
+
+    /// Whether a record of `bytes` fits between head and tail.
+    pub(crate) fn fits(&self, head: u64, tail: u64, bytes: u64) -> bool {
+        self.after(self.place(head, bytes), bytes) <= tail.saturating_add(self.len)
+    }
+
+    /// The valid record at `cursor`, if there is one, and where the next is to be expected.
+    pub(crate) fn read(&self, media: &Media, cursor: Cursor, tail: u64) -> Result<Option<(Record, Cursor)>> {
+        if let Some(found) = self.read_at(media, cursor, tail)? {
+            return Ok(Some(found));
+        }
+        let wrapped = cursor.position.next_multiple_of(self.len);
+        if wrapped == cursor.position {
+            return Ok(None);
+        }
+        self.read_at(media, Cursor { position: wrapped, ..cursor }, tail)
+    }
+
+    fn read_at(&self, media: &Media, cursor: Cursor, tail: u64) -> Result<Option<(Record, Cursor)>> {
+        let at = self.offset(cursor.position);
+        let mut bytes = [0u8; 64];
+        let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
+        media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
+        let header: RecordHeader = bytemuck::cast(bytes);
+        let expected = header.magic == RECORD_MAGIC
+            && header.position == cursor.position
+            && header.sequence == cursor.sequence
+            && header.seed == cursor.seed
+            && (KIND_COMMIT..=KIND_SPILL).contains(&header.kind);
+        let room = self.len - cursor.position % self.len;
+        let Some(ring_bytes) = header.ring_bytes().filter(|&n| expected && n <= room) else {
+            return Ok(None);
+        };
+        let next = self.after(cursor.position, ring_bytes);
+        if next > tail.saturating_add(self.len) {
+            return Ok(None);
+        }
+        let Some(body) = self.read_body(media, &header, at) else { return Ok(None) };
+        if header.computed_crc(&body) != header.crc {
+            return Ok(None);
+        }
+        let next = Cursor { position: next, sequence: cursor.sequence + 1, seed: header.crc };
+        Ok(Some((Record { header, body }, next)))
+    }
+
+    fn read_body(&self, media: &Media, header: &RecordHeader, at: u64) -> Option<Vec<u64>> {
+        let (from, bytes) = if header.kind == KIND_SPILL {
+            if u64::from(header.spill_page) + spill_pages(header.body_words) > MAX_PAGES {
+                return None;
+            }
+            (page_offset(header.spill_page), header.body_words * 8)
+        } else {
+            (at + 64, header.body_words * 8)
+        };
+        // Before memory is taken for it: the body has to lie inside the file.
+        if from.checked_add(bytes)? > media.len() {
+            return None;
+        }
+        let mut body = vec![0u64; header.body_words as usize];
+        media.copy_to(from, bytemuck::cast_slice_mut(&mut body))?;
+        Some(body)
+    }
+
+    /// Reads all valid records from `from` on; `from.position` is the tail. Returns them and the head.
+    pub(crate) fn scan(&self, media: &Media, from: Cursor) -> Result<(Vec<Record>, Cursor)> {
+        let (mut records, mut cursor) = (Vec::new(), from);
+        while let Some((record, next)) = self.read(media, cursor, from.position)? {
+            records.push(record);
+            cursor = next;
+        }
+        Ok((records, cursor))
+    }
+}

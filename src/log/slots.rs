@@ -1,0 +1,66 @@
+//! The two checkpoint slots: from where the log has to be replayed after a power cut.
+//!
+//! A checkpoint writes the slot that is not the newest, so that a torn write leaves the other. Rule 5 of the log:
+//! where one slot is damaged, the other counts only if the ring still holds the record at its tail; otherwise records
+//! may have been overwritten that it needs, and an older state would be passed off as the current one.
+
+use super::ring::{Cursor, Ring};
+use crate::error::{Error, Result};
+use crate::layout::{CheckpointSlot, SLOT_MAGIC, SLOT_PAGES, Sealed, page_offset};
+use crate::media::Media;
+
+/// Positions, sequences and generations stay far below this; a slot that says otherwise is damaged.
+const LIMIT: u64 = 1 << 62;
+
+/// The slot for a tail at `cursor`.
+pub(crate) fn slot(generation: u64, cursor: Cursor) -> CheckpointSlot {
+    CheckpointSlot {
+        magic: SLOT_MAGIC,
+        generation,
+        tail: cursor.position,
+        sequence: cursor.sequence,
+        seed: cursor.seed,
+        reserved: [0; 6],
+        crc: 0,
+    }
+    .sealed()
+}
+
+/// Reads slot `index`; nothing if it is damaged.
+pub(crate) fn read(media: &Media, index: usize) -> Result<Option<CheckpointSlot>> {
+    let at = page_offset(SLOT_PAGES[index]);
+    let mut bytes = [0u8; 64];
+    media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + 64, found: media.len() })?;
+    let slot: CheckpointSlot = bytemuck::cast(bytes);
+    let sane = slot.tail < LIMIT && slot.sequence < LIMIT && slot.generation < LIMIT;
+    Ok((slot.is_sound() && slot.magic == SLOT_MAGIC && sane).then_some(slot))
+}
+
+/// Writes a slot, durably, over the one of the generation before the last.
+pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
+    let at = page_offset(SLOT_PAGES[(slot.generation % 2) as usize]);
+    media.write_durable(at, bytemuck::bytes_of(slot))
+}
+
+/// The slot that counts.
+pub(crate) fn newest(media: &Media, ring: &Ring) -> Result<CheckpointSlot> {
+    match (read(media, 0)?, read(media, 1)?) {
+        (Some(a), Some(b)) => Ok(if a.generation > b.generation { a } else { b }),
+        (None, None) => Err(Error::corrupt(page_offset(SLOT_PAGES[0]), "both checkpoint slots are damaged")),
+        (Some(slot), None) | (None, Some(slot)) => {
+            if ring.read(media, cursor(&slot), slot.tail)?.is_some() {
+                return Ok(slot);
+            }
+            let damaged = SLOT_PAGES[1 - (slot.generation % 2) as usize];
+            Err(Error::corrupt(
+                page_offset(damaged),
+                "the newest checkpoint slot is damaged and the log before it is overwritten",
+            ))
+        }
+    }
+}
+
+/// Where the log of a slot begins.
+pub(crate) fn cursor(slot: &CheckpointSlot) -> Cursor {
+    Cursor { position: slot.tail, sequence: slot.sequence, seed: slot.seed }
+}

@@ -1,0 +1,222 @@
+//! The real file behind an arena: every system call on it.
+//!
+//! Invariants: the descriptor is this handle's own file description (never duplicated), close-on-exec; all
+//! writes are complete or an error (short writes and `EINTR` are continued here).
+
+use crate::error::{Error, Result};
+use crate::layout::PAGE;
+use fs2::FileExt as Fs2;
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// How to open the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    /// Must not exist yet; created with this mode.
+    Create(u32),
+    /// Must exist.
+    ReadWrite,
+    /// Must exist; nothing is written.
+    ReadOnly,
+}
+
+/// An open file and the path it was opened by.
+#[derive(Debug)]
+pub(crate) struct ArenaFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl ArenaFile {
+    /// Opens or creates the file; refuses everything that is not a regular file.
+    pub(crate) fn open(path: &Path, mode: OpenMode, follow_links: bool) -> Result<Self> {
+        let mut flags = OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags |= if mode == OpenMode::ReadOnly { OFlags::RDONLY } else { OFlags::RDWR };
+        if !follow_links {
+            flags |= OFlags::NOFOLLOW;
+        }
+        let mut bits = 0;
+        if let OpenMode::Create(mode_bits) = mode {
+            flags |= OFlags::CREATE | OFlags::EXCL;
+            bits = mode_bits;
+        }
+        let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(bits)) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::EXIST) => return Err(Error::AlreadyExists { path: path.to_owned() }),
+            Err(Errno::ISDIR) => return Err(Error::NotAFile { path: path.to_owned(), what: "a directory" }),
+            Err(e) => return Err(Error::io("open", path, e)),
+        };
+        let metadata = file.metadata().map_err(|e| Error::io("inspect", path, e))?;
+        if let Some(what) = other_kind(&metadata.file_type()) {
+            return Err(Error::NotAFile { path: path.to_owned(), what });
+        }
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn err(&self, op: &'static str) -> impl FnOnce(io::Error) -> Error + '_ {
+        move |e| Error::io(op, &self.path, e)
+    }
+
+    pub(crate) fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(self.err("inspect"))?.len())
+    }
+
+    /// Device and inode.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        self.file.metadata().map_or((0, 0), |m| (m.dev(), m.ino()))
+    }
+
+    /// Whether the path still names this file (not removed, not replaced by another).
+    pub(crate) fn is_in_place(&self) -> bool {
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+            _ => false,
+        }
+    }
+
+    /// Whether stores to reserved space of this file never need new space (no copy-on-write).
+    pub(crate) fn stores_in_place(&self) -> bool {
+        const EXT: u64 = 0xEF53;
+        const TMPFS: u64 = 0x0102_1994;
+        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| matches!(fs.f_type as u64, EXT | TMPFS))
+    }
+
+    pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        self.file.read_exact_at(to, offset).map_err(self.err("read"))
+    }
+
+    /// Writes all of `bytes` at `offset`. The page cache has them when this returns.
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| self.write_error(e, bytes.len()))
+    }
+
+    /// Writes all of `bytes` at `offset`; the disk has them when this returns.
+    pub(crate) fn write_durable(&self, mut offset: u64, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::pwritev2(&self.file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
+                Ok(0) => return Err(self.write_error(io::ErrorKind::WriteZero.into(), bytes.len())),
+                Ok(n) => {
+                    offset += n as u64;
+                    bytes = &bytes[n..];
+                }
+                Err(Errno::INTR) => {}
+                // No such flag here: the same in two steps.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    self.write_at(offset, bytes)?;
+                    return self.sync();
+                }
+                Err(e) => return Err(self.write_error(e.into(), bytes.len())),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_error(&self, e: io::Error, len: usize) -> Error {
+        match e.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed: len as u64 },
+            _ => Error::io("write", &self.path, e),
+        }
+    }
+
+    /// All that was written, and the file's length, on the disk.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(self.err("sync"))
+    }
+
+    /// Makes the file's name durable.
+    pub(crate) fn sync_directory(&self) -> Result<()> {
+        let parent = match self.path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        // Some file systems refuse to sync a directory; the file itself is synced before.
+        match File::open(parent).and_then(|d| d.sync_all()) {
+            Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {
+                Err(Error::io("sync the directory of", &self.path, e))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reserves disk space for `[offset, offset + len)`, lengthening the file to it.
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        loop {
+            return match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
+                Ok(()) => Ok(()),
+                Err(Errno::INTR) => continue,
+                Err(Errno::NOSPC | Errno::DQUOT) => Err(Error::NoSpace { needed: len }),
+                Err(Errno::FBIG) => {
+                    Err(Error::TooLarge { what: "a file", len: offset + len, max: self.len().unwrap_or(0) })
+                }
+                Err(Errno::OPNOTSUPP) => self.reserve_by_writing(offset, len),
+                Err(e) => Err(Error::io("reserve space in", &self.path, e)),
+            };
+        }
+    }
+
+    /// For file systems without `fallocate`: reserves by writing zeros past the end of the file.
+    fn reserve_by_writing(&self, offset: u64, len: u64) -> Result<()> {
+        let zeros = vec![0u8; 1 << 16];
+        let (mut at, end) = (offset.max(self.len()?), offset + len);
+        while at < end {
+            let n = (end - at).min(zeros.len() as u64);
+            self.write_at(at, &zeros[..n as usize])?;
+            at += n;
+        }
+        Ok(())
+    }
+
+    /// Cuts the file.
+    pub(crate) fn truncate(&self, len: u64) -> Result<()> {
+        self.file.set_len(len).map_err(self.err("cut"))
+    }
+
+    /// Tries to take the whole-file lock, shared or exclusive; `false` when somebody else has it.
+    pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool> {
+        let outcome =
+            if exclusive { Fs2::try_lock_exclusive(&self.file) } else { Fs2::try_lock_shared(&self.file) };
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(e) if e.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)) => {
+                Err(Error::Unsupported { path: self.path.clone(), what: "file locks" })
+            }
+            Err(e) => Err(Error::io("lock", &self.path, e)),
+        }
+    }
+
+    pub(crate) fn unlock(&self) {
+        // Unlocking can fail only for a bad descriptor, which this type rules out.
+        let _ = Fs2::unlock(&self.file);
+    }
+}
+
+/// Why a file of this type cannot hold an arena, if it cannot.
+fn other_kind(kind: &std::fs::FileType) -> Option<&'static str> {
+    match kind {
+        k if k.is_file() => None,
+        k if k.is_dir() => Some("a directory"),
+        k if k.is_fifo() => Some("a pipe"),
+        k if k.is_socket() => Some("a socket"),
+        k if k.is_symlink() => Some("a symbolic link"),
+        _ => Some("a device"),
+    }
+}
+
+/// Rounds up to whole pages.
+pub(crate) fn page_up(len: u64) -> u64 {
+    len.div_ceil(PAGE) * PAGE
+}

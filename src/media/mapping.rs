@@ -1,0 +1,202 @@
+//! The mapped file: the only place that turns file offsets into addresses.
+//!
+//! Invariants, which every `unsafe` block here relies on:
+//! 1. The mapping covers `capacity` bytes from the start of the file for as long as this value lives; nothing
+//!    ever moves or shrinks it.
+//! 2. `len` never exceeds the length that the file was seen to have, so every access below it is backed by
+//!    the file (the documented precondition of `open`: nobody cuts the file except through this library,
+//!    which cuts only free space after all handles have taken notice).
+//! 3. A byte handed out as `&[u8]` is not changed while the slice lives. The gate keeps this: views live under a read
+//!    or write transaction, committed bytes are changed only while the gate is shut and the readers are gone,
+//!    and space that is filled in place is free in every state that a reader can hold.
+//! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
+
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which parts of the mapping this process may store to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writable {
+    /// Everything: arenas that apply commits by stores.
+    All,
+    /// Only the runtime words `[start, end)`: a stray store to the heap faults instead of damaging the file.
+    Range(u64, u64),
+    /// Nothing reaches the file; stores go to private copies of the pages.
+    Private,
+}
+
+/// One file, mapped once for all the length it may reach.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    all: MmapRaw,
+    /// Second, writable mapping of the runtime words where `all` is read-only.
+    runtime: Option<MmapRaw>,
+    writable: Writable,
+    capacity: u64,
+    len: AtomicU64,
+}
+
+impl Mapping {
+    /// Maps `file` for up to `wanted` bytes; where the address space is short, halves that down to `at_least`.
+    pub(crate) fn new(
+        file: &File,
+        len: u64,
+        wanted: u64,
+        at_least: u64,
+        writable: Writable,
+    ) -> io::Result<Self> {
+        let mut capacity = wanted.max(at_least);
+        let all = loop {
+            match Self::map(file, capacity, writable) {
+                Ok(map) => break map,
+                Err(e) if capacity > at_least && e.raw_os_error() == Some(libc::ENOMEM) => {
+                    capacity = (capacity / 2).max(at_least);
+                }
+                Err(e) => return Err(e),
+            }
+        };
+        let runtime = match writable {
+            Writable::Range(start, end) => {
+                Some(MmapOptions::new().offset(start).len((end - start) as usize).map_raw(file)?)
+            }
+            Writable::All | Writable::Private => None,
+        };
+        // Advice only: a kernel that does not know it serves the mapping all the same.
+        let _ = all.advise(memmap2::Advice::Random);
+        let _ = all.advise(memmap2::Advice::DontDump);
+        Ok(Self { all, runtime, writable, capacity, len: AtomicU64::new(len) })
+    }
+
+    fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<MmapRaw> {
+        let length = usize::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        let mut options = MmapOptions::new();
+        options.len(length).no_reserve_swap();
+        match writable {
+            Writable::All => options.map_raw(file),
+            Writable::Range(..) => options.map_raw_read_only(file),
+            // SAFETY: a private mapping shares no memory that Rust code elsewhere refers to; invariants 1 and 2 hold
+            // for it as for a shared one.
+            Writable::Private => unsafe { options.map_copy(file) }.map(MmapRaw::from),
+        }
+    }
+
+    /// Bytes that may be accessed: the length of the file as last seen, at most the capacity.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Bytes of address space, the most that `len` can become.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Takes notice of the file's length.
+    pub(crate) fn set_len(&self, len: u64) {
+        self.len.store(len.min(self.capacity), Ordering::Release);
+    }
+
+    fn address(&self, offset: u64, len: u64) -> Option<*const u8> {
+        let end = offset.checked_add(len)?;
+        (end <= self.len()).then(|| self.all.as_ptr().wrapping_add(offset as usize))
+    }
+
+    /// The word at `offset`, or nothing where that is misaligned or outside the file.
+    #[inline]
+    pub(crate) fn load(&self, offset: u64) -> Option<u64> {
+        if !offset.is_multiple_of(8) {
+            return None;
+        }
+        let address = self.address(offset, 8)?;
+        // SAFETY: eight bytes inside the mapping and the file (1, 2), aligned because the mapping is page-aligned.
+        // Atomic, so that a word that another process changes against the rules is still one value.
+        Some(unsafe { &*address.cast::<AtomicU64>() }.load(Ordering::Relaxed))
+    }
+
+    /// Copies bytes out of the mapping.
+    pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
+        let address = self.address(offset, to.len() as u64)?;
+        // SAFETY: the source lies inside the mapping and the file (1, 2); the target is a distinct Rust slice.
+        unsafe { std::ptr::copy_nonoverlapping(address, to.as_mut_ptr(), to.len()) };
+        Some(())
+    }
+
+    /// A view of `len` bytes at `offset`, for callers that keep invariant 3 (transactions).
+    #[inline]
+    pub(crate) fn view(&self, offset: u64, len: u64) -> Option<&[u8]> {
+        let address = self.address(offset, len)?;
+        // SAFETY: inside the mapping and the file (1, 2), initialised by the kernel, unchanged while it lives (3).
+        Some(unsafe { std::slice::from_raw_parts(address, len as usize) })
+    }
+
+    /// Stores bytes through the mapping; invariant 3 is the caller's (apply under a shut gate, or free space).
+    #[inline]
+    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) -> Option<()> {
+        if matches!(self.writable, Writable::Range(..)) {
+            return None;
+        }
+        let address = self.address(offset, bytes.len() as u64)?.cast_mut();
+        // SAFETY: inside the mapping and the file (1, 2), which is mapped for writing; no view of it lives (3).
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address, bytes.len()) };
+        Some(())
+    }
+
+    /// Stores words through the mapping in ascending order, each as one atomic store.
+    #[inline]
+    pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Option<()> {
+        if matches!(self.writable, Writable::Range(..)) || !offset.is_multiple_of(8) {
+            return None;
+        }
+        let address = self.address(offset, words.len() as u64 * 8)?.cast::<AtomicU64>();
+        for (i, &word) in words.iter().enumerate() {
+            // SAFETY: as in `store`; aligned as in `load`; `i` stays inside the checked range.
+            unsafe { &*address.add(i) }.store(word, Ordering::Relaxed);
+        }
+        Some(())
+    }
+
+    /// Words that processes share and change atomically: the runtime region, the intent area.
+    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
+        let bytes = count as u64 * 8;
+        if !offset.is_multiple_of(8) {
+            return None;
+        }
+        let inside = self.address(offset, bytes)?;
+        let address = match self.writable {
+            Writable::All | Writable::Private => inside,
+            Writable::Range(start, end) => {
+                let runtime = self.runtime.as_ref()?;
+                if offset < start || offset + bytes > end {
+                    return None;
+                }
+                runtime.as_ptr().wrapping_add((offset - start) as usize)
+            }
+        };
+        // SAFETY: inside a mapping that is writable (checked above) and inside the file (1, 2); aligned; only ever accessed as
+        // atomics, so shared changes are no data race.
+        Some(unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), count) })
+    }
+
+    /// Makes the pages of a range present and writable now, so that a later store to them cannot fail.
+    pub(crate) fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let start = offset & !(crate::layout::PAGE - 1);
+        let Some(address) = self.address(start, offset + len - start) else { return Ok(()) };
+        // SAFETY: populating changes no content; the range lies inside the mapping (1).
+        let done = unsafe {
+            libc::madvise(
+                address.cast_mut().cast(),
+                (offset + len - start) as usize,
+                libc::MADV_POPULATE_WRITE,
+            )
+        };
+        match done {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                // Kernels before 5.14 do not know the advice: then reserved file space has to be enough.
+                e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                e => Err(e),
+            },
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The seam: every byte that reaches the file goes through here.
+//!
+//! [`Media`] is a mapped file, or a simulated page cache and disk that records each step, so that crash tests
+//! can rebuild what any power cut could have left. The rest of the library cannot tell which.
+//!
+//! Reading is a matter of the mapping in both. Writing comes in four kinds, by what they promise:
+//!
+//! | call | the page cache has it | the disk has it |
+//! |---|---|---|
+//! | [`Media::store`] | at once (through the mapping) | after a sync |
+//! | [`Media::write`] | on return | after a sync |
+//! | [`Media::write_durable`] | on return | on return |
+//! | [`Media::words`] | at once, atomically | perhaps |
+
+mod file;
+mod mapping;
+#[cfg(feature = "testing")]
+pub(crate) mod sim;
+
+pub(crate) use file::{ArenaFile, OpenMode};
+pub(crate) use mapping::{Mapping, Writable};
+
+use crate::error::{Error, Result};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+/// A file (or its simulation) and its mapping.
+#[derive(Debug)]
+pub(crate) struct Media {
+    mapping: Mapping,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    File(ArenaFile),
+    #[cfg(feature = "testing")]
+    Sim(sim::SimFile),
+}
+
+/// Runs the same call on whichever backend there is.
+macro_rules! on_backend {
+    ($media:expr, $backend:ident => $call:expr) => {
+        match &$media.backend {
+            Backend::File($backend) => $call,
+            #[cfg(feature = "testing")]
+            Backend::Sim($backend) => $call,
+        }
+    };
+}
+
+impl Media {
+    pub(crate) fn from_file(file: ArenaFile, mapping: Mapping) -> Self {
+        Self { mapping, backend: Backend::File(file) }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn from_sim(sim: sim::SimFile, mapping: Mapping) -> Self {
+        Self { mapping, backend: Backend::Sim(sim) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        on_backend!(self, b => b.path())
+    }
+
+    /// Bytes of the file that the mapping may access.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        self.mapping.len()
+    }
+
+    /// Most bytes that the file may have under this mapping.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.mapping.capacity()
+    }
+
+    /// Asks for the file's length again: another process may have made it longer.
+    pub(crate) fn refresh_len(&self) -> Result<u64> {
+        let len = on_backend!(self, b => b.len())?;
+        self.mapping.set_len(len);
+        Ok(self.mapping.len())
+    }
+
+    /// Length of the file as it is now.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        on_backend!(self, b => b.len())
+    }
+
+    /// Identity of the file, the same for all handles on it.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        on_backend!(self, b => b.key())
+    }
+
+    /// Whether the path still names this file.
+    pub(crate) fn is_in_place(&self) -> bool {
+        on_backend!(self, b => b.is_in_place())
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, offset: u64) -> Option<u64> {
+        self.mapping.load(offset)
+    }
+
+    pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
+        self.mapping.copy_to(offset, to)
+    }
+
+    #[inline]
+    pub(crate) fn view(&self, offset: u64, len: u64) -> Option<&[u8]> {
+        self.mapping.view(offset, len)
+    }
+
+    /// Shared words, changed atomically.
+    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
+        self.mapping.words(offset, count)
+    }
+
+    /// Stores through the mapping (see [`Mapping::store`] for who may).
+    #[inline]
+    pub(crate) fn store(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        #[cfg(feature = "testing")]
+        if let Backend::Sim(sim) = &self.backend {
+            sim.will_store(offset, bytes)?;
+        }
+        self.mapping
+            .store(offset, bytes)
+            .ok_or(Error::Truncated { needed: offset.saturating_add(bytes.len() as u64), found: self.len() })
+    }
+
+    /// Stores whole words through the mapping.
+    #[inline]
+    pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Result<()> {
+        #[cfg(feature = "testing")]
+        if let Backend::Sim(sim) = &self.backend {
+            sim.will_store(offset, bytemuck::cast_slice(words))?;
+        }
+        self.mapping.store_words(offset, words).ok_or(Error::Truncated {
+            needed: offset.saturating_add(words.len() as u64 * 8),
+            found: self.len(),
+        })
+    }
+
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        on_backend!(self, b => b.write_at(offset, bytes))
+    }
+
+    pub(crate) fn write_durable(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        on_backend!(self, b => b.write_durable(offset, bytes))
+    }
+
+    /// Everything written or stored so far, and the file's length, is on the disk when this returns.
+    pub(crate) fn sync(&self) -> Result<()> {
+        on_backend!(self, b => b.sync())
+    }
+
+    /// Makes the file's name durable.
+    pub(crate) fn sync_directory(&self) -> Result<()> {
+        on_backend!(self, b => b.sync_directory())
+    }
+
+    /// Makes the file at least `len` long, its space reserved on the disk.
+    pub(crate) fn grow(&self, len: u64) -> Result<()> {
+        let now = self.refresh_len()?;
+        if len > now {
+            on_backend!(self, b => b.reserve(now, len - now))?;
+            self.refresh_len()?;
+        }
+        Ok(())
+    }
+
+    /// Reserves disk space inside the file again, where it was given back.
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        on_backend!(self, b => b.reserve(offset, len))
+    }
+
+    /// Cuts the file to `len`.
+    pub(crate) fn truncate(&self, len: u64) -> Result<()> {
+        self.mapping.set_len(len.min(self.mapping.len()));
+        on_backend!(self, b => b.truncate(len))
+    }
+
+    /// Makes the pages of a range ready for stores.
+    pub(crate) fn populate(&self, offset: u64, len: u64) -> Result<()> {
+        self.mapping.populate(offset, len).map_err(|e| match e.raw_os_error() {
+            Some(libc::EFAULT | libc::ENOSPC | libc::ENOMEM) => Error::NoSpace { needed: len },
+            _ => Error::io("populate", self.path(), e),
+        })
+    }
+
+    /// Tries to take the whole-file lock.
+    pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool> {
+        on_backend!(self, b => b.try_lock(exclusive))
+    }
+
+    pub(crate) fn unlock(&self) {
+        on_backend!(self, b => b.unlock());
+    }
+}

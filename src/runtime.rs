@@ -1,0 +1,169 @@
+//! The runtime words: state that the processes with the file open share through its mapping.
+//!
+//! They are always changed atomically and are never the truth about the heap: all of them can be computed anew from
+//! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
+
+use crate::error::{Error, Result};
+use crate::layout::{RUNTIME_PAGE, page_offset};
+use crate::media::Media;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+/// Number of the last commit that is applied.
+const SEQUENCE: usize = 8;
+/// Not 0 while a record may be in the ring that is not applied, or not known to be on the disk.
+const IN_DOUBT: usize = 16;
+/// Log position of the next record.
+const HEAD: usize = 17;
+/// CRC seed of the next record.
+const SEED: usize = 18;
+/// Log position of the oldest record that a power cut would need.
+const TAIL: usize = 19;
+/// Generation of the newest checkpoint slot.
+const GENERATION: usize = 20;
+/// `Process` arenas: 0, or what [`Intent`] packs.
+const INTENT: usize = 24;
+/// Not 0 once a sync has failed.
+const SYNC_FAILED: usize = 32;
+/// `Process` arenas: 1 while the mark on the disk says that the heap was changed.
+const MARKED: usize = 33;
+/// How often the file was cut: who sees another number asks for its length again.
+const CUTS: usize = 34;
+/// Boot of the machine under which these words were last computed: two words.
+const BOOT: usize = 40;
+const WORDS: usize = 64;
+
+/// A `Process` commit that is valid and may be half applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Intent {
+    /// First page of the body: the intent area, or a spill extent.
+    pub(crate) page: u32,
+    /// Whether it lies in a spill extent. The first words at `page` say the rest (see `log::intent`).
+    pub(crate) spilled: bool,
+}
+
+/// Access to the runtime words of a mapped file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Runtime<'a>(&'a [AtomicU64]);
+
+/// Where the log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogState {
+    pub(crate) head: u64,
+    pub(crate) seed: u32,
+    pub(crate) tail: u64,
+    pub(crate) generation: u64,
+}
+
+impl<'a> Runtime<'a> {
+    #[inline]
+    pub(crate) fn of(media: &'a Media) -> Result<Self> {
+        media
+            .words(page_offset(RUNTIME_PAGE), WORDS)
+            .map(Self)
+            .ok_or(Error::Truncated { needed: page_offset(RUNTIME_PAGE + 1), found: media.len() })
+    }
+
+    #[inline]
+    pub(crate) fn sequence(&self) -> u64 {
+        self.0[SEQUENCE].load(Acquire)
+    }
+
+    #[inline]
+    pub(crate) fn set_sequence(&self, sequence: u64) {
+        self.0[SEQUENCE].store(sequence, Release);
+    }
+
+    pub(crate) fn in_doubt(&self) -> bool {
+        self.0[IN_DOUBT].load(Acquire) != 0
+    }
+
+    pub(crate) fn set_in_doubt(&self, doubt: bool) {
+        self.0[IN_DOUBT].store(u64::from(doubt), SeqCst);
+    }
+
+    pub(crate) fn log(&self) -> LogState {
+        LogState {
+            head: self.0[HEAD].load(Acquire),
+            seed: self.0[SEED].load(Acquire) as u32,
+            tail: self.0[TAIL].load(Acquire),
+            generation: self.0[GENERATION].load(Acquire),
+        }
+    }
+
+    pub(crate) fn set_log(&self, log: LogState) {
+        self.0[HEAD].store(log.head, Release);
+        self.0[SEED].store(u64::from(log.seed), Release);
+        self.0[TAIL].store(log.tail, Release);
+        self.0[GENERATION].store(log.generation, Release);
+    }
+
+    #[inline]
+    pub(crate) fn intent(&self) -> Option<Intent> {
+        match self.0[INTENT].load(Acquire) {
+            0 => None,
+            word => Some(Intent { page: (word >> 8) as u32, spilled: word & 2 != 0 }),
+        }
+    }
+
+    /// Makes the commit under way valid. Everything stored before is visible before.
+    #[inline]
+    pub(crate) fn set_intent(&self, intent: Intent) {
+        let word = u64::from(intent.page) << 8 | u64::from(intent.spilled) << 1 | 1;
+        self.0[INTENT].store(word, Release);
+        // No store of the apply may become visible before the record is valid.
+        std::sync::atomic::fence(SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn clear_intent(&self) {
+        self.0[INTENT].store(0, Release);
+    }
+
+    #[inline]
+    pub(crate) fn sync_failed(&self) -> bool {
+        self.0[SYNC_FAILED].load(Acquire) != 0
+    }
+
+    pub(crate) fn set_sync_failed(&self, failed: bool) {
+        self.0[SYNC_FAILED].store(u64::from(failed), SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn is_marked(&self) -> bool {
+        self.0[MARKED].load(Acquire) == 1
+    }
+
+    pub(crate) fn set_marked(&self, marked: bool) {
+        self.0[MARKED].store(u64::from(marked), Release);
+    }
+
+    #[inline]
+    pub(crate) fn cuts(&self) -> u64 {
+        self.0[CUTS].load(Acquire)
+    }
+
+    pub(crate) fn count_cut(&self) {
+        self.0[CUTS].fetch_add(1, AcqRel);
+    }
+
+    pub(crate) fn boot(&self) -> [u8; 16] {
+        bytemuck::cast([self.0[BOOT].load(Acquire), self.0[BOOT + 1].load(Acquire)])
+    }
+
+    pub(crate) fn set_boot(&self, boot: [u8; 16]) {
+        let words: [u64; 2] = bytemuck::cast(boot);
+        self.0[BOOT].store(words[0], Release);
+        self.0[BOOT + 1].store(words[1], Release);
+    }
+}
+
+/// Identity of this boot of the machine; zeros where the system does not tell.
+pub(crate) fn boot_id() -> [u8; 16] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).take(32).collect();
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    id
+}

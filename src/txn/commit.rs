@@ -1,0 +1,191 @@
+//! From a write transaction's changes to the committed state.
+//!
+//! The order, which is the promise (DESIGN of the log, `docs/ARCHITECTURE.md`, life of a commit):
+//! freed runs join the free tree; fresh runs are filled in place; the record is built; `Power`: what was filled in place and the
+//! file's new length are synced, the record becomes durable; `Process`: the record lies in the intent area and becomes
+//! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
+
+use super::work::{Changes, Work};
+use super::write::State;
+use crate::arena::Inner;
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::layout::{PAGE, Page, page_offset};
+use crate::log::intent;
+use crate::log::power::PowerLog;
+use crate::log::record::{Body, spill_pages};
+use crate::log::replay::Apply;
+use crate::log::ring::Cursor;
+use crate::media::Media;
+use crate::runtime::{Intent, Runtime};
+
+/// How a commit went.
+pub(crate) enum Outcome {
+    Done,
+    /// The log is more than half full; a checkpoint up to this head should follow, without the lock.
+    CheckpointDue(Cursor),
+}
+
+/// Commits `state`. The writer lock is held; on success the changes are applied.
+pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
+    failpoint("commit: begin");
+    let media = arena.media();
+    let end = join_deferred(arena, state)?;
+    let in_place = build(media, arena, &state.changes, &mut state.body)?;
+    if state.body.is_empty() {
+        return Ok(Outcome::Done);
+    }
+    failpoint("commit: in place filled");
+    let runtime = Runtime::of(media)?;
+    let outcome = match arena.power_log() {
+        Some(log) => {
+            let sync_first = in_place || state.changes.grown;
+            commit_power(arena, log, runtime, &mut state.body, end, sync_first)?
+        }
+        None => {
+            commit_process(arena, runtime, &state.body, end)?;
+            Outcome::Done
+        }
+    };
+    state.sequence = runtime.sequence();
+    state.changes.clear();
+    failpoint("commit: done");
+    Ok(outcome)
+}
+
+/// Committed runs that the transaction freed become free extents, last of all. Returns where the heap ends.
+fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
+    let deferred = std::mem::take(&mut state.changes.deferred);
+    let mut work = Work { media: arena.media(), changes: &mut state.changes, apply: arena.apply() };
+    for (page, pages) in deferred {
+        state.heap.join_free(&mut work, page, pages)?;
+    }
+    state.heap.open(&work)
+}
+
+/// Fills fresh runs in place and collects everything else as the record. Returns whether anything was filled in place.
+fn build(media: &Media, arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
+    body.clear();
+    let power = arena.power_log().is_some();
+    let runs = changes.fresh.in_place_runs();
+    if power {
+        for &(page, pages) in &runs {
+            body.range(page, pages);
+        }
+    }
+    let apply = arena.apply();
+    let mut failed = None;
+    changes.set.for_changes(power, |offset, words| {
+        if !changes.fresh.is_in_place(offset) {
+            body.write(offset, words);
+        } else if failed.is_none() {
+            failed = apply.words(media, offset, words).err();
+        }
+    });
+    match failed {
+        Some(e) => Err(e),
+        None => Ok(!runs.is_empty()),
+    }
+}
+
+fn commit_power(
+    arena: &Inner,
+    log: &PowerLog,
+    runtime: Runtime<'_>,
+    body: &mut Body,
+    end: Page,
+    mut sync_first: bool,
+) -> Result<Outcome> {
+    let media = arena.media();
+    let spill = log.must_spill(body);
+    if spill {
+        let pages = spill_pages(body.words().len() as u64);
+        reserve_spill(media, end, pages)?;
+        media.write(page_offset(end), bytemuck::cast_slice(body.words()))?;
+        failpoint("commit: spill written");
+        sync_first = true;
+    }
+    if sync_first {
+        // Rule 1: whoever can read the record can rely on what it lists.
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
+        media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        failpoint("commit: in place synced");
+    }
+    let spill_page = spill.then_some(end);
+    let next = match log.append(media, runtime, body, end, spill_page) {
+        Ok(next) => next,
+        // Before the ring was touched the outcome is known: nothing happened.
+        Err(e) if !runtime.in_doubt() => return Err(e),
+        Err(_) => return Err(arena.poison("its log record could not be written")),
+    };
+    apply_all(arena, body)?;
+    log.applied(runtime, next);
+    if spill {
+        // The record must not be needed any more when its extent goes.
+        if log.checkpoint_now(media, runtime).is_ok() {
+            cut(media, runtime, end);
+        }
+        return Ok(Outcome::Done);
+    }
+    if log.used(runtime) > log.capacity() / 2 {
+        return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
+    }
+    Ok(Outcome::Done)
+}
+
+fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -> Result<()> {
+    let media = arena.media();
+    arena.mark_changed(runtime)?;
+    if arena.apply() == Apply::Store {
+        arena.populate(body)?;
+    }
+    let superblock = arena.superblock();
+    let spilled = !intent::fits(superblock, body);
+    let page = if spilled { end } else { superblock.intent_page };
+    if spilled {
+        reserve_spill(media, end, intent::spill_len(body))?;
+    }
+    intent::prepare(media, page, body, runtime.sequence() + 1, end, arena.apply())?;
+    failpoint("commit: intent prepared");
+    runtime.set_intent(Intent { page, spilled });
+    failpoint("commit: intent valid");
+    apply_all(arena, body)?;
+    runtime.set_sequence(runtime.sequence() + 1);
+    runtime.clear_intent();
+    if spilled {
+        cut(media, runtime, end);
+    }
+    Ok(())
+}
+
+/// Applies the record that now counts. An error here leaves it half applied: the next owner of the lock completes it.
+#[inline]
+fn apply_all(arena: &Inner, body: &Body) -> Result<()> {
+    let (media, apply) = (arena.media(), arena.apply());
+    for write in body.parsed().writes() {
+        if apply.words(media, write.offset, write.words).is_err() {
+            return Err(arena.poison("it is durable, but could not be applied completely"));
+        }
+        failpoint("commit: half applied");
+    }
+    failpoint("commit: applied");
+    Ok(())
+}
+
+/// Makes room for a record's body past the heap's end.
+fn reserve_spill(media: &Media, end: Page, pages: u64) -> Result<()> {
+    let needed = page_offset(end) + pages * PAGE;
+    if needed > media.capacity() {
+        return Err(Error::MaxSize { needed, max: media.capacity() });
+    }
+    media.grow(needed)
+}
+
+/// Gives back the space past the heap's end.
+fn cut(media: &Media, runtime: Runtime<'_>, end: Page) {
+    runtime.count_cut();
+    // The commit stands whether or not the space is given back.
+    let _ = media.truncate(page_offset(end));
+}

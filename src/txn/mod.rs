@@ -1,0 +1,22 @@
+//! Transactions: what users do with an arena.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `view` | reading, the same in both kinds |
+//! | `read`, `write` | the two kinds |
+//! | `commit` | from a write transaction's changes to the committed state |
+//! | `work` | the changes as the heap's code sees them |
+//! | `write_set`, `fresh`, `scratch` | changed lines, runs taken, buffers of views |
+
+pub(crate) mod commit;
+mod fresh;
+mod read;
+mod scratch;
+pub(crate) mod view;
+pub(crate) mod work;
+pub(crate) mod write;
+mod write_set;
+
+pub use read::ReadTxn;
+pub use view::{BlockInfo, Blocks, RootInfo, View};
+pub use write::{SavePoint, WriteTxn};

@@ -1,0 +1,170 @@
+//! A write transaction as the heap's code sees it: words over the write set, runs of pages, growth.
+
+use super::fresh::Fresh;
+use super::write_set::{Mark, WriteSet};
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::heap::{Load, Space};
+use crate::layout::{GROW_PAGES, MAX_PAGES, PAGE, Page, page_offset};
+use crate::log::replay::Apply;
+use crate::media::Media;
+
+/// What a write transaction has collected. Reused from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) set: WriteSet,
+    pub(crate) fresh: Fresh,
+    /// Committed runs that were freed; they join the free tree at commit.
+    pub(crate) deferred: Vec<(Page, u32)>,
+    /// The heap's end was moved: the file's length has to be durable before the record.
+    pub(crate) grown: bool,
+}
+
+/// Where a save point stands in the changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChangesMark {
+    set: Mark,
+    fresh: (u64, u64),
+    deferred: usize,
+}
+
+impl Changes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.deferred.is_empty() && !self.grown
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.set.clear();
+        self.fresh.clear();
+        self.deferred.clear();
+        self.grown = false;
+    }
+
+    pub(crate) fn mark(&mut self) -> ChangesMark {
+        ChangesMark { set: self.set.mark(), fresh: self.fresh.mark(), deferred: self.deferred.len() }
+    }
+
+    pub(crate) fn roll_back(&mut self, mark: ChangesMark) {
+        self.set.roll_back(mark.set);
+        self.fresh.roll_back(mark.fresh);
+        self.deferred.truncate(mark.deferred);
+    }
+
+    pub(crate) fn release(&mut self, mark: ChangesMark) {
+        self.set.release();
+        self.fresh.release(mark.fresh);
+    }
+}
+
+/// The changes together with the file they are of.
+pub(crate) struct Work<'a> {
+    pub(crate) media: &'a Media,
+    pub(crate) changes: &'a mut Changes,
+    pub(crate) apply: Apply,
+}
+
+/// A word of the committed state.
+#[inline]
+pub(crate) fn load_committed(media: &Media, offset: u64) -> Result<u64> {
+    media.load(offset).ok_or_else(|| no_word(offset))
+}
+
+#[cold]
+fn no_word(offset: u64) -> Error {
+    Error::corrupt(offset, "the heap's metadata leads outside the file or to no word")
+}
+
+impl Changes {
+    #[inline]
+    pub(crate) fn load(&self, media: &Media, offset: u64) -> Result<u64> {
+        if offset.is_multiple_of(8)
+            && let Some(word) = self.set.load(offset)
+        {
+            return Ok(word);
+        }
+        load_committed(media, offset)
+    }
+}
+
+impl Load for Work<'_> {
+    #[inline]
+    fn load(&self, offset: u64) -> Result<u64> {
+        self.changes.load(self.media, offset)
+    }
+}
+
+impl Work<'_> {
+    /// Changes bytes of the heap: straight in the file where that is fresh space filled in place and the piece is large,
+    /// otherwise in the write set.
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 >= PAGE && self.changes.fresh.may_fill(offset, bytes.len() as u64) {
+            self.apply.bytes(self.media, offset, bytes)?;
+            self.changes.set.overwrite_shadows(offset, bytes);
+            return Ok(());
+        }
+        self.changes.set.write(offset, bytes, self.media)
+    }
+}
+
+impl Space for Work<'_> {
+    #[inline]
+    fn store(&mut self, offset: u64, word: u64) -> Result<()> {
+        if !offset.is_multiple_of(8) {
+            return Err(no_word(offset));
+        }
+        self.changes.set.store(offset, word, self.media)
+    }
+
+    fn grow(&mut self, end: Page) -> Result<Page> {
+        let limit = (self.media.capacity() / PAGE).min(MAX_PAGES);
+        let needed = page_offset(end);
+        if u64::from(end) > limit {
+            return Err(Error::MaxSize { needed, max: limit * PAGE });
+        }
+        let now = self.media.refresh_len()? / PAGE;
+        if now < u64::from(end) {
+            let step = now + (now / 8).max(u64::from(GROW_PAGES));
+            let generous = step.max(u64::from(end)).min(limit);
+            match self.media.grow(generous * PAGE) {
+                // Where a large step does not fit on the disk any more, what is needed may.
+                Err(Error::NoSpace { .. }) if generous > u64::from(end) => self.media.grow(needed)?,
+                other => other?,
+            }
+        }
+        failpoint("grow: file longer");
+        self.changes.grown = true;
+        Ok((self.media.len() / PAGE).min(limit) as Page)
+    }
+
+    fn run_taken(&mut self, page: Page, pages: u32, punched: bool) -> Result<()> {
+        if punched {
+            self.media.reserve(page_offset(page), page_offset(pages))?;
+        }
+        self.changes.fresh.take(page, pages, self.apply == Apply::Store);
+        Ok(())
+    }
+
+    fn run_is_fresh(&self, page: Page, pages: u32) -> bool {
+        self.changes.fresh.covers(page, pages)
+    }
+
+    fn run_dropped(&mut self, page: Page, pages: u32) {
+        self.changes.fresh.drop_run(page, pages);
+    }
+
+    fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()> {
+        self.changes.deferred.push((page, pages));
+        Ok(())
+    }
+
+    fn zero_run(&mut self, page: Page, pages: u32) -> Result<()> {
+        let zeros = [0u8; PAGE as usize * 4];
+        let (mut at, end) = (page_offset(page), page_offset(page) + page_offset(pages));
+        while at < end {
+            let n = (end - at).min(zeros.len() as u64);
+            self.write(at, &zeros[..n as usize])?;
+            at += n;
+        }
+        Ok(())
+    }
+}

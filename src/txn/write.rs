@@ -1,0 +1,619 @@
+//! Write transactions.
+
+use super::commit::{self, Outcome};
+use super::scratch::Scratch;
+use super::view::{Source, View, exact_size, in_block, whole_elements};
+use super::work::{Changes, ChangesMark, Work};
+use super::write_set::Seen;
+use crate::arena::Inner;
+use crate::error::{Error, OffsetFault, Result};
+use crate::heap::Heap;
+use crate::log::record::Body;
+use crate::offset::{Offset, Shape};
+use crate::roots;
+use bytemuck::Pod;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// What a write transaction works with. A handle keeps one for reuse.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) heap: Heap,
+    pub(crate) changes: Changes,
+    pub(crate) body: Body,
+    /// Sequence number of the commit up to which `heap`'s hints are right.
+    pub(crate) sequence: u64,
+}
+
+impl State {
+    pub(crate) fn new(heap_page: u32) -> Self {
+        Self { heap: Heap::new(heap_page), changes: Changes::default(), body: Body::default(), sequence: 0 }
+    }
+}
+
+/// The one transaction that may change an arena.
+///
+/// Nothing that it does can be seen by others before [`commit`](Self::commit); dropping it rolls back, at no cost. What it
+/// changes is kept in memory until then (blocks of 64 KiB and more that it allocates go straight to the file).
+///
+/// ```
+/// use heapfile::{Arena, View};
+/// # let dir = tempfile::tempdir().unwrap();
+/// let arena = Arena::create(dir.path().join("a.heap"))?;
+/// let mut tx = arena.write()?;
+/// let point = tx.alloc(&[2.0f32, 4.0])?;
+/// tx.get_mut(point)?[1] = 5.0;
+/// assert_eq!(tx.get(point)?, &[2.0, 5.0]);
+/// tx.commit()?;
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct WriteTxn<'a> {
+    arena: &'a Inner,
+    /// Always there until the transaction ends.
+    state: Option<Box<State>>,
+    scratch: Scratch,
+    save_points: Vec<(u64, ChangesMark)>,
+    next_save_point: u64,
+    stays_on_thread: PhantomData<*const ()>,
+}
+
+/// A point inside a write transaction to which it can go back. See [`WriteTxn::save_point`].
+///
+/// ```
+/// # use heapfile::{Arena, View};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = Arena::create(dir.path().join("a.heap"))?;
+/// let mut tx = arena.write()?;
+/// let x = tx.alloc(&1u32)?;
+/// let before = tx.save_point();
+/// *tx.get_mut(x)? = 2;
+/// tx.roll_back_to(&before)?;
+/// assert_eq!(tx.get(x)?, &1);
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SavePoint(u64);
+
+impl<'a> WriteTxn<'a> {
+    pub(crate) fn begin(arena: &'a Inner) -> Result<Self> {
+        let state = arena.begin_write()?;
+        Ok(Self {
+            arena,
+            state: Some(state),
+            scratch: Scratch::default(),
+            save_points: Vec::new(),
+            next_save_point: 0,
+            stays_on_thread: PhantomData,
+        })
+    }
+
+    fn state(&self) -> &State {
+        self.state.as_ref().expect("the state is there until the transaction ends")
+    }
+
+    /// The heap and the changes, for a call that changes something: views handed out before are gone.
+    fn parts(&mut self) -> (&mut Heap, Work<'_>) {
+        self.scratch.clear();
+        let state = self.state.as_mut().expect("the state is there until the transaction ends");
+        let work = Work { media: self.arena.media(), changes: &mut state.changes, apply: self.arena.apply() };
+        (&mut state.heap, work)
+    }
+
+    fn alloc_raw(&mut self, len: u64, align: usize) -> Result<u64> {
+        let (heap, mut work) = self.parts();
+        heap.alloc(&mut work, len, align as u64)
+    }
+
+    /// Allocates a block for `value`. O(1) for small values, O(log n) in the number of free extents for large ones.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&7u64)?;
+    /// assert_eq!(tx.get(x)?, &7);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc<T: Pod>(&mut self, value: &T) -> Result<Offset<T>> {
+        let offset = self.alloc_raw(size_of::<T>() as u64, align_of::<T>())?;
+        self.parts().1.write(offset, bytemuck::bytes_of(value))?;
+        Ok(Offset::from_raw(offset))
+    }
+
+    /// Allocates a block for all elements of `values`; their number may be 0.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_slice(&[1u16, 2, 3])?;
+    /// assert_eq!(tx.slice(x)?, [1, 2, 3]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_slice<T: Pod>(&mut self, values: &[T]) -> Result<Offset<[T]>> {
+        let offset = self.alloc_raw(size_of_val(values) as u64, align_of::<T>())?;
+        self.parts().1.write(offset, bytemuck::cast_slice(values))?;
+        Ok(Offset::from_raw(offset))
+    }
+
+    /// Allocates a block for a copy of `bytes`, of any length from 0 on.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"Foobar")?;
+    /// assert_eq!(tx.bytes(x)?, b"Foobar");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_bytes(&mut self, bytes: &[u8]) -> Result<Offset<[u8]>> {
+        self.alloc_slice(bytes)
+    }
+
+    /// Allocates `len` bytes of zeros at a multiple of `align` (a power of two up to 4096).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_zeroed(100, 4096)?;
+    /// assert!(x.raw() % 4096 == 0 && tx.bytes(x)?.iter().all(|&b| b == 0));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_zeroed(&mut self, len: u64, align: usize) -> Result<Offset<[u8]>> {
+        let offset = self.alloc_unset(len, align)?;
+        self.fill_zero(offset.raw(), len)?;
+        Ok(offset)
+    }
+
+    /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) without setting them: they hold whatever the
+    /// file holds there. For blocks that are then filled with [`write_at`](Self::write_at).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_unset(1 << 20, 8)?;
+    /// tx.write_at(x, 0, &[1; 4096])?;
+    /// assert_eq!(tx.len_of(x)?, 1 << 20);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_unset(&mut self, len: u64, align: usize) -> Result<Offset<[u8]>> {
+        if !align.is_power_of_two() || align > 4096 {
+            return Err(Error::BadOption {
+                option: "align",
+                value: align as u64,
+                why: "a power of two up to 4096",
+            });
+        }
+        Ok(Offset::from_raw(self.alloc_raw(len, align)?))
+    }
+
+    fn fill_zero(&mut self, offset: u64, len: u64) -> Result<()> {
+        let zeros = [0u8; 1 << 14];
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(zeros.len() as u64);
+            self.parts().1.write(offset + done, &zeros[..n as usize])?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Frees a block. A second time, or with an offset that names no block, it is [`Error::BadOffset`].
+    ///
+    /// ```
+    /// # use heapfile::{Arena, Error, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&7u64)?;
+    /// tx.free(x)?;
+    /// assert!(matches!(tx.free(x), Err(Error::BadOffset { .. })));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free<T: ?Sized>(&mut self, offset: Offset<T>) -> Result<()> {
+        let (heap, mut work) = self.parts();
+        heap.free(&mut work, offset.raw())
+    }
+
+    /// Gives a block room for `count` elements: in place where that can be, else by moving it. The elements that both
+    /// lengths have stay; new ones are zero. The old offset is void unless the same is returned.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"Foo")?;
+    /// let x = tx.resize(x, 6)?;
+    /// assert_eq!(tx.bytes(x)?, b"Foo\0\0\0");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn resize<T: Pod>(&mut self, offset: Offset<[T]>, count: u64) -> Result<Offset<[T]>> {
+        let block = self.block(offset.raw())?;
+        whole_elements::<T>(&block)?;
+        let size = size_of::<T>() as u64;
+        let len = count.checked_mul(size).ok_or(Error::TooLarge {
+            what: "a block",
+            len: u64::MAX,
+            max: self.arena.media().capacity(),
+        })?;
+        let (heap, mut work) = self.parts();
+        let mut at = block.offset;
+        if !heap.resize_in_place(&mut work, at, len)? {
+            at = self.alloc_raw(len, align_of::<T>())?;
+            self.copy_raw(block.offset, at, len.min(block.len))?;
+            self.free(offset)?;
+        }
+        self.fill_zero(at + block.len.min(len), len.saturating_sub(block.len))?;
+        Ok(Offset::from_raw(at))
+    }
+
+    /// The value in a block, to be changed. All of it counts as changed.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&[1u32, 2])?;
+    /// tx.get_mut(x)?[0] = 9;
+    /// # assert_eq!(tx.get(x)?, &[9, 2]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn get_mut<T: Pod>(&mut self, offset: Offset<T>) -> Result<&mut T> {
+        let block = self.block(offset.raw())?;
+        exact_size::<T>(&block)?;
+        bytemuck::try_from_bytes_mut(self.view_mut(block.offset, block.len)?)
+            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+    }
+
+    /// The elements of a block, to be changed. All of them count as changed, and are held in memory until commit: to change
+    /// a few bytes of a large block use [`write_at`](Self::write_at).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_slice(&[3u32, 1, 2])?;
+    /// tx.slice_mut(x)?.sort();
+    /// assert_eq!(tx.slice(x)?, [1, 2, 3]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn slice_mut<T: Pod>(&mut self, offset: Offset<[T]>) -> Result<&mut [T]> {
+        let block = self.block(offset.raw())?;
+        whole_elements::<T>(&block)?;
+        bytemuck::try_cast_slice_mut(self.view_mut(block.offset, block.len)?)
+            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+    }
+
+    /// The bytes of a block, to be changed; as [`slice_mut`](Self::slice_mut).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"abc")?;
+    /// tx.bytes_mut(x)?.make_ascii_uppercase();
+    /// assert_eq!(tx.bytes(x)?, b"ABC");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn bytes_mut(&mut self, offset: Offset<[u8]>) -> Result<&mut [u8]> {
+        self.slice_mut(offset)
+    }
+
+    fn view_mut(&mut self, offset: u64, len: u64) -> Result<&mut [u8]> {
+        self.scratch.clear();
+        let state = self.state.as_mut().expect("the state is there until the transaction ends");
+        state.changes.set.view_mut(offset, len, self.arena.media())
+    }
+
+    /// Overwrites bytes of a block from its byte `at` on. Costs what it writes, however long the block is.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"0123456789")?;
+    /// tx.write_at(x, 4, b"xy")?;
+    /// assert_eq!(tx.bytes(x)?, b"0123xy6789");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn write_at(&mut self, offset: Offset<[u8]>, at: u64, bytes: &[u8]) -> Result<()> {
+        let block = self.block(offset.raw())?;
+        in_block(&block, at, at.saturating_add(bytes.len() as u64))?;
+        self.parts().1.write(block.offset + at, bytes)
+    }
+
+    /// Copies bytes `from_range` of one block to another, or the same, from byte `to_at` on. Overlapping is fine.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_bytes(b"0123456789")?;
+    /// tx.copy(x, 0..8, x, 2)?;
+    /// assert_eq!(tx.bytes(x)?, b"0101234567");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn copy(
+        &mut self,
+        from: Offset<[u8]>,
+        from_range: Range<u64>,
+        to: Offset<[u8]>,
+        to_at: u64,
+    ) -> Result<()> {
+        let (source, target) = (self.block(from.raw())?, self.block(to.raw())?);
+        in_block(&source, from_range.start, from_range.end)?;
+        let len = from_range.end - from_range.start;
+        in_block(&target, to_at, to_at.saturating_add(len))?;
+        self.copy_raw(source.offset + from_range.start, target.offset + to_at, len)
+    }
+
+    /// Copies in pieces, from the end where the ranges overlap that way.
+    fn copy_raw(&mut self, from: u64, to: u64, len: u64) -> Result<()> {
+        const PIECE: u64 = 1 << 16;
+        let backwards = from < to && to < from + len;
+        let mut piece = Vec::new();
+        let mut done = 0;
+        while done < len {
+            let n = (len - done).min(PIECE);
+            let at = if backwards { len - done - n } else { done };
+            piece.clear();
+            piece.extend_from_slice(self.bytes_at(from + at, n)?);
+            self.parts().1.write(to + at, &piece)?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Makes the unnamed root lead to a block, whatever it led to before.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.set_root(x)?;
+    /// assert_eq!(tx.root::<u32>()?, Some(x));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn set_root<T: Shape + ?Sized>(&mut self, offset: Offset<T>) -> Result<()> {
+        self.set_named_root("", offset)
+    }
+
+    /// Makes the root of that name lead to a block, whatever it led to before. The name has up to 1,024 bytes. O(n) in the number of
+    /// roots: meant for tens or thousands, not for millions.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.set_named_root("x", x)?;
+    /// assert_eq!(tx.named_root::<u32>("x")?, Some(x));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn set_named_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
+        roots::set::<T>(self, name, offset.raw())
+    }
+
+    /// As [`set_named_root`](Self::set_named_root), but an existing root of that name is [`Error::RootExists`].
+    ///
+    /// ```
+    /// # use heapfile::{Arena, Error, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.create_root("x", x)?;
+    /// assert!(matches!(tx.create_root("x", x), Err(Error::RootExists { .. })));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn create_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
+        if roots::find(self, name)?.is_some() {
+            return Err(Error::RootExists { name: name.to_owned() });
+        }
+        roots::set::<T>(self, name, offset.raw())
+    }
+
+    /// Gives a root another name.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.create_root("old", x)?;
+    /// tx.rename_root("old", "new")?;
+    /// assert_eq!(tx.named_root::<u32>("new")?, Some(x));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn rename_root(&mut self, from: &str, to: &str) -> Result<()> {
+        roots::rename(self, from, to)
+    }
+
+    /// Removes a root. The block that it led to stays.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.create_root("x", x)?;
+    /// tx.remove_root("x")?;
+    /// assert!(tx.roots()?.is_empty());
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn remove_root(&mut self, name: &str) -> Result<()> {
+        roots::remove(self, name)
+    }
+
+    pub(crate) fn store_word(&mut self, offset: u64, word: u64) -> Result<()> {
+        use crate::heap::Space;
+        self.parts().1.store(offset, word)
+    }
+
+    /// Marks a point to which [`roll_back_to`](Self::roll_back_to) can go back. Save points nest. Costs nothing by itself;
+    /// each 64-byte line that is changed after it, and was before, is kept twice.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let point = tx.save_point();
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.roll_back_to(&point)?;
+    /// assert!(tx.get(x).is_err());
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn save_point(&mut self) -> SavePoint {
+        self.scratch.clear();
+        let mark = self.state.as_mut().expect("the state is there until the transaction ends").changes.mark();
+        self.next_save_point += 1;
+        self.save_points.push((self.next_save_point, mark));
+        SavePoint(self.next_save_point)
+    }
+
+    /// Takes back everything since the save point, which stays valid; those made after it are gone.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, Error, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let outer = tx.save_point();
+    /// let inner = tx.save_point();
+    /// tx.roll_back_to(&outer)?;
+    /// assert!(matches!(tx.roll_back_to(&inner), Err(Error::BadSavePoint)));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn roll_back_to(&mut self, point: &SavePoint) -> Result<()> {
+        let at = self.find_save_point(point)?;
+        self.drop_save_points(at + 1);
+        let mark = self.save_points[at].1;
+        let state = self.state.as_mut().expect("the state is there until the transaction ends");
+        state.changes.roll_back(mark);
+        state.heap.forget_hints();
+        Ok(())
+    }
+
+    /// Ends a save point, and those made after it; what was done since stays.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let point = tx.save_point();
+    /// let x = tx.alloc(&1u32)?;
+    /// tx.release(point)?;
+    /// assert_eq!(tx.get(x)?, &1);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn release(&mut self, point: SavePoint) -> Result<()> {
+        let at = self.find_save_point(&point)?;
+        self.drop_save_points(at);
+        Ok(())
+    }
+
+    fn find_save_point(&mut self, point: &SavePoint) -> Result<usize> {
+        self.scratch.clear();
+        self.save_points.iter().position(|(id, _)| *id == point.0).ok_or(Error::BadSavePoint)
+    }
+
+    fn drop_save_points(&mut self, keep: usize) {
+        let state = self.state.as_mut().expect("the state is there until the transaction ends");
+        while self.save_points.len() > keep {
+            if let Some((_, mark)) = self.save_points.pop() {
+                state.changes.release(mark);
+            }
+        }
+    }
+
+    /// Makes all changes of this transaction the committed state, at once and as a whole.
+    ///
+    /// In a `Power` arena they are on the disk when this returns: one flush for small transactions, two for those that allocated
+    /// 64 KiB and more or made the file longer. In a `Process` arena they survive the death of any process from now on.
+    ///
+    /// On an error nothing was changed, except with [`Error::Poisoned`], which says that the outcome is not known before
+    /// the arena is opened again.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// tx.alloc(&1u32)?;
+    /// tx.commit()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn commit(mut self) -> Result<()> {
+        self.drop_save_points(0);
+        let state = self.state.as_mut().expect("the state is there until the transaction ends");
+        let outcome = commit::run(self.arena, state)?;
+        let arena = self.arena;
+        drop(self);
+        if let Outcome::CheckpointDue(head) = outcome {
+            arena.checkpoint_in_passing(head);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for WriteTxn<'_> {
+    fn drop(&mut self) {
+        if let Some(state) = self.state.take() {
+            self.arena.end_write(state);
+        }
+    }
+}
+
+impl Source for WriteTxn<'_> {
+    #[inline]
+    fn word(&self, offset: u64) -> Result<u64> {
+        self.state().changes.load(self.arena.media(), offset)
+    }
+
+    #[inline]
+    fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
+        let media = self.arena.media();
+        let outside = || Error::corrupt(offset, "a block reaches past the end of the file");
+        let set = &self.state().changes.set;
+        match set.seen(offset, len) {
+            Seen::Committed => media.view(offset, len).ok_or_else(outside),
+            Seen::Shadowed(bytes) => Ok(bytes),
+            Seen::Mixed => {
+                let length = usize::try_from(len).map_err(|_| outside())?;
+                if media.view(offset, len).is_none() {
+                    return Err(outside());
+                }
+                self.scratch.hold(offset, length, |to| {
+                    media.copy_to(offset, to).ok_or_else(outside)?;
+                    set.overlay(offset, to);
+                    Ok(())
+                })
+            }
+        }
+    }
+
+    fn heap_page(&self) -> u32 {
+        self.arena.heap_page()
+    }
+}

@@ -1,0 +1,487 @@
+//! The write set of a transaction: shadows of the 64-byte lines that it changes.
+//!
+//! A write transaction changes no byte that anybody else can reach. The first store to a line copies the
+//! committed line into a shadow; all later loads and stores of this transaction go to the shadow. At commit the
+//! changed words of all shadows become the log record.
+//!
+//! Shadows lie in one vector in the order of their first use; a small open-addressing hash finds them by line
+//! number. A view of several lines needs them side by side: where they are not, they are copied to the end of the
+//! vector and the hash is pointed there; the old shadows are dead.
+//!
+//! Save points: a stamp on each shadow tells whether the innermost save point already knows its old content; if
+//! not, the first store after the save point saves it in the undo list. Rolling back replays that list backwards
+//! and drops the shadows made since, in reverse order, which leaves a linear-probing table as it was before.
+//!
+//! Invariants: each live shadow's line is in the hash, pointing to it; `shadows` and `lines` have the same
+//! length; a dead shadow is in the hash only after the undo entry that revives it was replayed.
+
+use crate::error::{Error, Result};
+use crate::layout::LINE;
+use crate::media::Media;
+use bytemuck::{Pod, Zeroable};
+
+const WORDS: usize = (LINE / 8) as usize;
+const EMPTY: u64 = u64::MAX;
+const FIRST_SLOTS: usize = 64;
+
+/// 64 bytes, aligned so that a view keeps the alignment that its offset has in the file.
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u64; WORDS]);
+
+#[derive(Debug, Clone, Copy)]
+struct Shadow {
+    /// Line number: file offset / 64.
+    line: u64,
+    stamp: u32,
+    /// One bit for each changed word.
+    dirty: u8,
+    dead: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    line: u64,
+    index: u32,
+}
+
+#[derive(Debug)]
+enum Undo {
+    /// The shadow at `index` was as given.
+    Content { index: u32, shadow: Shadow, content: Line },
+    /// The hash pointed `line` to `index`.
+    Moved { line: u64, index: u32 },
+}
+
+/// Where a save point stands in the write set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    shadows: usize,
+    undo: usize,
+}
+
+/// How a range of the file looks to the transaction.
+pub(crate) enum Seen<'a> {
+    /// No line of it was changed: the committed bytes are right.
+    Committed,
+    /// All of it lies in shadows, side by side.
+    Shadowed(&'a [u8]),
+    /// Some of both.
+    Mixed,
+}
+
+/// The changes of one transaction. Reused from one to the next.
+#[derive(Debug)]
+pub(crate) struct WriteSet {
+    slots: Vec<Slot>,
+    shift: u32,
+    shadows: Vec<Shadow>,
+    lines: Vec<Line>,
+    undo: Vec<Undo>,
+    save_points: u32,
+    stamp: u32,
+}
+
+impl Default for WriteSet {
+    fn default() -> Self {
+        let mut set = Self {
+            slots: Vec::new(),
+            shift: 0,
+            shadows: Vec::new(),
+            lines: Vec::new(),
+            undo: Vec::new(),
+            save_points: 0,
+            stamp: 0,
+        };
+        set.rehash(FIRST_SLOTS);
+        set
+    }
+}
+
+fn truncated(media: &Media, offset: u64) -> Error {
+    Error::Truncated { needed: offset.saturating_add(LINE), found: media.len() }
+}
+
+impl WriteSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shadows.is_empty()
+    }
+
+    /// Shadows in memory, for limits and statistics.
+    pub(crate) fn len(&self) -> usize {
+        self.shadows.len()
+    }
+
+    /// Forgets everything. Costs a step per shadow; memory of an unusually large transaction is given back.
+    pub(crate) fn clear(&mut self) {
+        if self.slots.len() > 1 << 16 {
+            *self = Self::default();
+            return;
+        }
+        if self.shadows.len() * 4 < self.slots.len() {
+            for i in (0..self.shadows.len()).rev() {
+                self.remove_slot(self.shadows[i].line);
+            }
+        } else {
+            self.slots.fill(Slot { line: EMPTY, index: 0 });
+        }
+        self.shadows.clear();
+        self.lines.clear();
+        self.undo.clear();
+        self.save_points = 0;
+        self.stamp = 0;
+    }
+
+    #[inline]
+    fn home(&self, line: u64) -> usize {
+        (line.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+
+    /// Index of the slot that holds `line`, or of the empty one where it belongs.
+    #[inline]
+    fn probe(&self, line: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(line);
+        while self.slots[at].line != line && self.slots[at].line != EMPTY {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+
+    #[inline]
+    fn find(&self, line: u64) -> Option<usize> {
+        let slot = self.slots[self.probe(line)];
+        (slot.line == line).then_some(slot.index as usize)
+    }
+
+    /// Right only in reverse order of insertion, or when all are removed.
+    fn remove_slot(&mut self, line: u64) {
+        let mask = self.slots.len() - 1;
+        let mut at = self.home(line);
+        // While all are being removed, the run before this line may have holes already.
+        for _ in 0..self.slots.len() {
+            if self.slots[at].line == line {
+                self.slots[at].line = EMPTY;
+                return;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[cold]
+    fn rehash(&mut self, slots: usize) {
+        self.slots = vec![Slot { line: EMPTY, index: 0 }; slots];
+        self.shift = 64 - slots.trailing_zeros();
+        // In order of first use, so that removal in reverse order stays right.
+        for i in 0..self.shadows.len() {
+            let line = self.shadows[i].line;
+            let at = self.probe(line);
+            if self.slots[at].line == EMPTY || !self.shadows[i].dead {
+                self.slots[at] = Slot { line, index: i as u32 };
+            }
+        }
+    }
+
+    /// Adds a shadow with the given content; `line` may be in the hash already (then it is pointed here).
+    #[inline]
+    fn push(&mut self, line: u64, content: Line) -> usize {
+        if (self.shadows.len() + 1) * 2 > self.slots.len() {
+            self.rehash(self.slots.len() * 2);
+        }
+        let index = self.shadows.len();
+        let at = self.probe(line);
+        self.slots[at] = Slot { line, index: index as u32 };
+        self.shadows.push(Shadow { line, stamp: self.stamp, dirty: 0, dead: false });
+        self.lines.push(content);
+        index
+    }
+
+    #[inline]
+    fn committed(line: u64, media: &Media) -> Result<Line> {
+        let mut content = Line::zeroed();
+        let offset = line * LINE;
+        media
+            .copy_to(offset, bytemuck::bytes_of_mut(&mut content))
+            .ok_or_else(|| truncated(media, offset))?;
+        Ok(content)
+    }
+
+    /// The shadow of `line`, ready to be changed.
+    #[inline]
+    fn shadow(&mut self, line: u64, media: &Media) -> Result<usize> {
+        match self.find(line) {
+            Some(index) => {
+                self.save_old(index);
+                Ok(index)
+            }
+            None => Ok(self.push(line, Self::committed(line, media)?)),
+        }
+    }
+
+    #[inline]
+    fn save_old(&mut self, index: usize) {
+        if self.shadows[index].stamp != self.stamp {
+            let (shadow, content) = (self.shadows[index], self.lines[index]);
+            self.undo.push(Undo::Content { index: index as u32, shadow, content });
+            self.shadows[index].stamp = self.stamp;
+        }
+    }
+
+    /// The word at `offset`, if its line was changed.
+    #[inline]
+    pub(crate) fn load(&self, offset: u64) -> Option<u64> {
+        if self.shadows.is_empty() {
+            return None;
+        }
+        let index = self.find(offset / LINE)?;
+        Some(self.lines[index].0[(offset % LINE / 8) as usize])
+    }
+
+    /// Changes the word at `offset` (a multiple of 8).
+    #[inline]
+    pub(crate) fn store(&mut self, offset: u64, word: u64, media: &Media) -> Result<()> {
+        debug_assert!(offset.is_multiple_of(8));
+        let index = self.shadow(offset / LINE, media)?;
+        let at = (offset % LINE / 8) as usize;
+        self.lines[index].0[at] = word;
+        self.shadows[index].dirty |= 1 << at;
+        Ok(())
+    }
+
+    /// Changes bytes at `offset`.
+    pub(crate) fn write(&mut self, offset: u64, mut bytes: &[u8], media: &Media) -> Result<()> {
+        let mut at = offset;
+        while !bytes.is_empty() {
+            let start = (at % LINE) as usize;
+            let n = bytes.len().min(LINE as usize - start);
+            let line = at / LINE;
+            let index = if n == LINE as usize && self.find(line).is_none() {
+                self.push(line, Line::zeroed())
+            } else {
+                self.shadow(line, media)?
+            };
+            bytemuck::bytes_of_mut(&mut self.lines[index])[start..start + n].copy_from_slice(&bytes[..n]);
+            self.shadows[index].dirty |= dirty_words(start, n);
+            at += n as u64;
+            bytes = &bytes[n..];
+        }
+        Ok(())
+    }
+
+    /// Copies what was changed of `[offset, offset + to.len())` over `to`.
+    pub(crate) fn overlay(&self, offset: u64, to: &mut [u8]) {
+        self.for_shadows_in(offset, to.len() as u64, |shadow_offset, content| {
+            let start = shadow_offset.max(offset);
+            let end = (shadow_offset + LINE).min(offset + to.len() as u64);
+            let from = &content[(start - shadow_offset) as usize..(end - shadow_offset) as usize];
+            to[(start - offset) as usize..(end - offset) as usize].copy_from_slice(from);
+        });
+    }
+
+    /// Brings shadows in line with bytes that were written to the file directly, into fresh space.
+    pub(crate) fn overwrite_shadows(&mut self, offset: u64, bytes: &[u8]) {
+        let mut touched = Vec::new();
+        self.for_shadows_in(offset, bytes.len() as u64, |shadow_offset, _| touched.push(shadow_offset));
+        for shadow_offset in touched {
+            let start = shadow_offset.max(offset);
+            let end = (shadow_offset + LINE).min(offset + bytes.len() as u64);
+            let Some(index) = self.find(shadow_offset / LINE) else { continue };
+            let (a, n) = ((start - shadow_offset) as usize, (end - start) as usize);
+            bytemuck::bytes_of_mut(&mut self.lines[index])[a..a + n]
+                .copy_from_slice(&bytes[(start - offset) as usize..(end - offset) as usize]);
+            self.shadows[index].dirty |= dirty_words(a, n);
+        }
+    }
+
+    /// Calls `f` with offset and content of every live shadow that touches the range.
+    fn for_shadows_in(&self, offset: u64, len: u64, mut f: impl FnMut(u64, &[u8])) {
+        if len == 0 || self.shadows.is_empty() {
+            return;
+        }
+        let (first, last) = (offset / LINE, (offset + len - 1) / LINE);
+        if last - first < self.shadows.len() as u64 {
+            for line in first..=last {
+                if let Some(i) = self.find(line) {
+                    f(line * LINE, bytemuck::bytes_of(&self.lines[i]));
+                }
+            }
+        } else {
+            for (shadow, content) in self.shadows.iter().zip(&self.lines) {
+                if !shadow.dead && (first..=last).contains(&shadow.line) {
+                    f(shadow.line * LINE, bytemuck::bytes_of(content));
+                }
+            }
+        }
+    }
+
+    /// How `[offset, offset + len)` looks.
+    #[inline]
+    pub(crate) fn seen(&self, offset: u64, len: u64) -> Seen<'_> {
+        if self.shadows.is_empty() || len == 0 {
+            return Seen::Committed;
+        }
+        let (first, last) = (offset / LINE, (offset + len - 1) / LINE);
+        let count = last - first + 1;
+        if let Some(index) = self.find(first) {
+            if self.is_side_by_side(index, first, count) {
+                return Seen::Shadowed(self.bytes(index, offset, len));
+            }
+            return Seen::Mixed;
+        }
+        let mut any = false;
+        if count > 1 {
+            self.for_shadows_in(offset, len, |_, _| any = true);
+        }
+        if any { Seen::Mixed } else { Seen::Committed }
+    }
+
+    fn is_side_by_side(&self, index: usize, first: u64, count: u64) -> bool {
+        (0..count).all(|i| {
+            self.shadows
+                .get(index + i as usize)
+                .is_some_and(|shadow| shadow.line == first + i && !shadow.dead)
+        })
+    }
+
+    fn bytes(&self, index: usize, offset: u64, len: u64) -> &[u8] {
+        let count = ((offset % LINE + len).div_ceil(LINE)) as usize;
+        let all: &[u8] = bytemuck::cast_slice(&self.lines[index..index + count]);
+        &all[(offset % LINE) as usize..][..len as usize]
+    }
+
+    /// Shadows of `[offset, offset + len)`, side by side, all of it counted as changed.
+    pub(crate) fn view_mut(&mut self, offset: u64, len: u64, media: &Media) -> Result<&mut [u8]> {
+        if len == 0 {
+            return Ok(&mut []);
+        }
+        let first = offset / LINE;
+        let count = (offset % LINE + len).div_ceil(LINE);
+        let index = match self.find(first) {
+            Some(index) if self.is_side_by_side(index, first, count) => {
+                for i in 0..count as usize {
+                    self.save_old(index + i);
+                }
+                index
+            }
+            _ => self.gather(first, count, media)?,
+        };
+        let (mut at, mut left) = ((offset % LINE) as usize, len as usize);
+        for shadow in &mut self.shadows[index..index + count as usize] {
+            let n = left.min(LINE as usize - at);
+            shadow.dirty |= dirty_words(at, n);
+            left -= n;
+            at = 0;
+        }
+        let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines[index..index + count as usize]);
+        Ok(&mut all[(offset % LINE) as usize..][..len as usize])
+    }
+
+    /// Copies the lines to the end of the vector, side by side.
+    fn gather(&mut self, first: u64, count: u64, media: &Media) -> Result<usize> {
+        let start = self.shadows.len();
+        // What can fail comes first: all of the range must be inside the file.
+        let offset = first * LINE;
+        if offset.checked_add(count * LINE).is_none_or(|end| end > media.len()) {
+            return Err(truncated(media, offset));
+        }
+        for line in first..first + count {
+            match self.find(line) {
+                None => {
+                    self.push(line, Self::committed(line, media)?);
+                }
+                Some(old) => {
+                    if self.save_points > 0 {
+                        self.undo.push(Undo::Moved { line, index: old as u32 });
+                    }
+                    let new = self.push(line, self.lines[old]);
+                    self.shadows[new].dirty = self.shadows[old].dirty;
+                    self.shadows[old].dead = true;
+                }
+            }
+        }
+        Ok(start)
+    }
+
+    /// Begins a save point.
+    pub(crate) fn mark(&mut self) -> Mark {
+        self.save_points += 1;
+        self.stamp += 1;
+        Mark { shadows: self.shadows.len(), undo: self.undo.len() }
+    }
+
+    /// Puts everything back as it was at `mark`, which stays valid.
+    pub(crate) fn roll_back(&mut self, mark: Mark) {
+        while self.undo.len() > mark.undo {
+            match self.undo.pop() {
+                Some(Undo::Content { index, shadow, content }) => {
+                    let dead = self.shadows[index as usize].dead;
+                    self.shadows[index as usize] = Shadow { dead, ..shadow };
+                    self.lines[index as usize] = content;
+                }
+                Some(Undo::Moved { line, index }) => {
+                    let at = self.probe(line);
+                    self.slots[at] = Slot { line, index };
+                    self.shadows[index as usize].dead = false;
+                }
+                None => break,
+            }
+        }
+        while self.shadows.len() > mark.shadows {
+            let index = self.shadows.len() - 1;
+            let line = self.shadows[index].line;
+            let at = self.probe(line);
+            if self.slots[at].line == line && self.slots[at].index as usize == index {
+                self.slots[at].line = EMPTY;
+            }
+            self.shadows.pop();
+            self.lines.pop();
+        }
+        self.stamp += 1;
+    }
+
+    /// Ends a save point, keeping what was done since.
+    pub(crate) fn release(&mut self) {
+        self.save_points -= 1;
+        if self.save_points == 0 {
+            self.undo.clear();
+        }
+    }
+
+    /// Calls `f` with the file offset and words of each changed run, in ascending order if `sorted`.
+    /// Runs do not cross lines.
+    pub(crate) fn for_changes(&self, sorted: bool, mut f: impl FnMut(u64, &[u64])) {
+        let mut each = |shadow: &Shadow, line: &Line| {
+            let mut dirty = u32::from(shadow.dirty);
+            while dirty != 0 {
+                let start = dirty.trailing_zeros();
+                let n = (dirty >> start).trailing_ones();
+                f(shadow.line * LINE + u64::from(start) * 8, &line.0[start as usize..(start + n) as usize]);
+                dirty &= !(((1u32 << n) - 1) << start);
+            }
+        };
+        if sorted && !self.shadows.is_sorted_by_key(|s| s.line) {
+            let mut order: Vec<u32> =
+                (0..self.shadows.len() as u32).filter(|&i| !self.shadows[i as usize].dead).collect();
+            order.sort_unstable_by_key(|&i| self.shadows[i as usize].line);
+            for i in order {
+                each(&self.shadows[i as usize], &self.lines[i as usize]);
+            }
+        } else {
+            for (shadow, line) in self.shadows.iter().zip(&self.lines) {
+                if !shadow.dead {
+                    each(shadow, line);
+                }
+            }
+        }
+    }
+}
+
+/// Bits of the words that `[start, start + n)` of a line touches; `n` may be 0.
+#[inline]
+fn dirty_words(start: usize, n: usize) -> u8 {
+    if n == 0 {
+        return 0;
+    }
+    let (first, last) = (start / 8, (start + n - 1) / 8);
+    ((0xFFu32 << first) & (0xFFu32 >> (7 - last))) as u8
+}
