@@ -13,14 +13,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Barrier, mpsc};
 use std::time::{Duration, Instant};
 
+use heapfile::Durability;
 use serde_json::json;
 
+use crate::arena::ArenaSystem;
 use crate::contender::{Mode, Place, SystemId};
 use crate::ffi::{self, Foreign};
 use crate::raw;
 use crate::rng::{Rng, Sizes};
-use crate::system::{Block, Failure, Heap, Ops, Result, System};
-use crate::work::{Change, Churn, Kind, Pair, Step, run_for, setup_mode};
+use crate::system::{Block, Failure, Heap, Result, System};
+use crate::work::{Change, Churn, Kind, Pair, Step, Timing, run_for, setup_mode};
 
 /// What the cell is to measure. The bench passes these to itself.
 #[derive(clap::Args, Debug, Clone)]
@@ -133,7 +135,12 @@ fn run(spec: &Spec) -> Result<()> {
     let sizes = Sizes::log_uniform(spec.min, spec.max);
     let bytes = if spec.join { 0 } else { spec.file_bytes(&sizes) };
     let file = spec.file.as_path();
+    let arena = |durability| {
+        if spec.join { ArenaSystem::open(file) } else { ArenaSystem::create(file, durability) }
+    };
     match spec.system {
+        SystemId::Heapfile => serve(|| arena(Durability::Process), spec, &sizes),
+        SystemId::HeapfilePower => serve(|| arena(Durability::Power), spec, &sizes),
         SystemId::Boost => serve(|| Foreign::boost(file, bytes), spec, &sizes),
         SystemId::BoostOneLock => serve(|| Foreign::boost_one_lock(file, bytes), spec, &sizes),
         SystemId::Pmdk => serve(|| Foreign::pmdk(file, bytes), spec, &sizes),
@@ -143,7 +150,7 @@ fn run(spec: &Spec) -> Result<()> {
         }
         SystemId::RawDsync => {
             let mut log = raw::Log::create(file)?;
-            converse(spec, |time| Ok(Values::from([("time", log.change_for(time)?)]))).map(drop)
+            converse(spec, |time| with_disk(file, || log.change_for(time))).map(drop)
         }
         SystemId::CasLock => {
             converse(spec, |time| Ok(Values::from([("time", raw::lock_for(spec.threads, time))]))).map(drop)
@@ -168,6 +175,7 @@ fn version(system: SystemId) -> Result<String> {
         SystemId::Mimalloc => loaded(ffi::mimalloc_version()),
         SystemId::Jemalloc => loaded(ffi::jemalloc_version()),
         SystemId::Glibc => Ok(ffi::libc_version()),
+        SystemId::Heapfile | SystemId::HeapfilePower => Ok("of this tree".to_owned()),
         SystemId::RawDsync | SystemId::CasLock => Ok("of this bench".to_owned()),
     }
 }
@@ -198,7 +206,7 @@ fn serve<S: System>(open: impl FnOnce() -> Result<S>, spec: &Spec, sizes: &Sizes
             system.read_root()?;
             reopened(&system, spec, started.elapsed())
         }
-        Kind::Change => change(&system, spec),
+        Kind::Change => change(&system, spec, sizes),
         Kind::Probe | Kind::Lock => Err(Failure::new("not a workload of a heap")),
     }?;
     drop(system);
@@ -242,8 +250,14 @@ fn timed<S: System, T: Step>(system: &S, spec: &Spec, works: &mut [T]) -> Result
     if let [work] = works {
         let mut heap = system.heap();
         work.prepare(&mut heap)?;
-        let finished =
-            converse(spec, |time| Ok(Values::from([("time", round(spec, work, &mut heap, time)?)])))?;
+        let finished = converse(spec, |time| {
+            run_for(&mut heap, work, spec.mode, chunk(spec), time / 10)?;
+            let mut measured = || run_for(&mut heap, work, spec.mode, chunk(spec), time);
+            if spec.kind == Kind::Change {
+                return with_disk(&spec.file, measured);
+            }
+            Ok(Values::from([("time", measured()?.step)]))
+        })?;
         work.verify(&mut heap)?;
         return Ok(finished);
     }
@@ -261,7 +275,9 @@ fn timed<S: System, T: Step>(system: &S, spec: &Spec, works: &mut [T]) -> Result
                 let _ = answer.send(prepared);
                 for time in commands {
                     start.wait();
-                    let _ = answer.send(round(spec, work, &mut heap, time));
+                    let warm = run_for(&mut heap, work, spec.mode, chunk(spec), time / 10);
+                    let measured = warm.and_then(|_| run_for(&mut heap, work, spec.mode, chunk(spec), time));
+                    let _ = answer.send(measured.map(|timing| timing.step));
                 }
                 let _ = answer.send(work.verify(&mut heap).map(|()| 0.0));
             });
@@ -284,10 +300,27 @@ fn timed<S: System, T: Step>(system: &S, spec: &Spec, works: &mut [T]) -> Result
     })
 }
 
-/// Warms up, then measures; nanoseconds per step.
-fn round<H: Heap, T: Step>(spec: &Spec, work: &mut T, heap: &mut H, time: Duration) -> Result<f64> {
-    run_for(heap, work, spec.mode, chunk(spec), time / 10)?;
-    run_for(heap, work, spec.mode, chunk(spec), time)
+/// A measurement, and what the disk that holds the file wrote meanwhile, per step: bytes and flushes of all programs, the file system's
+/// journal among them. (What the kernel counts for a process is no use here: one byte changed is a whole large folio there.)
+fn with_disk(file: &Path, measure: impl FnOnce() -> Result<Timing>) -> Result<Values> {
+    let before = disk_counts(file);
+    let timing = measure()?;
+    let mut values = Values::from([("time", timing.step)]);
+    if let (Some(before), Some(after)) = (before, disk_counts(file)) {
+        let per_step = |n: u64| n as f64 / timing.steps as f64;
+        values.insert("disk_bytes", per_step((after.0 - before.0) * 512));
+        values.insert("disk_flushes", per_step(after.1 - before.1));
+    }
+    Ok(values)
+}
+
+/// Sectors written and flushes of the disk that holds the file, since the machine started.
+fn disk_counts(file: &Path) -> Option<(u64, u64)> {
+    let device = file.metadata().ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    let field = |n: usize| stat.split_whitespace().nth(n)?.parse().ok();
+    Some((field(6)?, field(15)?))
 }
 
 /// One round per process: a heap that has been built and emptied once is not the same any more.
@@ -349,11 +382,9 @@ fn until_killed_or_told<H: Heap>(heap: &mut H, measured: Values) -> Result<()> {
     Ok(())
 }
 
-fn change<S: System>(system: &S, spec: &Spec) -> Result<()> {
-    let mut heap = system.heap();
-    let blocks: Vec<Block> = (0..spec.live).map(|_| heap.alloc_touched(spec.min)).collect::<Result<_>>()?;
-    let mut steps = [Change { blocks: &blocks, next: 0 }];
-    timed(system, spec, &mut steps).map(drop)
+fn change<S: System>(system: &S, spec: &Spec, sizes: &Sizes) -> Result<()> {
+    let mut works = [Change(Churn::new(spec.live, sizes, Rng::new(spec.seed)))];
+    timed(system, spec, &mut works).map(drop)
 }
 
 /// What the heap occupied before the blocks were there.

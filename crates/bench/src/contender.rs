@@ -8,6 +8,10 @@ use clap::ValueEnum;
 /// A system under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SystemId {
+    /// heapfile, an arena of `Durability::Process`.
+    Heapfile,
+    /// heapfile, an arena of `Durability::Power`.
+    HeapfilePower,
     /// Boost.Interprocess managed_mapped_file.
     Boost,
     /// The same without its own lock, one lock of ours around each replacement.
@@ -29,6 +33,8 @@ pub(crate) enum SystemId {
 impl SystemId {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Heapfile => "heapfile",
+            Self::HeapfilePower => "heapfile-power",
             Self::Boost => "boost",
             Self::BoostOneLock => "boost-one-lock",
             Self::Pmdk => "pmdk",
@@ -60,7 +66,7 @@ impl SystemId {
             Self::Mimalloc => "libmimalloc2.0",
             Self::Jemalloc => "libjemalloc2",
             Self::Glibc => "libc6",
-            Self::RawDsync | Self::CasLock => "none",
+            Self::Heapfile | Self::HeapfilePower | Self::RawDsync | Self::CasLock => "none",
         }
     }
 }

@@ -11,10 +11,16 @@ const BATCH: Mode = Mode::Tx(1000);
 fn in_files(quick: bool) -> Vec<Contender> {
     let mut contenders = Vec::new();
     for place in [Place::Shm, Place::Disk] {
-        contenders.push(Contender { system: SystemId::Boost, place, mode: Mode::Each });
+        let mut add = |system, mode| contenders.push(Contender { system, place, mode });
+        add(SystemId::Heapfile, Mode::Each);
+        add(SystemId::Heapfile, BATCH);
+        if place == Place::Disk {
+            add(SystemId::HeapfilePower, BATCH);
+        }
+        add(SystemId::Boost, Mode::Each);
         if place == Place::Shm || !quick {
-            let pmdk = |mode| Contender { system: SystemId::Pmdk, place, mode };
-            contenders.extend([Mode::Each, BATCH].map(pmdk));
+            add(SystemId::Pmdk, Mode::Each);
+            add(SystemId::Pmdk, BATCH);
         }
     }
     contenders
@@ -25,6 +31,24 @@ fn all(quick: bool) -> Vec<Contender> {
     let in_memory = |system| Contender { system, place: Place::Dram, mode: Mode::Each };
     let mut contenders = in_files(quick);
     contenders.extend([SystemId::Mimalloc, SystemId::Jemalloc, SystemId::Glibc].map(in_memory));
+    contenders
+}
+
+/// For the workloads that take longest: all of them, in a quick run only what is most worth comparing.
+fn few(quick: bool) -> Vec<Contender> {
+    let mut contenders = all(quick);
+    if quick {
+        contenders.retain(|c| c.place != Place::Disk && !(c.system == SystemId::Pmdk && c.mode == BATCH));
+    }
+    contenders
+}
+
+/// Heaps that can be opened again; how they were filled makes no difference.
+fn lasting(quick: bool) -> Vec<Contender> {
+    let power = Contender { system: SystemId::HeapfilePower, place: Place::Disk, mode: Mode::Each };
+    let mut contenders: Vec<Contender> =
+        in_files(quick).into_iter().filter(|c| c.mode == Mode::Each).collect();
+    contenders.push(power);
     contenders
 }
 
@@ -53,6 +77,7 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         kind: Kind::Pair,
         live,
         threads,
+        contenders: if threads == 1 { all(quick) } else { few(quick) },
         ..base.clone()
     };
     let small = |live: usize, threads| Work {
@@ -60,6 +85,7 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         title: format!("replace one of {live} blocks of 16 to 512 bytes, touch both ends"),
         live,
         threads,
+        contenders: if threads == 1 && live <= 100_000 { all(quick) } else { few(quick) },
         ..base.clone()
     };
     // Of the whole size, the heaps of all contenders would not fit into the memory of a small machine at once.
@@ -71,6 +97,7 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         live: varied,
         sizes: (16, 65536),
         rounds: 5,
+        contenders: few(quick),
         ..base.clone()
     };
     let many = if quick { 200_000 } else { 5_000_000 };
@@ -92,16 +119,22 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         live: many,
         sizes: (16, 256),
         rounds: if quick { 3 } else { 9 },
-        contenders: in_files(quick).into_iter().filter(|c| c.mode == Mode::Each).collect(),
+        contenders: lasting(quick),
         ..base.clone()
     };
-    let change = Work {
-        name: "change".to_owned(),
-        title: "one small change that survives a power cut".to_owned(),
+    let change = |live: usize| Work {
+        name: if live > 100 { "change_scattered" } else { "change_hot" }.to_owned(),
+        title: format!("change both ends of one of {live} blocks so that it survives a power cut"),
         kind: Kind::Change,
-        live: 1000,
+        live,
         sizes: (64, 64),
-        contenders: vec![Contender { system: SystemId::RawDsync, place: Place::Disk, mode: Mode::Each }],
+        contenders: [
+            (SystemId::RawDsync, Mode::Each),
+            (SystemId::HeapfilePower, Mode::Each),
+            (SystemId::HeapfilePower, BATCH),
+        ]
+        .map(|(system, mode)| Contender { system, place: Place::Disk, mode })
+        .to_vec(),
         ..base.clone()
     };
     vec![
@@ -115,7 +148,8 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         build,
         open(Plan::Reopened, "after a clean close"),
         open(Plan::Killed, "after a kill at work"),
-        change,
+        change(100),
+        change(if quick { 50_000 } else { 1_000_000 }),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! heapfile measured beside Boost.Interprocess, PMDK, mimalloc, jemalloc and glibc. `README.md` says how to run and read it.
 #![deny(unsafe_code)]
 
+mod arena;
 mod cell;
 mod contender;
 mod ffi;

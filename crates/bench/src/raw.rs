@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::{ReadWriteFlags, pwritev2};
 
 use crate::system::{Failure, Result};
+use crate::work::Timing;
 
 /// A file written once over its whole length, as a log ring is.
 pub(crate) struct Log {
@@ -29,10 +30,10 @@ impl Log {
         Ok(Self { file, next: 0 })
     }
 
-    /// Writes records of 256 bytes with `RWF_DSYNC`, one after the other, until `time` is over; nanoseconds each.
-    pub(crate) fn change_for(&mut self, time: Duration) -> Result<f64> {
+    /// Writes records of 256 bytes with `RWF_DSYNC`, one after the other, until `time` is over.
+    pub(crate) fn change_for(&mut self, time: Duration) -> Result<Timing> {
         let start = Instant::now();
-        let mut done = 0u64;
+        let mut done = 0;
         loop {
             let record = [done as u8; Self::RECORD as usize];
             let written = pwritev2(&self.file, &[IoSlice::new(&record)], self.next, ReadWriteFlags::DSYNC)?;
@@ -43,7 +44,7 @@ impl Log {
             done += 1;
             let elapsed = start.elapsed();
             if elapsed >= time {
-                return Ok(elapsed.as_nanos() as f64 / done as f64);
+                return Ok(Timing::new(elapsed, done));
             }
         }
     }

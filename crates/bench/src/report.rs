@@ -11,7 +11,8 @@ use crate::contender::{Contender, Mode, Place, SystemId};
 use crate::peers::Peers;
 
 /// Peers that ratios are given to.
-const REFERENCES: [SystemId; 3] = [SystemId::Boost, SystemId::Pmdk, SystemId::Mimalloc];
+const REFERENCES: [SystemId; 5] =
+    [SystemId::Boost, SystemId::Pmdk, SystemId::Mimalloc, SystemId::RawDsync, SystemId::CasLock];
 
 /// One measure of one contender.
 struct Row {
@@ -94,7 +95,7 @@ impl Table {
             "system", "place", "mode", "median", "min", "max"
         )?;
         for peer in &peers {
-            write!(out, " {:>11}", format!("/ {}", peer.name()))?;
+            write!(out, " {:>11}", format!("/{}", peer.name()))?;
         }
         writeln!(out)?;
         for row in &self.rows {
@@ -179,6 +180,7 @@ pub(crate) fn print_head_json(
 
 fn figure(x: f64) -> String {
     match x {
+        _ if x < 0.1 => format!("{x:.4}"),
         _ if x < 10.0 => format!("{x:.2}"),
         _ if x < 1000.0 => format!("{x:.1}"),
         _ => format!("{x:.0}"),

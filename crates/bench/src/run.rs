@@ -95,7 +95,7 @@ const fn space(name: &'static str, suffix: &'static str, title: &'static str) ->
     Measure { name, suffix, title: Some(title), unit: "bytes per live byte" }
 }
 
-const MEASURES: [Measure; 6] = [
+const MEASURES: [Measure; 8] = [
     Measure { name: "time", suffix: "", title: None, unit: "ns per op" },
     Measure { name: "build", suffix: "", title: None, unit: "ns per block" },
     Measure {
@@ -103,6 +103,18 @@ const MEASURES: [Measure; 6] = [
         suffix: "/random_free",
         title: Some("free all of them in random order"),
         unit: "ns per block",
+    },
+    Measure {
+        name: "disk_bytes",
+        suffix: "/disk_bytes",
+        title: Some("what the disk wrote meanwhile, for all programs"),
+        unit: "bytes per op",
+    },
+    Measure {
+        name: "disk_flushes",
+        suffix: "/disk_flushes",
+        title: Some("flushes of the disk meanwhile, by all programs"),
+        unit: "flushes per op",
     },
     space("space_span", "/space_span", "from the lowest live byte to the highest"),
     space("space_pages", "/space_pages", "pages that the blocks made the file, or the process, occupy"),

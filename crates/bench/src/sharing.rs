@@ -30,10 +30,14 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         threads: 1,
         rounds,
         millis,
-        contenders: vec![
-            Contender { system: SystemId::Boost, place: Place::Shm, mode: Mode::Each },
-            Contender { system: SystemId::BoostOneLock, place: Place::Shm, mode: Mode::Tx(1) },
-        ],
+        contenders: [
+            (SystemId::Heapfile, Mode::Each),
+            (SystemId::Heapfile, Mode::Tx(1)),
+            (SystemId::Boost, Mode::Each),
+            (SystemId::BoostOneLock, Mode::Tx(1)),
+        ]
+        .map(|(system, mode)| Contender { system, place: Place::Shm, mode })
+        .to_vec(),
     };
     vec![lock(1), lock(2), churn(Plan::Fresh), churn(Plan::Together)]
 }

@@ -70,14 +70,27 @@ fn steps<H: Heap>(heap: &mut H, step: &mut impl Step, mode: Mode, count: usize) 
     }
 }
 
-/// Runs chunks of steps until `time` is over; nanoseconds per step.
+/// How long steps took.
+pub(crate) struct Timing {
+    /// Nanoseconds per step.
+    pub(crate) step: f64,
+    pub(crate) steps: usize,
+}
+
+impl Timing {
+    pub(crate) fn new(time: Duration, steps: usize) -> Self {
+        Self { step: time.as_nanos() as f64 / steps as f64, steps }
+    }
+}
+
+/// Runs chunks of steps until `time` is over.
 pub(crate) fn run_for<H: Heap>(
     heap: &mut H,
     step: &mut impl Step,
     mode: Mode,
     chunk: usize,
     time: Duration,
-) -> Result<f64> {
+) -> Result<Timing> {
     let start = Instant::now();
     let mut done = 0;
     loop {
@@ -85,7 +98,7 @@ pub(crate) fn run_for<H: Heap>(
         done += chunk;
         let elapsed = start.elapsed();
         if elapsed >= time {
-            return Ok(elapsed.as_nanos() as f64 / done as f64);
+            return Ok(Timing::new(elapsed, done));
         }
     }
 }
@@ -210,17 +223,22 @@ impl Step for Drain<'_> {
     }
 }
 
-/// Changes both ends of one block of many, in turn.
-pub(crate) struct Change<'b> {
-    pub(crate) blocks: &'b [Block],
-    pub(crate) next: usize,
-}
+/// Changes both ends of one block of many, chosen at random.
+pub(crate) struct Change<'s>(pub(crate) Churn<'s>);
 
 impl Step for Change<'_> {
+    fn prepare<H: Heap>(&mut self, heap: &mut H) -> Result<()> {
+        self.0.prepare(heap)
+    }
+
     #[inline]
     fn step<O: Ops>(&mut self, ops: &mut O) -> Result<()> {
-        self.next = (self.next + 1) % self.blocks.len();
-        ops.touch(&self.blocks[self.next])
+        let place = self.0.rng.below(self.0.live.len());
+        self.0.live[place].as_ref().map_or(Ok(()), |block| ops.touch(block))
+    }
+
+    fn verify<H: Heap>(&self, heap: &mut H) -> Result<()> {
+        self.0.verify(heap)
     }
 }
 
