@@ -13,7 +13,7 @@ mod roots;
 mod runtime;
 mod txn;
 
-pub use arena::{Arena, Counts, Durability, Finding, Locking, Options, Report, Stats};
+pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Stats};
 pub use error::{Error, OffsetFault, Result};
 pub use offset::{Offset, Shape};
 pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};

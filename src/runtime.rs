@@ -4,10 +4,12 @@
 //! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
 
 use crate::error::{Error, Result};
-use crate::layout::{RUNTIME_PAGE, page_offset};
+use crate::layout::{PROCESS_SLOTS, RUNTIME_PAGE, page_offset};
 use crate::media::Media;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
+/// Writer lock and reader gate (`lock::gate`).
+const LOCK: usize = 0;
 /// Number of the last commit that is applied.
 const SEQUENCE: usize = 8;
 /// Not 0 while a record may be in the ring that is not applied, or not known to be on the disk.
@@ -30,6 +32,8 @@ const MARKED: usize = 33;
 const CUTS: usize = 34;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
+/// Process slots that were ever attached are below this.
+const SLOTS_USED: usize = 48;
 const WORDS: usize = 64;
 
 /// A `Process` commit that is valid and may be half applied.
@@ -61,6 +65,20 @@ impl<'a> Runtime<'a> {
             .words(page_offset(RUNTIME_PAGE), WORDS)
             .map(Self)
             .ok_or(Error::Truncated { needed: page_offset(RUNTIME_PAGE + 1), found: media.len() })
+    }
+
+    #[inline]
+    pub(crate) fn lock_word(&self) -> &'a AtomicU64 {
+        &self.0[LOCK]
+    }
+
+    #[inline]
+    pub(crate) fn slots_used(&self) -> u32 {
+        (self.0[SLOTS_USED].load(SeqCst) as u32).min(PROCESS_SLOTS)
+    }
+
+    pub(crate) fn set_slots_used(&self, used: u32) {
+        self.0[SLOTS_USED].store(u64::from(used), SeqCst);
     }
 
     #[inline]

@@ -13,13 +13,15 @@ pub(crate) use open::on_disk;
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
-pub use stats::Stats;
+pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
-use crate::lock::file::FileLock;
+use crate::lock::fork::{self, Registered};
+use crate::lock::gate::Taken;
 use crate::lock::held::{self, FileKey};
+use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::record::Body;
 use crate::log::replay::Apply;
@@ -31,6 +33,7 @@ use crate::runtime::{Runtime, boot_id};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -78,7 +81,8 @@ pub(crate) struct Inner {
     apply: Apply,
     access: Access,
     options: Options,
-    lock: FileLock,
+    lock: Lock,
+    forks: Option<Registered>,
     key: FileKey,
     spare: Mutex<Option<Box<State>>>,
     poisoned: OnceLock<&'static str>,
@@ -183,7 +187,7 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn write(&self) -> Result<WriteTxn<'_>> {
-        WriteTxn::begin(&self.inner)
+        WriteTxn::begin(&self.inner, false)
     }
 
     /// Allocates a block for `value` in a transaction of its own: in a `Power` arena that is one flush of the disk.
@@ -197,7 +201,7 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc<T: Pod>(&self, value: &T) -> Result<Offset<T>> {
-        let mut tx = self.write()?;
+        let mut tx = self.begin_short()?;
         let offset = tx.alloc(value)?;
         tx.commit()?;
         Ok(offset)
@@ -214,7 +218,7 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc_bytes(&self, bytes: &[u8]) -> Result<Offset<[u8]>> {
-        let mut tx = self.write()?;
+        let mut tx = self.begin_short()?;
         let offset = tx.alloc_bytes(bytes)?;
         tx.commit()?;
         Ok(offset)
@@ -231,9 +235,14 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free<T: ?Sized>(&self, offset: Offset<T>) -> Result<()> {
-        let mut tx = self.write()?;
+        let mut tx = self.begin_short()?;
         tx.free(offset)?;
         tx.commit()
+    }
+
+    /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.
+    fn begin_short(&self) -> Result<WriteTxn<'_>> {
+        WriteTxn::begin(&self.inner, self.inner.power.is_none())
     }
 
     /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
@@ -272,6 +281,44 @@ impl Arena {
     /// ```
     pub fn durability(&self) -> Durability {
         if self.inner.power.is_some() { Durability::Power } else { Durability::Process }
+    }
+
+    /// A descriptor of the arena's file, with a file description of its own, to be handed to another process: by `fork`, by inheritance, over a
+    /// socket. The other side opens it with [`Options::open_descriptor`].
+    ///
+    /// ```
+    /// let arena = heapfile::Options::new().create_anonymous()?;
+    /// let descriptor = arena.share()?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn share(&self) -> Result<OwnedFd> {
+        self.inner.usable()?;
+        self.inner.media.reopen()
+    }
+
+    /// The way in which processes are kept apart on this file.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert_eq!(arena.locking(), heapfile::Locking::Shared);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn locking(&self) -> Locking {
+        if self.inner.lock.is_exclusive() { Locking::File } else { Locking::Shared }
+    }
+
+    /// Who has the file open, who holds the writer lock, and who waits: one entry per live handle, this one included. Empty with
+    /// [`Locking::File`], which knows nobody.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// assert_eq!(arena.handles()?.len(), 1);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn handles(&self) -> Result<Vec<Handle>> {
+        stats::handles(self)
     }
 
     /// The path that the arena was opened by.
@@ -339,46 +386,71 @@ impl Inner {
         Error::Poisoned { why: self.poisoned.get_or_init(|| why) }
     }
 
+    /// Whether this process inherited the handle through `fork`.
+    #[inline]
+    fn is_forked(&self) -> bool {
+        self.forks.as_ref().is_some_and(Registered::is_lost)
+    }
+
+    #[inline]
     fn usable(&self) -> Result<()> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         match self.poisoned.get() {
             None => Ok(()),
             Some(why) => Err(Error::Poisoned { why }),
         }
     }
 
+    #[inline]
     pub(crate) fn begin_read(&self) -> Result<()> {
         self.usable()?;
-        if held::held(self.key).writes > 0 {
+        let held = held::held(self.key);
+        if held.writes > 0 && self.lock.is_exclusive() {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
-            self.lock.read(&self.media, self.options.lock_timeout)?;
-            if self.needs_recovery(false)? {
-                self.lock.read_end(&self.media);
-                drop(self.lock_exclusive(true)?);
-                self.lock.read(&self.media, self.options.lock_timeout)?;
-            }
-            if let Err(e) = self.see_length() {
-                self.lock.read_end(&self.media);
-                return Err(e);
-            }
+            while !self.try_begin_read(held.reads > 0)? {}
         }
         held::change(self.key, |h| h.reads += 1);
         Ok(())
     }
 
+    /// One attempt to read; `false` if a dead owner's commit was completed instead.
+    #[inline]
+    fn try_begin_read(&self, nested: bool) -> Result<bool> {
+        if self.lock.read(&self.media, self.options.lock_timeout, nested)? == Taken::Over {
+            held::change(self.key, |h| h.writes += 1);
+            self.complete(Exclusive(self), true)?;
+            return Ok(false);
+        }
+        // With the whole-file lock nobody can be in the middle of a commit now; with the gate, what is not yet applied is
+        // not yet there.
+        if self.lock.is_exclusive() && !nested && self.needs_recovery(false)? {
+            self.lock.read_end(&self.media);
+            drop(self.lock_exclusive(false)?);
+            return Ok(false);
+        }
+        self.see_length().inspect_err(|_| self.lock.read_end(&self.media))?;
+        Ok(true)
+    }
+
+    #[inline]
     pub(crate) fn end_read(&self) {
         held::change(self.key, |h| h.reads -= 1);
-        if self.access != Access::Private {
+        if self.access != Access::Private && !self.is_forked() {
             self.lock.read_end(&self.media);
         }
     }
 
-    pub(crate) fn begin_write(&self) -> Result<Box<State>> {
+    /// Takes the lock for a write transaction; with `shut` the gate too, for a transaction that is about to commit.
+    pub(crate) fn begin_write(&self, shut: bool) -> Result<Box<State>> {
         if self.access != Access::Write {
+            self.usable()?;
             return Err(Error::ReadOnly);
         }
-        let locked = self.lock_exclusive(true)?;
+        let locked = self.lock_exclusive(shut)?;
         self.see_length()?;
         let sequence = Runtime::of(&self.media)?.sequence();
         let mut state = self
@@ -406,7 +478,8 @@ impl Inner {
     }
 
     /// Takes the lock for writing and completes what a dead owner left.
-    fn lock_exclusive(&self, recover: bool) -> Result<Exclusive<'_>> {
+    #[inline]
+    fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
         let held = held::held(self.key);
         if held.writes > 0 {
@@ -415,13 +488,58 @@ impl Inner {
         if held.reads > 0 {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
-        self.lock.write(&self.media, self.options.lock_timeout)?;
+        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
         held::change(self.key, |h| h.writes += 1);
         let locked = Exclusive(self);
-        if recover && self.needs_recovery(true)? {
-            self.recover(Extent::SinceApplied)?;
+        if taken == Taken::Over || self.needs_recovery(true)? {
+            return self.complete(locked, shut);
         }
         Ok(locked)
+    }
+
+    /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.
+    #[cold]
+    fn complete<'a>(&'a self, locked: Exclusive<'a>, shut: bool) -> Result<Exclusive<'a>> {
+        if !self.media.is_in_place() {
+            return Err(self.replaced());
+        }
+        if self.needs_recovery(true)? {
+            let done = self
+                .lock
+                .shut(&self.media, self.options.lock_timeout)
+                .and_then(|()| self.recover(Extent::SinceApplied));
+            if let Err(e) = done {
+                if self.needs_recovery(false)? {
+                    // A reader must not see half a commit.
+                    locked.abandon();
+                }
+                return Err(e);
+            }
+        }
+        if !shut {
+            self.lock.open(&self.media);
+        }
+        Ok(locked)
+    }
+
+    /// Before a commit changes anything: it will wait for readers, of whom this thread must not be one.
+    #[inline]
+    pub(crate) fn may_wait_for_readers(&self) -> Result<()> {
+        self.usable()?;
+        if held::held(self.key).reads > 0 {
+            return Err(Error::WouldDeadlock { held: "a read transaction" });
+        }
+        Ok(())
+    }
+
+    /// Waits until no reader is left and lets none in, for the apply.
+    #[inline]
+    pub(crate) fn shut_gate(&self) -> Result<()> {
+        self.lock.shut(&self.media, self.options.lock_timeout)
+    }
+
+    fn replaced(&self) -> Error {
+        Error::Replaced { path: self.media.path().to_owned() }
     }
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
@@ -527,12 +645,16 @@ impl Inner {
         if self.power.is_some() || self.access != Access::Write {
             return self.usable();
         }
+        self.usable()?;
         let runtime = Runtime::of(&self.media)?;
+        if !self.media.is_in_place() {
+            return Err(self.replaced());
+        }
         if !runtime.sync_failed() {
             // Most of the work without the lock; what is written meanwhile is little.
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
-        let _locked = self.lock_exclusive(true)?;
+        let _locked = self.lock_exclusive(false)?;
         if !runtime.is_marked() {
             return Ok(());
         }
@@ -550,7 +672,7 @@ impl Inner {
         }
         let runtime = Runtime::of(&self.media)?;
         let head = {
-            let _locked = self.lock_exclusive(true)?;
+            let _locked = self.lock_exclusive(false)?;
             log.checkpoint_begin(runtime)
         };
         self.finish_checkpoint(log, head)
@@ -559,7 +681,7 @@ impl Inner {
     fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
         let runtime = Runtime::of(&self.media)?;
         log.checkpoint_sync(&self.media, runtime)?;
-        let _locked = self.lock_exclusive(true)?;
+        let _locked = self.lock_exclusive(false)?;
         log.checkpoint_end(&self.media, runtime, head)
     }
 
@@ -573,12 +695,13 @@ impl Inner {
         self.checkpointing.store(false, Ordering::Release);
     }
 
-    /// Leaves the file as easy to open as can be. Nothing depends on it.
+    /// Leaves the file as easy to open as can be, if no other handle has it open. Nothing depends on it.
     fn close(&self) -> Result<()> {
-        if self.access != Access::Write {
+        self.usable()?;
+        let others = matches!(self.lock, Lock::Shared(_)) && slots::any_other(&self.media)?;
+        if self.access != Access::Write || others {
             return Ok(());
         }
-        self.usable()?;
         match &self.power {
             Some(log) if log.used(Runtime::of(&self.media)?) > 0 => self.checkpoint(),
             None if Runtime::of(&self.media)?.is_marked() => self.sync(),
@@ -590,16 +713,38 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         let _ = self.close();
+        if let Lock::Shared(gate) = &self.lock
+            && !self.is_forked()
+        {
+            slots::detach(&self.media, gate.slot);
+        }
     }
 }
 
 /// The writer lock, for the time this lives.
 pub(crate) struct Exclusive<'a>(&'a Inner);
 
+impl Exclusive<'_> {
+    /// Ends with something left to complete by the next owner.
+    fn abandon(self) {
+        held::change(self.0.key, |h| h.writes -= 1);
+        self.0.lock.abandon(&self.0.media);
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Exclusive<'_> {
+    #[inline]
     fn drop(&mut self) {
         held::change(self.0.key, |h| h.writes -= 1);
-        self.0.lock.write_end(&self.0.media);
+        if self.0.is_forked() {
+            return;
+        }
+        if self.0.poisoned.get().is_some() {
+            self.0.lock.abandon(&self.0.media);
+        } else {
+            self.0.lock.write_end(&self.0.media);
+        }
     }
 }
 
@@ -611,6 +756,12 @@ impl crate::heap::Load for Committed<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         crate::txn::work::load_committed(self.0, offset)
     }
+}
+
+/// Identity of the file for `held`: a child of `fork` holds nothing of what its parent held.
+fn file_key(media: &Media) -> FileKey {
+    let (device, inode) = media.key();
+    (device, inode, fork::count())
 }
 
 /// Whether the superblock's arena keeps a log.

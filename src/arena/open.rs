@@ -4,17 +4,21 @@
 //! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
 //! recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Options, PageSet, power_log};
+use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, PageSet, file_key, power_log};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
+use crate::lock::gate::Gate;
+use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
 use crate::runtime::{Runtime, boot_id};
 use crate::txn::work::{Changes, Work};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -68,6 +72,16 @@ pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
             other => return other,
         }
     }
+}
+
+pub(super) fn create_anonymous(options: &Options) -> Result<Arena> {
+    let options = Options { durability: Durability::Process, ..options.clone() };
+    initialise(ArenaFile::anonymous()?, &options)?
+        .ok_or_else(|| Error::corrupt(0, "memory that was just made is not empty"))
+}
+
+pub(super) fn open_descriptor(fd: BorrowedFd<'_>, options: &Options) -> Result<Arena> {
+    attach(ArenaFile::from_descriptor(fd)?, options, Access::Write)
 }
 
 pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
@@ -349,22 +363,24 @@ fn finish(
     options: &Options,
     access: Access,
 ) -> Result<Arena> {
+    let (lock, alone) = join(&media, options, access).inspect_err(|_| media.unlock())?;
     let inner = Inner {
-        key: media.key(),
+        key: file_key(&media),
+        forks: fork::register(media.fd().as_raw_fd()),
         power: power_log(&superblock),
         media,
         superblock,
         apply,
         access,
         options: options.clone(),
-        lock: FileLock::default(),
+        lock,
         spare: Mutex::new(None),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),
         populated: Mutex::new(PageSet::default()),
     };
-    let recovered = recover_at_open(&inner);
+    let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
     if access != Access::Private {
         inner.media.unlock();
     }
@@ -384,33 +400,77 @@ fn finish(
     Ok(arena)
 }
 
-fn recover_at_open(inner: &Inner) -> Result<()> {
-    let end = match &inner.power {
-        Some(log) if inner.access == Access::Private => {
-            log.replay_only(&inner.media, inner.apply)?;
-            inner.heap_end()?
+/// Byte that handles with [`Locking::File`] lock together, so that those with [`Locking::Shared`] know of them.
+const FILE_MODE_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 1;
+
+/// Settles the lock mode and takes a slot. Also tells whether the runtime words are this handle's to compute: whether no other
+/// handle can be in the middle of anything.
+fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)> {
+    let file_lock = || Lock::File(FileLock::default());
+    if access == Access::Private {
+        // A writer that has a slot would not notice this handle's shared lock.
+        if slots::any_other(media)? {
+            return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
         }
+        return Ok((file_lock(), true));
+    }
+    let asked_file = options.locking == Some(Locking::File);
+    let byte_locks =
+        slots::any_other(media).and_then(|shared| Ok((shared, media.is_byte_locked(FILE_MODE_BYTE, 1)?)));
+    let (shared, file) = match byte_locks {
+        Ok(found) => found,
+        // Where bytes cannot be locked nobody can have a slot.
+        Err(_) if asked_file => (false, false),
+        Err(e) => return Err(e),
+    };
+    let mode = match (options.locking, shared, file) {
+        (Some(Locking::File), true, _) => {
+            return Err(Error::LockMode { stored: "Locking::Shared", asked: "Locking::File" });
+        }
+        (Some(Locking::Shared), _, true) => {
+            return Err(Error::LockMode { stored: "Locking::File", asked: "Locking::Shared" });
+        }
+        (Some(mode), ..) => mode,
+        (None, _, true) => Locking::File,
+        (None, ..) => Locking::Shared,
+    };
+    if mode == Locking::File {
+        if !asked_file || byte_locks_work(media) {
+            media.try_share_byte(FILE_MODE_BYTE)?;
+        }
+        return Ok((file_lock(), true));
+    }
+    let runtime = Runtime::of(media)?;
+    if !shared {
+        runtime.lock_word().store(0, SeqCst);
+        runtime.set_slots_used(0);
+    }
+    let (slot, generation) = slots::attach(media)?;
+    runtime.set_slots_used(runtime.slots_used().max(slot + 1));
+    Ok((Lock::Shared(Gate { slot, generation }), !shared))
+}
+
+fn byte_locks_work(media: &Media) -> bool {
+    media.is_byte_locked(FILE_MODE_BYTE, 1).is_ok()
+}
+
+/// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
+fn look_at_heap(inner: &Inner) -> Result<()> {
+    Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
+    inner.see_length()
+}
+
+fn recover_at_open(inner: &Inner) -> Result<()> {
+    match &inner.power {
+        Some(log) if inner.access == Access::Private => log.replay_only(&inner.media, inner.apply).map(drop),
         Some(log) => {
             let runtime = Runtime::of(&inner.media)?;
-            let extent = if runtime.boot() == boot_id() && runtime.boot() != [0; 16] {
-                Extent::SinceApplied
-            } else {
-                Extent::All
-            };
-            log.recover(&inner.media, runtime, extent, inner.apply)?;
-            inner.heap_end()?
+            let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
+            let extent = if same_boot { Extent::SinceApplied } else { Extent::All };
+            log.recover(&inner.media, runtime, extent, inner.apply)
         }
-        None => {
-            recover_process(inner)?;
-            inner.heap_end()?
-        }
-    };
-    if end > inner.media.len() {
-        return Err(Error::Truncated { needed: end, found: inner.media.len() });
+        None => recover_process(inner),
     }
-    // The header's first words, so that a heap that is none is refused here and not at the first use.
-    Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
-    Ok(())
 }
 
 /// A `Process` arena: completes the commit of a killed process, unless the machine itself went down.

@@ -18,12 +18,15 @@ pub enum Durability {
     Process,
 }
 
-/// How processes keep each other apart.
+/// How processes keep each other apart. The first handle on a file settles it; all others have to do the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Locking {
-    /// A lock on the whole file: reading shared, writing exclusive. Works wherever files can be locked.
+    /// One word in the file's shared memory: reading takes two atomic operations, writing never keeps readers out for longer than it takes
+    /// to apply a commit. For files that all processes map on one machine.
     #[default]
+    Shared,
+    /// A lock on the whole file: reading shared, writing exclusive. Works wherever files can be locked.
     File,
 }
 
@@ -43,7 +46,7 @@ pub enum Locking {
 pub struct Options {
     pub(crate) max_size: u64,
     pub(crate) durability: Durability,
-    pub(crate) locking: Locking,
+    pub(crate) locking: Option<Locking>,
     pub(crate) lock_timeout: Duration,
     pub(crate) log_size: u64,
     pub(crate) log_align: u32,
@@ -57,7 +60,7 @@ impl Default for Options {
         Self {
             max_size: 1 << 40,
             durability: Durability::Power,
-            locking: Locking::File,
+            locking: None,
             lock_timeout: Duration::from_secs(5),
             log_size: 4 << 20,
             log_align: LINE as u32,
@@ -104,7 +107,8 @@ impl Options {
         self
     }
 
-    /// How processes keep each other apart.
+    /// How processes keep each other apart. Default: as the handles do that have the file open, or else [`Locking::Shared`]. Asking for
+    /// another way than is in use is [`Error::LockMode`](crate::Error::LockMode).
     ///
     /// ```
     /// let options = heapfile::Options::new().locking(heapfile::Locking::File);
@@ -112,7 +116,7 @@ impl Options {
     /// ```
     #[must_use]
     pub fn locking(mut self, locking: Locking) -> Self {
-        self.locking = locking;
+        self.locking = Some(locking);
         self
     }
 
@@ -244,6 +248,33 @@ impl Options {
     pub fn open_read_only(&self, path: impl AsRef<Path>) -> Result<Arena> {
         self.check()?;
         open::open_read_only(path.as_ref(), self)
+    }
+
+    /// Creates an arena without a name: memory that lives as long as a handle, or a descriptor of [`Arena::share`](crate::Arena::share), does. Its
+    /// durability is [`Durability::Process`], whatever these options say.
+    ///
+    /// ```
+    /// let arena = heapfile::Options::new().create_anonymous()?;
+    /// let descriptor = arena.share()?;
+    /// let other = heapfile::Options::new().open_descriptor(&descriptor)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn create_anonymous(&self) -> Result<Arena> {
+        self.check()?;
+        open::create_anonymous(self)
+    }
+
+    /// Opens the arena that a descriptor refers to: one that came from [`Arena::share`](crate::Arena::share) through `fork`, inheritance or a
+    /// socket. The handle gets a file description of its own; the descriptor may be closed.
+    ///
+    /// ```
+    /// # let arena = heapfile::Options::new().create_anonymous()?;
+    /// let other = heapfile::Options::new().open_descriptor(&arena.share()?)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn open_descriptor(&self, descriptor: impl std::os::fd::AsFd) -> Result<Arena> {
+        self.check()?;
+        open::open_descriptor(descriptor.as_fd(), self)
     }
 
     fn check(&self) -> Result<()> {

@@ -4,6 +4,9 @@ use super::{Arena, Committed, Durability};
 use crate::error::Result;
 use crate::heap::Heap;
 use crate::layout::{PAGE, page_offset};
+use crate::lock::Lock;
+use crate::lock::gate::Gate;
+use crate::lock::slots::{self, Slot};
 use crate::runtime::Runtime;
 
 /// Sizes and counts of an arena. All sizes in bytes.
@@ -72,4 +75,60 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
         sequence: runtime.sequence(),
         synced: inner.power.is_some() || !runtime.is_marked(),
     })
+}
+
+/// A live handle on the file.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+/// for handle in arena.handles()? {
+///     println!("slot {}: process {}", handle.slot, handle.pid);
+/// }
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handle {
+    /// Its slot.
+    pub slot: u32,
+    /// Its process, as that sees itself: in another PID namespace the number may mean nothing here.
+    pub pid: u32,
+    /// Read transactions that it has open.
+    pub readers: u64,
+    /// Whether it holds the writer lock.
+    pub holds_lock: bool,
+    /// Whether it keeps readers out at the moment.
+    pub shuts_gate: bool,
+    /// Its threads that wait for the writer lock.
+    pub waiting_writers: u64,
+    /// Its threads that wait for the gate.
+    pub waiting_readers: u64,
+}
+
+pub(super) fn handles(arena: &Arena) -> Result<Vec<Handle>> {
+    let inner = &arena.inner;
+    inner.usable()?;
+    let Lock::Shared(gate) = &inner.lock else { return Ok(Vec::new()) };
+    let media = &inner.media;
+    let mut live = slots::others(media, gate.slot, Runtime::of(media)?.slots_used())?;
+    live.push(gate.slot);
+    live.sort_unstable();
+    let (owner, shut) = Gate::owner(media)?;
+    live.into_iter()
+        .map(|slot| {
+            let words = Slot::of(media, slot)?;
+            let (waiting_writers, waiting_readers) = words.waiting();
+            let holds_lock = owner == Some(slot);
+            Ok(Handle {
+                slot,
+                pid: words.pid(),
+                readers: words.readers(),
+                holds_lock,
+                shuts_gate: holds_lock && shut,
+                waiting_writers,
+                waiting_readers,
+            })
+        })
+        .collect()
 }

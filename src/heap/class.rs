@@ -125,7 +125,7 @@ impl Shape {
     #[inline]
     pub(super) fn slot_around(&self, at: u32) -> Option<u32> {
         // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below 2^32.
-        let slot = (u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse) >> 32) as u32;
+        let slot = ((u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse)) >> 32) as u32;
         (slot < self.slots).then_some(slot)
     }
 

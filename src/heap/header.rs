@@ -3,7 +3,7 @@
 //! ```text
 //! word       bytes        content
 //! 0          0..8         magic "heapfil1"
-//! 1          8..16        end of the heap (page) u32 | 0
+//! 1          8..16        end of the heap (page) u32 | 0, or a page past the end: pages up to there may have no file space u32
 //! 2          16..24       used runs u32 | free pages u32
 //! 3          24..32       root of the free tree (offset of a node; 0: no extent is free)
 //! 4          32..40       first of the spare nodes (offset; 0: none)
@@ -103,7 +103,7 @@ impl Header {
     /// Writes what an empty header needs beyond zeros.
     pub(super) fn format<S: Space>(self, s: &mut S, end: Page) -> Result<()> {
         s.store(self.magic_at(), MAGIC)?;
-        s.store(self.end_at(), u64::from(end))
+        self.set_end(s, end, 0)
     }
 
     pub(super) fn check_magic<L: Load>(self, l: &L) -> Result<()> {
@@ -116,11 +116,22 @@ impl Header {
     /// The page at which the heap ends.
     #[inline]
     pub(super) fn end<L: Load>(self, l: &L) -> Result<Page> {
-        let word = l.load(self.end_at())?;
-        if word <= u64::from(self.first) || word > u64::from(u32::MAX) {
-            return Err(Error::corrupt(self.end_at(), "the heap's end lies before its start or past 16 TiB"));
+        Ok(self.end_and_punched(l)?.0)
+    }
+
+    /// The page at which the heap ends, and the page up to which what follows may be punched (0: nothing is).
+    #[inline]
+    pub(super) fn end_and_punched<L: Load>(self, l: &L) -> Result<(Page, Page)> {
+        let (end, punched) = halves(l.load(self.end_at())?);
+        if end <= self.first || punched != 0 && punched <= end {
+            return Err(Error::corrupt(self.end_at(), "the heap's end contradicts itself"));
         }
-        Ok(word as Page)
+        Ok((end, punched))
+    }
+
+    /// Moves the heap's end to `end`; what follows may be punched up to `punched`.
+    pub(super) fn set_end<S: Space>(self, s: &mut S, end: Page, punched: Page) -> Result<()> {
+        s.store(self.end_at(), word_of(end, if punched > end { punched } else { 0 }))
     }
 
     /// Adds to the counts of used runs and of free pages.

@@ -26,13 +26,16 @@ mod tests;
 mod tree;
 mod walk;
 
+#[allow(unused_imports)]
 pub(crate) use check::{Finding, Report};
 use class::{CLASSES, SLOT_ALIGN, class_of};
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 use slab::{SlabHint, Slot};
 pub(crate) use space::{Load, Space};
+#[allow(unused_imports)]
 pub(crate) use tree::Extent;
+#[allow(unused_imports)]
 pub(crate) use walk::{ClassStats, Stats};
 
 use crate::error::{Error, Result};

@@ -85,8 +85,9 @@ impl Heap {
     #[cold]
     fn grow_tail<S: Space>(&mut self, s: &mut S, pages: u32, arrays: bool) -> Result<bool> {
         let tree = Tree::open(self.header, s)?;
-        let end = self.header.end(s)?;
-        let tail = tree.tail(s)?.unwrap_or(Extent { page: end, pages: 0, punched: false });
+        let (end, punched_to) = self.header.end_and_punched(s)?;
+        let mut tail = tree.tail(s)?.unwrap_or(Extent { page: end, pages: 0, punched: false });
+        tail.punched |= punched_to != 0;
         let first = self.header.first;
         let too_long = |pages: u64| Error::MaxSize {
             needed: (u64::from(first) + pages).saturating_mul(PAGE),
@@ -123,6 +124,7 @@ impl Heap {
                 return Err(error);
             }
         }
+        self.header.set_end(s, new_end, punched_to)?;
         self.lengthen(s, tail, new_end, new)?;
         let mut page = tail.page;
         for array in had + 1..=last {
@@ -137,9 +139,8 @@ impl Heap {
         Ok(true)
     }
 
-    /// Moves the end, and makes the last free extent `tail` (maybe empty) reach to it but for `skip` pages at its front.
+    /// Makes the last free extent `tail` (maybe empty) reach to the new end, but for `skip` pages at its front.
     fn lengthen<S: Space>(&self, s: &mut S, tail: Extent, end: Page, skip: u32) -> Result<()> {
-        s.store(self.header.end_at(), u64::from(end))?;
         let tree = Tree::open(self.header, s)?;
         let page = tail.page + skip;
         let new = Extent { page, pages: end - page, punched: tail.punched };
@@ -270,7 +271,7 @@ impl Heap {
     /// arrays that are no longer needed are freed: once that is committed, more may be cut.
     pub(crate) fn cut_tail<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Page> {
         let tree = Tree::open(self.header, s)?;
-        let end = self.header.end(s)?;
+        let (end, punched_to) = self.header.end_and_punched(s)?;
         let Some(tail) = tree.tail(s)?.filter(|tail| to < tail.end()) else { return Ok(end) };
         let new_end = tail.page.max(to);
         if new_end == tail.page {
@@ -278,7 +279,7 @@ impl Heap {
         } else {
             tree.replace(s, tail, Extent { pages: new_end - tail.page, ..tail })?;
         }
-        s.store(self.header.end_at(), u64::from(new_end))?;
+        self.header.set_end(s, new_end, if tail.punched { punched_to.max(end) } else { punched_to })?;
         self.header.count_runs(s, 0, -i64::from(end - new_end))?;
         let size = |end: Page| last_array(u64::from(end - self.header.first)).unwrap_or(0);
         for array in (size(new_end) + 1..=size(end)).rev() {

@@ -2,7 +2,7 @@
 
 use super::class::{CLASSES, size_of_class};
 use super::header::halves;
-use super::map::{BLOCK, Run, SLAB, kind};
+use super::map::{BLOCK, HEADER, NODES, Run, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::{Extent, NODES_PER_PAGE, Summary, Tree};
@@ -75,7 +75,7 @@ impl Heap {
             let page = (from / PAGE) as Page;
             let entry = self.header.entry(l, page)?;
             let next = match kind(entry) {
-                0 => self.skip_unused(l, page, end)?,
+                0 if entry == 0 => self.skip_unused(l, page, end)?,
                 SLAB => {
                     let (slab, shape) = self.header.slab_of(entry, page)?;
                     let at = (from - page_offset(slab)) as u32;
@@ -93,11 +93,11 @@ impl Heap {
                     }
                     u64::from(page) + u64::from(run.pages)
                 }
-                _ if entry >> 32 == 0 => {
+                NODES..=HEADER if entry >> 32 != 0 => u64::from(page) + (entry >> 32),
+                _ => {
                     let at = self.header.entry_at(l, page)?;
-                    return Err(Error::corrupt(at, "the page map has a run without pages"));
+                    return Err(Error::corrupt(at, "the page map has a word that names nothing"));
                 }
-                _ => u64::from(page) + (entry >> 32),
             };
             from = next * PAGE;
         }
@@ -111,8 +111,9 @@ impl Heap {
             return Ok(free.end().into());
         }
         let limit = after.map_or(end, |Extent { page, .. }| page);
-        for page in page + 1..limit {
-            if self.header.entry(l, page)? != 0 {
+        for page in page..limit {
+            // Where there is no page map, this fails: the file bounds the search.
+            if l.load(self.header.entry_at(l, page)?)? != 0 {
                 return Ok(page.into());
             }
         }

@@ -2,8 +2,8 @@
 
 use std::cell::RefCell;
 
-/// Identity of an arena's file: device and inode.
-pub(crate) type FileKey = (u64, u64);
+/// Identity of an arena's file as this process has it: device, inode, forks.
+pub(crate) type FileKey = (u64, u64, u64);
 
 /// What a thread holds on one file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(crate) fn change(key: FileKey, change: impl FnOnce(&mut Held)) {
                 all.push((key, held));
             }
         }
-        all.retain(|(_, h)| *h != Held::default());
+        if all.len() > 8 {
+            all.retain(|(_, h)| *h != Held::default());
+        }
     });
 }

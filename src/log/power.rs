@@ -101,7 +101,7 @@ impl PowerLog {
         };
         let bytes = 64 + if spill_page.is_some() { 0 } else { header.body_words * 8 };
         let mut cursor = self.head(runtime);
-        if !self.ring.fits(cursor.position, runtime.log().tail, bytes) {
+        if !self.ring.fits_with_void(cursor.position, runtime.log().tail, bytes) {
             self.checkpoint_now(media, runtime)?;
             cursor = self.head(runtime);
         }
@@ -119,6 +119,39 @@ impl PowerLog {
         failpoint("commit: record durable");
         let position = self.ring.after(cursor.position, bytes);
         Ok(Cursor { position, sequence: cursor.sequence + 1, seed: header.crc })
+    }
+
+    /// Rule 6: takes the record before `next` back, durably, because the readers would not go. Nothing of it was applied.
+    pub(crate) fn void(
+        &self,
+        media: &Media,
+        runtime: Runtime<'_>,
+        next: Cursor,
+        end_page: Page,
+    ) -> Result<()> {
+        let mut header = RecordHeader {
+            magic: RECORD_MAGIC,
+            kind: KIND_VOID,
+            sequence: next.sequence,
+            position: self.ring.place(next.position, 64),
+            body_words: 0,
+            ranges: 0,
+            writes: 0,
+            end_page,
+            spill_page: 0,
+            reserved: [0; 2],
+            seed: next.seed,
+            crc: 0,
+        };
+        header.crc = header.computed_crc(&[]);
+        failpoint("commit: before void");
+        media
+            .write_durable(self.ring.offset(header.position), bytemuck::bytes_of(&header))
+            .inspect_err(|_| runtime.set_sync_failed(true))?;
+        failpoint("commit: void durable");
+        let position = self.ring.after(header.position, 64);
+        self.applied(runtime, Cursor { position, sequence: next.sequence + 1, seed: header.crc });
+        Ok(())
     }
 
     /// The record before `next` is applied: the log goes on at `next`.

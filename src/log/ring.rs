@@ -69,9 +69,10 @@ impl Ring {
         position + aligned(bytes, self.align)
     }
 
-    /// Whether a record of `bytes` fits between head and tail.
-    pub(crate) fn fits(&self, head: u64, tail: u64, bytes: u64) -> bool {
-        self.after(self.place(head, bytes), bytes) <= tail.saturating_add(self.len)
+    /// Whether a record of `bytes`, and one that voids it, fit between head and tail.
+    pub(crate) fn fits_with_void(&self, head: u64, tail: u64, bytes: u64) -> bool {
+        let next = self.after(self.place(head, bytes), bytes);
+        self.after(self.place(next, 64), 64) <= tail.saturating_add(self.len)
     }
 
     /// The valid record at `cursor`, if there is one, and where the next is to be expected.

@@ -4,12 +4,12 @@
 //! writes are complete or an error (short writes and `EINTR` are continued here).
 
 use crate::error::{Error, Result};
-use crate::layout::PAGE;
 use fs2::FileExt as Fs2;
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,8 @@ pub(crate) enum OpenMode {
 pub(crate) struct ArenaFile {
     file: File,
     path: PathBuf,
+    /// Opened through a descriptor: the path is no name to look it up by.
+    nameless: bool,
 }
 
 impl ArenaFile {
@@ -54,7 +56,27 @@ impl ArenaFile {
         if let Some(what) = other_kind(&metadata.file_type()) {
             return Err(Error::NotAFile { path: path.to_owned(), what });
         }
-        Ok(Self { file, path: path.to_owned() })
+        Ok(Self { file, path: path.to_owned(), nameless: false })
+    }
+
+    /// A file in memory, without a name.
+    pub(crate) fn anonymous() -> Result<Self> {
+        let flags = rustix::fs::MemfdFlags::CLOEXEC | rustix::fs::MemfdFlags::ALLOW_SEALING;
+        let memory = rustix::fs::memfd_create("heapfile", flags)
+            .map_err(|e| Error::io("create", Path::new("memory without a name"), e))?;
+        Self::from_descriptor(memory.as_fd())
+    }
+
+    /// The file behind a descriptor, with a file description of its own.
+    pub(crate) fn from_descriptor(fd: BorrowedFd<'_>) -> Result<Self> {
+        let path = PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        Ok(Self { nameless: true, ..Self::open(&path, OpenMode::ReadWrite, true)? })
+    }
+
+    /// Another description of the file, for handing on.
+    pub(crate) fn reopen(&self) -> Result<OwnedFd> {
+        let again = Self::from_descriptor(self.file.as_fd())?;
+        Ok(again.file.into())
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -80,6 +102,9 @@ impl ArenaFile {
 
     /// Whether the path still names this file (not removed, not replaced by another).
     pub(crate) fn is_in_place(&self) -> bool {
+        if self.nameless {
+            return true;
+        }
         match (self.file.metadata(), std::fs::metadata(&self.path)) {
             (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
             _ => false,
@@ -137,6 +162,9 @@ impl ArenaFile {
 
     /// Makes the file's name durable.
     pub(crate) fn sync_directory(&self) -> Result<()> {
+        if self.nameless {
+            return Ok(());
+        }
         let parent = match self.path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
@@ -214,9 +242,4 @@ fn other_kind(kind: &std::fs::FileType) -> Option<&'static str> {
         k if k.is_symlink() => Some("a symbolic link"),
         _ => Some("a device"),
     }
-}
-
-/// Rounds up to whole pages.
-pub(crate) fn page_up(len: u64) -> u64 {
-    len.div_ceil(PAGE) * PAGE
 }

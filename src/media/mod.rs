@@ -12,6 +12,7 @@
 //! | [`Media::write_durable`] | on return | on return |
 //! | [`Media::words`] | at once, atomically | perhaps |
 
+mod byte_lock;
 mod file;
 mod mapping;
 #[cfg(feature = "testing")]
@@ -21,6 +22,7 @@ pub(crate) use file::{ArenaFile, OpenMode};
 pub(crate) use mapping::{Mapping, Writable};
 
 use crate::error::{Error, Result};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
@@ -190,6 +192,50 @@ impl Media {
     /// Tries to take the whole-file lock.
     pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool> {
         on_backend!(self, b => b.try_lock(exclusive))
+    }
+
+    /// Tries to lock one byte of the file for this handle; held until released or until the handle is gone.
+    pub(crate) fn try_lock_byte(&self, offset: u64) -> Result<bool> {
+        byte_lock::try_lock(self.fd(), offset, 1, true).map_err(|e| self.no_byte_locks(e))
+    }
+
+    /// Locks one byte together with others that do so.
+    pub(crate) fn try_share_byte(&self, offset: u64) -> Result<bool> {
+        byte_lock::try_lock(self.fd(), offset, 1, false).map_err(|e| self.no_byte_locks(e))
+    }
+
+    pub(crate) fn unlock_byte(&self, offset: u64) {
+        // Releasing can fail only for a bad descriptor, which this type rules out.
+        let _ = byte_lock::unlock(self.fd(), offset, 1);
+    }
+
+    /// Whether another handle holds a lock on any of these bytes.
+    pub(crate) fn is_byte_locked(&self, offset: u64, len: u64) -> Result<bool> {
+        byte_lock::is_locked(self.fd(), offset, len).map_err(|e| self.no_byte_locks(e))
+    }
+
+    fn no_byte_locks(&self, e: std::io::Error) -> Error {
+        match e.raw_os_error() {
+            Some(libc::ENOLCK | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS) => Error::Unsupported {
+                path: self.path().to_owned(),
+                what: "locks on byte ranges (use Locking::File there)",
+            },
+            _ => Error::io("lock a byte of", self.path(), e),
+        }
+    }
+
+    /// Another description of the file, for handing on.
+    pub(crate) fn reopen(&self) -> Result<OwnedFd> {
+        match &self.backend {
+            Backend::File(file) => file.reopen(),
+            #[cfg(feature = "testing")]
+            Backend::Sim(_) => Err(Error::Unsupported { path: self.path().to_owned(), what: "handing on" }),
+        }
+    }
+
+    /// The descriptor of the open file.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        on_backend!(self, b => b.file().as_fd())
     }
 
     pub(crate) fn unlock(&self) {

@@ -59,6 +59,8 @@ pub enum Call {
     Punch,
 }
 
+static ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
+
 #[derive(Debug)]
 struct Fault {
     call: Call,
@@ -148,7 +150,7 @@ impl SimDisk {
             cache.set_len(image.len() as u64)?;
             // Pages of zeros stay holes: most of a young arena is zeros.
             for (i, page) in image.chunks(PAGE as usize).enumerate() {
-                if page.iter().any(|&byte| byte != 0) {
+                if page != &ZEROS[..page.len()] {
                     cache.write_all_at(page, i as u64 * PAGE)?;
                 }
             }
@@ -298,6 +300,10 @@ impl SimFile {
 
     pub(crate) fn is_in_place(&self) -> bool {
         self.file.is_in_place()
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        self.file.file()
     }
 
     pub(crate) fn key(&self) -> (u64, u64) {

@@ -29,6 +29,7 @@ pub(crate) enum Outcome {
 /// Commits `state`. The writer lock is held; on success the changes are applied.
 pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     failpoint("commit: begin");
+    arena.may_wait_for_readers()?;
     let media = arena.media();
     let end = join_deferred(arena, state)?;
     let in_place = build(media, arena, &state.changes, &mut state.body)?;
@@ -120,6 +121,21 @@ fn commit_power(
         Err(e) if !runtime.in_doubt() => return Err(e),
         Err(_) => return Err(arena.poison("its log record could not be written")),
     };
+    if let Err(busy) = arena.shut_gate() {
+        return Err(match log.void(media, runtime, next, end) {
+            Ok(()) => {
+                if spill {
+                    // The log must not lead to the extent any more when the heap grows into it. A failure is remembered as a
+                    // failed sync, and keeps the next writer out until it is mended.
+                    let _ = log.checkpoint_now(media, runtime);
+                }
+                busy
+            }
+            Err(_) => {
+                arena.poison("it is durable, but the readers would not go and it could not be taken back")
+            }
+        });
+    }
     apply_all(arena, body)?;
     log.applied(runtime, next);
     if spill {
@@ -149,6 +165,7 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
     }
     intent::prepare(media, page, body, runtime.sequence() + 1, end, arena.apply())?;
     failpoint("commit: intent prepared");
+    arena.shut_gate()?;
     runtime.set_intent(Intent { page, spilled });
     failpoint("commit: intent valid");
     apply_all(arena, body)?;
@@ -164,6 +181,7 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
 #[inline]
 fn apply_all(arena: &Inner, body: &Body) -> Result<()> {
     let (media, apply) = (arena.media(), arena.apply());
+    failpoint("commit: gate shut");
     for write in body.parsed().writes() {
         if apply.words(media, write.offset, write.words).is_err() {
             return Err(arena.poison("it is durable, but could not be applied completely"));

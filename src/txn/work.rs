@@ -121,6 +121,9 @@ impl Space for Work<'_> {
         if u64::from(end) > limit {
             return Err(Error::MaxSize { needed, max: limit * PAGE });
         }
+        if !self.media.is_in_place() {
+            return Err(Error::Replaced { path: self.media.path().to_owned() });
+        }
         let now = self.media.refresh_len()? / PAGE;
         if now < u64::from(end) {
             let step = now + (now / 8).max(u64::from(GROW_PAGES));

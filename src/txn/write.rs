@@ -76,8 +76,9 @@ pub struct WriteTxn<'a> {
 pub struct SavePoint(u64);
 
 impl<'a> WriteTxn<'a> {
-    pub(crate) fn begin(arena: &'a Inner) -> Result<Self> {
-        let state = arena.begin_write()?;
+    /// `shut`: the transaction is short and about to commit; it takes the gate together with the lock.
+    pub(crate) fn begin(arena: &'a Inner, shut: bool) -> Result<Self> {
+        let state = arena.begin_write(shut)?;
         Ok(Self {
             arena,
             state: Some(state),

@@ -2,7 +2,8 @@
 //!
 //! The model, chosen to allow at least what Linux file systems and disks do:
 //! - The disk writes whole 512-byte sectors. Every write to a sector makes a new *version* of it, and a sector
-//!   holds one version: any from the last one known to be durable up to the newest, each sector for itself.
+//!   holds one version, never a mix of two: any from the last one known to be durable up to the newest, each
+//!   sector for itself.
 //! - A sync that returned without error makes durable what was in the page cache when it began. A durable write
 //!   that returned makes durable the sectors it wrote, and as much of the file's length as reading them needs.
 //! - A punched range is one more write, of zeros.
@@ -17,7 +18,6 @@
 
 use super::history::{Entry, History};
 use crate::layout::PAGE;
-use crate::media::file::page_up;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -295,4 +295,9 @@ fn sector_of(bytes: &[u8]) -> [u8; SECTOR] {
 
 fn page_of(disk: &mut [u8], page: u64) -> &mut [u8] {
     &mut disk[(page * PAGE) as usize..][..PAGE as usize]
+}
+
+/// Rounds up to whole pages.
+fn page_up(len: u64) -> u64 {
+    len.div_ceil(PAGE) * PAGE
 }

@@ -1,0 +1,354 @@
+//! `Locking::Shared`: writer lock and reader gate in one word of the file, at the speed of an atomic operation.
+//!
+//! ```text
+//! bits  0-15  slot of the owner + 1; 0: nobody
+//! bit  16     the gate is shut: readers wait
+//! bit  17     somebody sleeps on the word
+//! bits 32-63  generation of the owner's slot
+//! ```
+//!
+//! - Writers: compare-and-swap from "nobody" to themselves. The body of a transaction leaves the gate open.
+//! - Readers: count themselves in their own slot (`SeqCst`), then look at the gate (`SeqCst`); if it is shut they take the count back and
+//!   wait, unless this thread reads already: the committer waits for that one anyway.
+//! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
+//!   committer sees the count. It never waits long with a shut gate: it opens it again, backs off, and tries with a growing
+//!   share of the time, up to the timeout. Counts of dead handles are cleaned on the way.
+//! - Whoever waits sleeps at most 50 ms at a time on a futex, then asks whether the owner lives (its byte lock and generation). A dead
+//!   owner's word is taken over by compare-and-swap from exactly the word that was judged, gate bit kept: a slot's next owner has another
+//!   generation, so its word is another. The new owner completes what is in doubt, with the gate shut and the readers gone, before it
+//!   opens the gate.
+//! - A handle that could not complete its commit gives the lock up and leaves the gate shut: "nobody, shut" is taken over like a dead owner's.
+//!
+//! Invariants: only the owner changes slot and generation of a word that names it; committed bytes change only while the gate is
+//! shut and all counts are zero; the word is reset only when no slot's byte is locked.
+
+use super::slots::{self, Slot};
+use crate::error::{Error, Result};
+use crate::media::Media;
+use crate::runtime::Runtime;
+use rustix::thread::futex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::time::{Duration, Instant};
+
+const SHUT: u64 = 1 << 16;
+const SLEEPERS: u64 = 1 << 17;
+const OWNER: u64 = 0xFFFF_FFFF_0000_FFFF;
+/// Longest sleep before asking whether the owner lives.
+const PROBE: Duration = Duration::from_millis(50);
+/// How long the gate stays shut at the first attempt to drain the readers, and at most.
+const FIRST_SHUT: Duration = Duration::from_micros(50);
+const LONGEST_SHUT: Duration = Duration::from_millis(20);
+const SPINS: u32 = 200;
+
+/// This handle's part in the protocol.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Whether the lock came from an owner that is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Free,
+    Over,
+}
+
+/// The low half of the word, on which waiters sleep.
+fn futex_word(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: the low half of a little-endian 64-bit atomic, aligned and alive as the whole; it is only handed to the kernel's
+    // futex calls, which read it atomically.
+    unsafe { &*std::ptr::from_ref(word).cast::<AtomicU32>() }
+}
+
+fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
+    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: at_most.min(PROBE).as_nanos() as _ };
+    // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
+    let _ = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout));
+}
+
+fn wake_all(word: &AtomicU64) {
+    let _ = futex::wake(futex_word(word), futex::Flags::empty(), i32::MAX as u32);
+}
+
+fn slot_of(word: u64) -> Option<u32> {
+    ((word & 0xFFFF) as u32).checked_sub(1)
+}
+
+fn generation_of(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+impl Gate {
+    fn me(&self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot + 1)
+    }
+
+    /// Whether the word's owner can no longer open the gate.
+    fn is_abandoned(media: &Media, word: u64) -> Result<bool> {
+        match slot_of(word) {
+            None => Ok(word & SHUT != 0),
+            Some(slot) if slot < crate::layout::PROCESS_SLOTS => {
+                Ok(!slots::is_alive(media, slot, generation_of(word))?)
+            }
+            // No slot has this number: the word is damaged, and nobody's.
+            Some(_) => Ok(true),
+        }
+    }
+
+    fn is_mine(&self, word: u64) -> bool {
+        word & OWNER == self.me()
+    }
+
+    /// `is_abandoned`, for a word that may be this handle's own (another thread's).
+    fn may_take(&self, media: &Media, word: u64) -> Result<bool> {
+        Ok(!self.is_mine(word) && Self::is_abandoned(media, word)?)
+    }
+
+    fn busy(media: &Media, word: u64, waited: Duration) -> Error {
+        let slot = slot_of(word).filter(|&slot| slot < crate::layout::PROCESS_SLOTS);
+        let pid = slot.and_then(|slot| Slot::of(media, slot).ok()).map(|s| s.pid());
+        Error::Busy { slot, pid, waited }
+    }
+
+    /// Takes the writer lock; with `shut` the gate too, in the same step.
+    #[inline]
+    pub(crate) fn lock(&self, media: &Media, timeout: Duration, shut: bool) -> Result<Taken> {
+        let word = Runtime::of(media)?.lock_word();
+        let mine = self.me() | if shut { SHUT } else { 0 };
+        if word.compare_exchange(0, mine, SeqCst, Relaxed).is_ok() {
+            return Ok(Taken::Free);
+        }
+        self.lock_slowly(media, word, mine, timeout)
+    }
+
+    #[cold]
+    fn lock_slowly(&self, media: &Media, word: &AtomicU64, mine: u64, timeout: Duration) -> Result<Taken> {
+        for _ in 0..SPINS {
+            let seen = word.load(Relaxed);
+            if seen & !SLEEPERS == 0
+                && word.compare_exchange(seen, mine | (seen & SLEEPERS), SeqCst, Relaxed).is_ok()
+            {
+                return Ok(Taken::Free);
+            }
+            std::hint::spin_loop();
+        }
+        let start = Instant::now();
+        let own = Slot::of(media, self.slot)?;
+        own.wait_begin(true);
+        let outcome = self.wait_for_lock(media, word, mine, start, timeout);
+        own.wait_end(true);
+        outcome
+    }
+
+    fn wait_for_lock(
+        &self,
+        media: &Media,
+        word: &AtomicU64,
+        mine: u64,
+        start: Instant,
+        timeout: Duration,
+    ) -> Result<Taken> {
+        loop {
+            let seen = word.load(SeqCst);
+            if seen & !SLEEPERS == 0 {
+                // Whoever slept takes the word with the sleepers' bit: others may still sleep.
+                if word.compare_exchange(seen, mine | SLEEPERS, SeqCst, Relaxed).is_ok() {
+                    return Ok(Taken::Free);
+                }
+                continue;
+            }
+            if self.may_take(media, seen)? {
+                if self.take_over(word, seen) {
+                    return Ok(Taken::Over);
+                }
+                continue;
+            }
+            let waited = start.elapsed();
+            if waited >= timeout {
+                return Err(Self::busy(media, seen, waited));
+            }
+            if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
+                sleep_on(word, seen | SLEEPERS, timeout - waited);
+            }
+        }
+    }
+
+    /// From exactly the word that was judged abandoned; the gate stays as it is.
+    fn take_over(&self, word: &AtomicU64, seen: u64) -> bool {
+        word.compare_exchange(seen, self.me() | (seen & SHUT) | SLEEPERS, SeqCst, Relaxed).is_ok()
+    }
+
+    /// Gives the lock back and opens the gate.
+    #[inline]
+    pub(crate) fn unlock(&self, media: &Media) {
+        let Ok(runtime) = Runtime::of(media) else { return };
+        if runtime.lock_word().swap(0, SeqCst) & SLEEPERS != 0 {
+            wake_all(runtime.lock_word());
+        }
+    }
+
+    /// Gives the lock back but leaves the gate shut: the next owner has something to complete.
+    pub(crate) fn abandon(&self, media: &Media) {
+        let Ok(runtime) = Runtime::of(media) else { return };
+        runtime.lock_word().swap(SHUT, SeqCst);
+        wake_all(runtime.lock_word());
+    }
+
+    /// Shuts the gate and waits until no reader is left. On an error the gate is open again.
+    #[inline]
+    pub(crate) fn shut(&self, media: &Media, timeout: Duration) -> Result<()> {
+        let runtime = Runtime::of(media)?;
+        let word = runtime.lock_word();
+        if word.load(Relaxed) & SHUT == 0 {
+            word.fetch_or(SHUT, SeqCst);
+        }
+        if self.busy_reader(media, runtime.slots_used())?.is_none() {
+            return Ok(());
+        }
+        self.drain(media, timeout).inspect_err(|_| Self::open_word(word))
+    }
+
+    /// Opens the gate, the lock kept.
+    pub(crate) fn open(&self, media: &Media) {
+        if let Ok(runtime) = Runtime::of(media) {
+            Self::open_word(runtime.lock_word());
+        }
+    }
+
+    fn open_word(word: &AtomicU64) {
+        if word.fetch_and(!(SHUT | SLEEPERS), SeqCst) & SLEEPERS != 0 {
+            wake_all(word);
+        }
+    }
+
+    /// A slot that has readers, if there is one.
+    #[inline]
+    fn busy_reader(&self, media: &Media, used: u32) -> Result<Option<u32>> {
+        for slot in 0..used {
+            if Slot::of(media, slot)?.readers() != 0 {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    #[cold]
+    fn drain(&self, media: &Media, timeout: Duration) -> Result<()> {
+        let runtime = Runtime::of(media)?;
+        let word = runtime.lock_word();
+        let start = Instant::now();
+        let mut share = FIRST_SHUT;
+        loop {
+            let shut_at = Instant::now();
+            let mut left = None;
+            while shut_at.elapsed() < share {
+                left = self.busy_reader(media, runtime.slots_used())?;
+                if left.is_none() {
+                    return Ok(());
+                }
+                std::hint::spin_loop();
+                if share > FIRST_SHUT {
+                    std::thread::yield_now();
+                }
+            }
+            let Some(slot) = left else { continue };
+            if slot != self.slot && slots::bury(media, slot)? {
+                continue;
+            }
+            let waited = start.elapsed();
+            if waited >= timeout {
+                let pid = Slot::of(media, slot)?.pid();
+                return Err(Error::Busy { slot: Some(slot), pid: Some(pid), waited });
+            }
+            Self::open_word(word);
+            std::thread::sleep((share * 4).min(LONGEST_SHUT).min(timeout - waited));
+            share = (share * 2).min(LONGEST_SHUT);
+            word.fetch_or(SHUT, SeqCst);
+        }
+    }
+
+    /// Counts this thread as a reader. `nested`: it reads already, so a shut gate is no reason to wait. Returns `Over` where the
+    /// gate's owner is gone: then this call holds the lock, and no count; the caller completes what is in doubt and tries again.
+    #[inline]
+    pub(crate) fn read(&self, media: &Media, timeout: Duration, nested: bool) -> Result<Taken> {
+        let count = Slot::of(media, self.slot)?.count();
+        let word = Runtime::of(media)?.lock_word();
+        count.fetch_add(1, SeqCst);
+        if word.load(SeqCst) & SHUT == 0 || nested {
+            return Ok(Taken::Free);
+        }
+        count.fetch_sub(1, SeqCst);
+        self.read_slowly(media, count, word, timeout)
+    }
+
+    #[cold]
+    fn read_slowly(
+        &self,
+        media: &Media,
+        count: &AtomicU64,
+        word: &AtomicU64,
+        timeout: Duration,
+    ) -> Result<Taken> {
+        let start = Instant::now();
+        let own = Slot::of(media, self.slot)?;
+        own.wait_begin(false);
+        let outcome = self.wait_for_gate(media, count, word, start, timeout);
+        own.wait_end(false);
+        outcome
+    }
+
+    fn wait_for_gate(
+        &self,
+        media: &Media,
+        count: &AtomicU64,
+        word: &AtomicU64,
+        start: Instant,
+        timeout: Duration,
+    ) -> Result<Taken> {
+        let mut spins = 0;
+        loop {
+            let seen = word.load(SeqCst);
+            if seen & SHUT == 0 {
+                count.fetch_add(1, SeqCst);
+                if word.load(SeqCst) & SHUT == 0 {
+                    return Ok(Taken::Free);
+                }
+                count.fetch_sub(1, SeqCst);
+                continue;
+            }
+            spins += 1;
+            if spins < SPINS {
+                std::hint::spin_loop();
+                continue;
+            }
+            if self.may_take(media, seen)? {
+                if self.take_over(word, seen) {
+                    return Ok(Taken::Over);
+                }
+                continue;
+            }
+            let waited = start.elapsed();
+            if waited >= timeout {
+                return Err(Self::busy(media, seen, waited));
+            }
+            if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
+                sleep_on(word, seen | SLEEPERS, timeout - waited);
+            }
+        }
+    }
+
+    /// Takes the count back.
+    #[inline]
+    pub(crate) fn read_end(&self, media: &Media) {
+        if let Ok(slot) = Slot::of(media, self.slot) {
+            slot.count().fetch_sub(1, Release);
+        }
+    }
+
+    /// Slot and generation of the word's owner, and whether the gate is shut.
+    pub(crate) fn owner(media: &Media) -> Result<(Option<u32>, bool)> {
+        let word = Runtime::of(media)?.lock_word().load(Acquire);
+        Ok((slot_of(word).filter(|&slot| slot < crate::layout::PROCESS_SLOTS), word & SHUT != 0))
+    }
+}
