@@ -39,6 +39,23 @@ fn every_line_of_a_figure_has_its_fields() {
 }
 
 #[test]
+fn both_kinds_of_arena_are_changed_and_reopened() {
+    let systems = "heapfile,heapfile-power";
+    let lines = bench(&["heap", "--system", systems, "--work", "change_hot,reopen", "--place", "disk"], "");
+    let of = |work: &str, system: &str| {
+        lines
+            .iter()
+            .filter(|l| l["work"].as_str().is_some_and(|w| w.starts_with(work)) && l["system"] == system)
+            .count()
+    };
+    assert!(lines.iter().all(|l| l["failed"].is_null()), "{lines:?}");
+    for work in ["reopen_clean", "reopen_killed"] {
+        assert_eq!((of(work, "heapfile"), of(work, "heapfile-power")), (1, 1), "{work}");
+    }
+    assert!(of("change_hot", "heapfile-power") >= 2, "single commits and transactions");
+}
+
+#[test]
 fn a_missing_system_is_named_and_the_others_are_measured() {
     let lines = bench(&["heap", "--system", "mimalloc,glibc", "--work", "pair64_in_use"], "mimalloc");
     let missing = lines.iter().find(|l| l["system"] == "mimalloc").unwrap();
