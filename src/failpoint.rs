@@ -2,13 +2,25 @@
 //!
 //! Without the feature `testing` this is nothing at all. With it, `HEAPFILE_FAILPOINT=NAME` or `NAME#N` kills the
 //! process with SIGKILL when it passes the point for the first, or N-th, time.
+//!
+//! On a simulated disk a thread stands for a process: `die_after` unwinds it to the test at any failpoint or step of the
+//! disk, and `at_failpoint` lets another handle act at a point, as another process might.
 
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
 pub(crate) fn failpoint(_name: &str) {}
 
+/// Whether the process that this thread stands for is dead, so that nothing is to be written any more.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+pub(crate) fn is_dead() -> bool {
+    false
+}
+
 #[cfg(feature = "testing")]
-pub(crate) use enabled::failpoint;
+pub use enabled::{Died, at_failpoint, die_after};
+#[cfg(feature = "testing")]
+pub(crate) use enabled::{failpoint, is_dead, step};
 
 /// All names, so that tests can go through them.
 #[cfg(feature = "testing")]
@@ -40,10 +52,52 @@ pub const FAILPOINTS: &[&str] = &[
 
 #[cfg(feature = "testing")]
 mod enabled {
+    use std::cell::{Cell, RefCell};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
+    type Action = (&'static str, Box<dyn FnOnce()>);
+
+    thread_local! {
+        static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
+        static DEAD: Cell<bool> = const { Cell::new(false) };
+        static ACTION: RefCell<Option<Action>> = const { RefCell::new(None) };
+    }
+
+    /// What a call unwinds with that was made to die.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Died;
+
+    /// Lets this thread pass so many more failpoints and steps of simulated disks; at the next one it dies: it unwinds with
+    /// [`Died`], and handles that it drops from then on write nothing. `None`, or another number, lets it live again.
+    pub fn die_after(points: Option<u64>) {
+        LEFT.set(points);
+        DEAD.set(false);
+    }
+
+    pub(crate) fn is_dead() -> bool {
+        DEAD.get()
+    }
+
+    /// Runs `action` when this thread passes the failpoint for the first time from now on.
+    pub fn at_failpoint(name: &'static str, action: impl FnOnce() + 'static) {
+        ACTION.set(Some((name, Box::new(action))));
+    }
+
+    /// Passes a step of a simulated disk, about to be done.
+    pub(crate) fn step() {
+        match LEFT.get() {
+            None => {}
+            Some(0) => {
+                LEFT.set(None);
+                DEAD.set(true);
+                std::panic::resume_unwind(Box::new(Died));
+            }
+            Some(left) => LEFT.set(Some(left - 1)),
+        }
+    }
+
     static WANTED: OnceLock<Option<(String, u64)>> = OnceLock::new();
 
     fn wanted() -> &'static Option<(String, u64)> {
@@ -58,6 +112,11 @@ mod enabled {
 
     #[inline]
     pub(crate) fn failpoint(name: &str) {
+        step();
+        let due = |action: &mut Action| action.0 == name;
+        if let Some((_, action)) = ACTION.with_borrow_mut(|action| action.take_if(due)) {
+            action();
+        }
         if let Some((point, count)) = wanted()
             && point == name
             && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *count

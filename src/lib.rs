@@ -1,4 +1,65 @@
 //! A heap that lives in a file.
+//!
+//! An [`Arena`] is one file. A program allocates blocks of any length in it, keeps [`Offset`]s to them, changes one in place, and finds all of it again
+//! after a restart; other programs have the same file open at the same time. No kill tears it and, in the default kind of arena, no power cut.
+//!
+//! ```
+//! use heapfile::{Arena, View};
+//!
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("greetings.heap");
+//! let arena = Arena::create(&path)?;
+//! let mut tx = arena.write()?;
+//! let text = tx.alloc_bytes(b"Foo")?;
+//! tx.set_root(text)?;
+//! tx.commit()?; // on the disk from here on
+//!
+//! let mut tx = arena.write()?;
+//! let text = tx.resize(text, 6)?; // in place if there is room
+//! tx.write_at(text, 3, b"bar")?;
+//! tx.set_root(text)?;
+//! tx.commit()?;
+//! drop(arena);
+//!
+//! let arena = Arena::open(&path)?;
+//! let tx = arena.read()?;
+//! let text = tx.root::<[u8]>()?.expect("stored above");
+//! assert_eq!(tx.bytes(text)?, b"Foobar"); // borrowed from the mapped file
+//! # Ok::<(), heapfile::Error>(())
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | creating and opening, what commits survive, how processes keep apart | [`Arena`], [`Options`], [`Durability`], [`Locking`] |
+//! | reading: values, slices, bytes, roots, all blocks | [`ReadTxn`], [`View`] |
+//! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
+//! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
+//! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
+//! | looking at an arena from outside | [`Arena::check`], [`Arena::stats`], [`Arena::handles`] |
+//!
+//! # Transactions
+//!
+//! Any number of [`ReadTxn`]s and one [`WriteTxn`] at a time, over all processes. A write transaction can be seen by nobody before
+//! [`WriteTxn::commit`], and as a whole afterwards; dropping it rolls it back. Readers keep the state that they began with, without copying it, so a
+//! commit waits for those that are there. What a thread would wait for itself for is [`Error::WouldDeadlock`] at once.
+//!
+//! # Durability
+//!
+//! | | [`Durability::Power`] (default) | [`Durability::Process`] |
+//! |---|---|---|
+//! | a commit survives | loss of power | the death of any process at any instruction |
+//! | a small commit costs | one flush of the disk | no system call |
+//! | [`Arena::sync`] | nothing left to do | makes all commits so far survive loss of power |
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `testing` | the simulated disk and the failpoints of this project's own tests; no part of the stable interface |
+//!
+//! How it works inside is told in `docs/ARCHITECTURE.md`, every byte of the file in `docs/FORMAT.md`.
 
 mod arena;
 mod error;
@@ -11,9 +72,10 @@ mod media;
 mod offset;
 mod roots;
 mod runtime;
+mod sabotage;
 mod txn;
 
-pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Stats};
+pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Shrunk, Stats};
 pub use error::{Error, OffsetFault, Result};
 pub use offset::{Offset, Shape};
 pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
@@ -22,7 +84,7 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::failpoint::FAILPOINTS;
+    pub use crate::failpoint::{Died, FAILPOINTS, at_failpoint, die_after};
 
     /// Creates an arena on a simulated disk.
     pub fn create(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {
@@ -33,5 +95,13 @@ pub mod testing {
     pub fn open(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {
         crate::arena::on_disk(disk, options, false)
     }
+    pub use crate::runtime::set_boot;
+    pub use crate::sabotage::{Break, sabotage};
+
     pub use crate::media::sim::{Call, Crash, History, Plan, Recipe, SimDisk, SplitMix64};
 }
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,9 +3,9 @@
 //! They are always changed atomically and are never the truth about the heap: all of them can be computed anew from
 //! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
 
-use crate::error::{Error, Result};
-use crate::layout::{PROCESS_SLOTS, RUNTIME_PAGE, page_offset};
-use crate::media::Media;
+use crate::layout::{PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
+use crate::media::RuntimeWords;
+use crate::sabotage::{Break, broken};
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Writer lock and reader gate (`lock::gate`).
@@ -26,7 +26,7 @@ const GENERATION: usize = 20;
 const INTENT: usize = 24;
 /// Not 0 once a sync has failed.
 const SYNC_FAILED: usize = 32;
-/// `Process` arenas: 1 while the mark on the disk says that the heap was changed.
+/// `Process` arenas: a [`MarkState`].
 const MARKED: usize = 33;
 /// How often the file was cut: who sees another number asks for its length again.
 const CUTS: usize = 34;
@@ -34,7 +34,20 @@ const CUTS: usize = 34;
 const BOOT: usize = 40;
 /// Process slots that were ever attached are below this.
 const SLOTS_USED: usize = 48;
-const WORDS: usize = 64;
+/// Words of a process slot.
+pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
+
+/// What the disk's mark says of a `Process` arena, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum MarkState {
+    /// The heap on the disk is what was synced last; nothing was changed since.
+    Clear = 0,
+    /// The heap was changed.
+    Set = 1,
+    /// Either: its last writer died or failed before the disk had it. What the page cache says of it means nothing.
+    Unknown = 2,
+}
 
 /// A `Process` commit that is valid and may be half applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +60,7 @@ pub(crate) struct Intent {
 
 /// Access to the runtime words of a mapped file.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Runtime<'a>(&'a [AtomicU64]);
+pub(crate) struct Runtime<'a>(&'a RuntimeWords);
 
 /// Where the log stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +73,15 @@ pub(crate) struct LogState {
 
 impl<'a> Runtime<'a> {
     #[inline]
-    pub(crate) fn of(media: &'a Media) -> Result<Self> {
-        media
-            .words(page_offset(RUNTIME_PAGE), WORDS)
-            .map(Self)
-            .ok_or(Error::Truncated { needed: page_offset(RUNTIME_PAGE + 1), found: media.len() })
+    pub(crate) fn new(words: &'a RuntimeWords) -> Self {
+        Self(words)
+    }
+
+    /// The words of one process slot; `slot` is below [`PROCESS_SLOTS`].
+    #[inline]
+    pub(crate) fn slot(&self, slot: u32) -> &'a [AtomicU64] {
+        let start = (PAGE / 8) as usize + slot as usize * SLOT_WORDS;
+        &self.0[start..start + SLOT_WORDS]
     }
 
     #[inline]
@@ -143,16 +160,20 @@ impl<'a> Runtime<'a> {
     }
 
     pub(crate) fn set_sync_failed(&self, failed: bool) {
-        self.0[SYNC_FAILED].store(u64::from(failed), SeqCst);
+        self.0[SYNC_FAILED].store(u64::from(failed && !broken(Break::ForgetFailedSync)), SeqCst);
     }
 
     #[inline]
-    pub(crate) fn is_marked(&self) -> bool {
-        self.0[MARKED].load(Acquire) == 1
+    pub(crate) fn mark(&self) -> MarkState {
+        match self.0[MARKED].load(Acquire) {
+            0 => MarkState::Clear,
+            1 => MarkState::Set,
+            _ => MarkState::Unknown,
+        }
     }
 
-    pub(crate) fn set_marked(&self, marked: bool) {
-        self.0[MARKED].store(u64::from(marked), Release);
+    pub(crate) fn set_mark(&self, mark: MarkState) {
+        self.0[MARKED].store(mark as u64, Release);
     }
 
     #[inline]
@@ -175,8 +196,23 @@ impl<'a> Runtime<'a> {
     }
 }
 
+#[cfg(feature = "testing")]
+thread_local! {
+    static PRETENDED_BOOT: std::cell::Cell<Option<[u8; 16]>> = const { std::cell::Cell::new(None) };
+}
+
+/// Lets this thread take the machine for booted anew, with this identity: after a simulated power cut.
+#[cfg(feature = "testing")]
+pub fn set_boot(boot: Option<[u8; 16]>) {
+    PRETENDED_BOOT.set(boot);
+}
+
 /// Identity of this boot of the machine; zeros where the system does not tell.
 pub(crate) fn boot_id() -> [u8; 16] {
+    #[cfg(feature = "testing")]
+    if let Some(boot) = PRETENDED_BOOT.get() {
+        return boot;
+    }
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|d| d as u8).take(32).collect();
     let mut id = [0; 16];

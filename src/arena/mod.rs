@@ -6,6 +6,7 @@
 mod check;
 mod open;
 mod options;
+mod shrink;
 mod stats;
 
 #[cfg(feature = "testing")]
@@ -13,30 +14,31 @@ pub(crate) use open::on_disk;
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use shrink::Shrunk;
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
-use crate::failpoint::failpoint;
+use crate::failpoint::{failpoint, is_dead};
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
-use crate::lock::fork::{self, Registered};
+use crate::lock::fork::Registered;
 use crate::lock::gate::Taken;
-use crate::lock::held::{self, FileKey};
+use crate::lock::held::FileNumber;
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
-use crate::log::record::Body;
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::log::{intent, power};
 use crate::media::Media;
 use crate::offset::Offset;
-use crate::runtime::{Runtime, boot_id};
+use crate::runtime::{MarkState, Runtime, boot_id};
+use crate::sabotage::{Break, broken};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A heap in a file. Clones share one handle; a handle can be used from any thread.
 ///
@@ -73,7 +75,6 @@ pub(crate) enum Access {
 }
 
 /// What all clones of a handle share.
-#[derive(Debug)]
 pub(crate) struct Inner {
     media: Media,
     superblock: Superblock,
@@ -83,29 +84,14 @@ pub(crate) struct Inner {
     options: Options,
     lock: Lock,
     forks: Option<Registered>,
-    key: FileKey,
-    spare: Mutex<Option<Box<State>>>,
+    number: FileNumber,
+    /// What the write transaction works with; whoever has the writer lock has it.
+    state: Mutex<State>,
     poisoned: OnceLock<&'static str>,
     checkpointing: AtomicBool,
+    /// Runtime words as of which the file's length is known to reach the heap's end.
     cuts_seen: AtomicU64,
-    populated: Mutex<PageSet>,
-}
-
-/// Pages that this process made ready for stores.
-#[derive(Debug, Default)]
-struct PageSet(Vec<u64>);
-
-impl PageSet {
-    /// Adds a page; whether it was new.
-    fn insert(&mut self, page: u64) -> bool {
-        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
-        if word >= self.0.len() {
-            self.0.resize((word + 1).next_power_of_two(), 0);
-        }
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
-        new
-    }
+    sequence_seen: AtomicU64,
 }
 
 impl Arena {
@@ -346,6 +332,22 @@ impl Arena {
         check::run(self)
     }
 
+    /// Gives free space back to the file system: cuts the file behind the last page in use and punches free extents out of it.
+    /// Takes a few transactions and, at the end, the writer lock for as long as a checkpoint and the punching take.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let block = arena.alloc_bytes(&vec![1; 10 << 20])?;
+    /// arena.free(block)?;
+    /// let shrunk = arena.shrink()?;
+    /// assert!(shrunk.file_bytes < shrunk.file_bytes_before - (9 << 20));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn shrink(&self) -> Result<Shrunk> {
+        shrink::run(self)
+    }
+
     /// Sizes and counts that cost no walk through the heap.
     ///
     /// ```
@@ -406,14 +408,14 @@ impl Inner {
     #[inline]
     pub(crate) fn begin_read(&self) -> Result<()> {
         self.usable()?;
-        let held = held::held(self.key);
+        let held = self.number.with(|h| *h);
         if held.writes > 0 && self.lock.is_exclusive() {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
             while !self.try_begin_read(held.reads > 0)? {}
         }
-        held::change(self.key, |h| h.reads += 1);
+        self.number.with(|h| h.reads += 1);
         Ok(())
     }
 
@@ -421,7 +423,7 @@ impl Inner {
     #[inline]
     fn try_begin_read(&self, nested: bool) -> Result<bool> {
         if self.lock.read(&self.media, self.options.lock_timeout, nested)? == Taken::Over {
-            held::change(self.key, |h| h.writes += 1);
+            self.number.with(|h| h.writes += 1);
             self.complete(Exclusive(self), true)?;
             return Ok(false);
         }
@@ -438,27 +440,22 @@ impl Inner {
 
     #[inline]
     pub(crate) fn end_read(&self) {
-        held::change(self.key, |h| h.reads -= 1);
-        if self.access != Access::Private && !self.is_forked() {
+        self.number.with(|h| h.reads -= 1);
+        if self.access != Access::Private && !self.is_forked() && !is_dead() {
             self.lock.read_end(&self.media);
         }
     }
 
     /// Takes the lock for a write transaction; with `shut` the gate too, for a transaction that is about to commit.
-    pub(crate) fn begin_write(&self, shut: bool) -> Result<Box<State>> {
+    pub(crate) fn begin_write(&self, shut: bool) -> Result<MutexGuard<'_, State>> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);
         }
         let locked = self.lock_exclusive(shut)?;
         self.see_length()?;
-        let sequence = Runtime::of(&self.media)?.sequence();
-        let mut state = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .unwrap_or_else(|| Box::new(State::new(self.heap_page())));
+        let sequence = self.media.runtime().sequence();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.sequence != sequence {
             state.heap.forget_hints();
             state.sequence = sequence;
@@ -468,12 +465,12 @@ impl Inner {
     }
 
     /// Ends a write transaction; whatever `state` still holds is rolled back.
-    pub(crate) fn end_write(&self, mut state: Box<State>) {
+    #[inline]
+    pub(crate) fn end_write(&self, state: &mut State) {
         if !state.changes.is_empty() {
             state.changes.clear();
             state.heap.forget_hints();
         }
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         drop(Exclusive(self));
     }
 
@@ -481,7 +478,7 @@ impl Inner {
     #[inline]
     fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        let held = held::held(self.key);
+        let held = self.number.with(|h| *h);
         if held.writes > 0 {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
@@ -489,7 +486,7 @@ impl Inner {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
         let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
-        held::change(self.key, |h| h.writes += 1);
+        self.number.with(|h| h.writes += 1);
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true)? {
             return self.complete(locked, shut);
@@ -526,7 +523,7 @@ impl Inner {
     #[inline]
     pub(crate) fn may_wait_for_readers(&self) -> Result<()> {
         self.usable()?;
-        if held::held(self.key).reads > 0 {
+        if self.number.with(|h| h.reads) > 0 {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
         Ok(())
@@ -544,13 +541,13 @@ impl Inner {
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
     fn needs_recovery(&self, writing: bool) -> Result<bool> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         Ok(runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed()))
     }
 
     /// Completes what was cut off. The lock is held exclusively.
     fn recover(&self, extent: Extent) -> Result<()> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         self.media.refresh_len()?;
         match &self.power {
             Some(log) => log.recover(&self.media, runtime, extent, self.apply),
@@ -567,10 +564,10 @@ impl Inner {
         }
     }
 
-    /// Rule 4 for a `Process` arena: after a failed sync every page is written again.
+    /// Rule 4 for a `Process` arena: after a failed sync every page of the heap is written again. Those before it need no sync.
     fn rewrite_all(&self) -> Result<()> {
         let mut page = vec![0u8; PAGE as usize];
-        let mut at = 0;
+        let mut at = page_offset(self.heap_page());
         while at + PAGE <= self.media.len() {
             self.media.copy_to(at, &mut page).ok_or(Error::SyncFailed)?;
             self.media.write(at, &page)?;
@@ -582,10 +579,27 @@ impl Inner {
     /// Takes notice of the file's length where others changed it.
     #[inline]
     fn see_length(&self) -> Result<()> {
-        let cuts = Runtime::of(&self.media)?.cuts();
-        if self.cuts_seen.swap(cuts, Ordering::AcqRel) != cuts {
+        let runtime = self.media.runtime();
+        let seen = (runtime.cuts(), runtime.sequence());
+        if self.cuts_seen.load(Ordering::Acquire) != seen.0 {
             self.media.refresh_len()?;
+            self.cuts_seen.store(seen.0, Ordering::Release);
+        } else if self.sequence_seen.load(Ordering::Acquire) == seen.1 {
+            return Ok(());
         }
+        self.see_heap_end()?;
+        self.sequence_seen.store(seen.1, Ordering::Release);
+        Ok(())
+    }
+
+    /// This handle made the commit: it knows that the file is long enough.
+    #[inline]
+    pub(crate) fn saw_own_commit(&self, sequence: u64) {
+        self.sequence_seen.store(sequence, Ordering::Release);
+    }
+
+    #[cold]
+    fn see_heap_end(&self) -> Result<()> {
         let end = self.heap_end()?;
         if end > self.media.len() && end > self.media.refresh_len()? {
             return Err(match self.media.capacity() {
@@ -604,12 +618,13 @@ impl Inner {
 
     /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
     pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.is_marked() {
+        if runtime.mark() == MarkState::Set {
             return Ok(());
         }
+        runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, true)?;
         failpoint("mark: set");
-        runtime.set_marked(true);
+        runtime.set_mark(MarkState::Set);
         Ok(())
     }
 
@@ -624,21 +639,10 @@ impl Inner {
             crc: 0,
         }
         .sealed();
-        self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
-    }
-
-    /// Makes the pages that a record changes ready for stores, so that no store of its application can fail.
-    pub(crate) fn populate(&self, body: &Body) -> Result<()> {
-        let mut populated = self.populated.lock().unwrap_or_else(PoisonError::into_inner);
-        for write in body.parsed().writes() {
-            let last = (write.offset + write.words.len() as u64 * 8 - 1) / PAGE;
-            for page in write.offset / PAGE..=last {
-                if populated.insert(page) {
-                    self.media.populate(page * PAGE, PAGE)?;
-                }
-            }
+        if broken(Break::MarkNotFlushed) {
+            return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
         }
-        Ok(())
+        self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
     }
 
     fn sync(&self) -> Result<()> {
@@ -646,7 +650,7 @@ impl Inner {
             return self.usable();
         }
         self.usable()?;
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         if !self.media.is_in_place() {
             return Err(self.replaced());
         }
@@ -655,13 +659,17 @@ impl Inner {
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         let _locked = self.lock_exclusive(false)?;
-        if !runtime.is_marked() {
+        if runtime.mark() == MarkState::Clear {
             return Ok(());
         }
-        self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        if !broken(Break::ClearWithoutSync) {
+            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        }
+        // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
+        runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, false)?;
         failpoint("sync: mark cleared");
-        runtime.set_marked(false);
+        runtime.set_mark(MarkState::Clear);
         Ok(())
     }
 
@@ -670,7 +678,7 @@ impl Inner {
         if self.access != Access::Write {
             return self.usable();
         }
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         let head = {
             let _locked = self.lock_exclusive(false)?;
             log.checkpoint_begin(runtime)
@@ -679,7 +687,7 @@ impl Inner {
     }
 
     fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
-        let runtime = Runtime::of(&self.media)?;
+        let runtime = self.media.runtime();
         log.checkpoint_sync(&self.media, runtime)?;
         let _locked = self.lock_exclusive(false)?;
         log.checkpoint_end(&self.media, runtime, head)
@@ -703,15 +711,29 @@ impl Inner {
             return Ok(());
         }
         match &self.power {
-            Some(log) if log.used(Runtime::of(&self.media)?) > 0 => self.checkpoint(),
-            None if Runtime::of(&self.media)?.is_marked() => self.sync(),
+            Some(log) if log.used(self.media.runtime()) > 0 => self.checkpoint(),
+            None if self.media.runtime().mark() != MarkState::Clear => self.sync(),
             _ => Ok(()),
         }
     }
 }
 
+/// What a reader of a log wants to know, not the whole state.
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("path", &self.media.path())
+            .field("access", &self.access)
+            .field("poisoned", &self.poisoned.get())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
+        if is_dead() {
+            return;
+        }
         let _ = self.close();
         if let Lock::Shared(gate) = &self.lock
             && !self.is_forked()
@@ -727,7 +749,7 @@ pub(crate) struct Exclusive<'a>(&'a Inner);
 impl Exclusive<'_> {
     /// Ends with something left to complete by the next owner.
     fn abandon(self) {
-        held::change(self.0.key, |h| h.writes -= 1);
+        self.0.number.with(|h| h.writes -= 1);
         self.0.lock.abandon(&self.0.media);
         std::mem::forget(self);
     }
@@ -736,8 +758,8 @@ impl Exclusive<'_> {
 impl Drop for Exclusive<'_> {
     #[inline]
     fn drop(&mut self) {
-        held::change(self.0.key, |h| h.writes -= 1);
-        if self.0.is_forked() {
+        self.0.number.with(|h| h.writes -= 1);
+        if self.0.is_forked() || is_dead() {
             return;
         }
         if self.0.poisoned.get().is_some() {
@@ -756,12 +778,6 @@ impl crate::heap::Load for Committed<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         crate::txn::work::load_committed(self.0, offset)
     }
-}
-
-/// Identity of the file for `held`: a child of `fork` holds nothing of what its parent held.
-fn file_key(media: &Media) -> FileKey {
-    let (device, inode) = media.key();
-    (device, inode, fork::count())
 }
 
 /// Whether the superblock's arena keeps a log.

@@ -4,18 +4,20 @@
 //! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
 //! recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, PageSet, file_key, power_log};
+use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, power_log};
 use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
 use crate::lock::gate::Gate;
+use crate::lock::held::FileNumber;
 use crate::lock::{Lock, fork, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::{Runtime, boot_id};
+use crate::runtime::{MarkState, boot_id};
 use crate::txn::work::{Changes, Work};
+use crate::txn::write::State;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
@@ -125,9 +127,10 @@ impl Drop for WholeFile<'_> {
     }
 }
 
-/// What the first bytes of an arena under construction say: the magic, and version 0.
-fn unfinished_header() -> [u8; 16] {
-    let mut bytes = [0; 16];
+/// What stands in the place of the superblock while an arena is under construction: the magic, version 0, and nothing else. So
+/// no damage of a single byte makes an arena look like this.
+fn unfinished_header() -> [u8; size_of::<Superblock>()] {
+    let mut bytes = [0; size_of::<Superblock>()];
     bytes[..8].copy_from_slice(&MAGIC);
     bytes[8..12].copy_from_slice(&BYTE_ORDER.to_le_bytes());
     bytes
@@ -135,15 +138,18 @@ fn unfinished_header() -> [u8; 16] {
 
 /// Whether the file is empty or holds the beginnings of a creation.
 fn is_unfinished(file: &ArenaFile) -> Result<bool> {
-    let mut bytes = [0; 16];
-    Ok(match file.len()? {
-        0 => true,
-        1..16 => false,
-        _ => {
-            file.read_at(0, &mut bytes)?;
-            bytes == unfinished_header()
-        }
-    })
+    let length = file.len()?;
+    let mut start = [0; size_of::<Superblock>()];
+    let start = &mut start[..length.min(size_of::<Superblock>() as u64) as usize];
+    file.read_at(0, start)?;
+    Ok(is_beginning(length, start))
+}
+
+/// Whether a file of `length` bytes that begins with `start`, as much of a superblock as it has, holds no more than the beginnings of an
+/// arena: the header, or the zeros that a power cut may leave of its length before the disk has its bytes.
+fn is_beginning(length: u64, start: &[u8]) -> bool {
+    let zeros = length == size_of::<Superblock>() as u64 && start.iter().all(|&byte| byte == 0);
+    length == 0 || zeros || start.len() >= 16 && *start == unfinished_header()[..start.len()]
 }
 
 /// Makes an arena of an unfinished file; nothing if another process was first.
@@ -170,6 +176,10 @@ fn give_back(path: &Path) {
 /// Maps the empty file and makes an arena of it, with the whole-file lock held.
 fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
     let superblock = new_superblock(options)?;
+    let needed = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
+    if needed > options.max_size {
+        return Err(Error::MaxSize { needed, max: options.max_size });
+    }
     let apply = apply_kind(&file, &superblock, Access::Write);
     let media = map(file, &superblock, 0, options, Access::Write)?;
     write_all(&media, &superblock, apply)?;
@@ -179,7 +189,8 @@ fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
 /// The steps of creation. The superblock comes last: before it the file is recognised as unfinished.
 fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     media.truncate(0)?;
-    media.write(0, &unfinished_header())?;
+    // On the disk before anything else: from here on a power cut leaves what is recognised.
+    media.write_durable(0, &unfinished_header())?;
     media.grow(page_offset(superblock.heap_page + FIRST_HEAP_PAGES))?;
     format(media, superblock, apply)?;
     media.write_durable(0, bytemuck::bytes_of(superblock))?;
@@ -225,13 +236,9 @@ fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     let mut changes = Changes::default();
     let mut work = Work { media, changes: &mut changes, apply };
     Heap::new(superblock.heap_page).format(&mut work, superblock.heap_page + FIRST_HEAP_PAGES)?;
-    let mut outcome = Ok(());
-    changes.set.for_changes(true, |offset, words| {
-        if outcome.is_ok() {
-            outcome = apply.words(media, offset, words);
-        }
-    });
-    outcome?;
+    for (offset, words) in changes.set.sorted_changes() {
+        apply.words(media, offset, words)?;
+    }
     media.sync()
 }
 
@@ -247,7 +254,7 @@ fn read_superblock(file: &ArenaFile) -> Result<Superblock> {
 fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock> {
     let path = || path.to_owned();
     let not_ours = |why| Error::NotAnArena { path: path(), why };
-    if length == 0 {
+    if is_beginning(length, start) {
         return Err(Error::Unfinished { path: path() });
     }
     let Some((head, _)) = start.split_first_chunk::<16>() else {
@@ -255,9 +262,6 @@ fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock
     };
     if head[..8] != MAGIC {
         return Err(not_ours("it does not begin with the arena's magic bytes"));
-    }
-    if *head == unfinished_header() {
-        return Err(Error::Unfinished { path: path() });
     }
     let order = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
     if order == BYTE_ORDER.swap_bytes() {
@@ -309,12 +313,15 @@ fn map(
     let writable = writable(superblock, access);
     // Bytes of a last, partial page lie outside: no region ends inside a page.
     let whole = length / PAGE * PAGE;
-    let mapping = Mapping::new(file.file(), whole, options.max_size.max(whole), whole + LEAST_ROOM, writable)
-        .map_err(|e| match e.raw_os_error() {
-            Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
-                Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+    let wanted = options.max_size.min(MAX_PAGES * PAGE);
+    let mapping =
+        Mapping::new(file.file(), whole, wanted, whole + LEAST_ROOM, writable).map_err(|e| {
+            match e.raw_os_error() {
+                Some(libc::ENODEV | libc::EINVAL | libc::EOPNOTSUPP) => {
+                    Error::Unsupported { path: file.path().to_owned(), what: "shared memory mappings" }
+                }
+                _ => Error::io("map", file.path(), e),
             }
-            _ => Error::io("map", file.path(), e),
         })?;
     Ok(Media::from_file(file, mapping))
 }
@@ -324,10 +331,7 @@ fn writable(superblock: &Superblock, access: Access) -> Writable {
     match access {
         Access::Private => Writable::Private,
         _ if superblock.durability == DURABILITY_PROCESS => Writable::All,
-        _ => Writable::Range(
-            page_offset(superblock.runtime_page),
-            page_offset(superblock.runtime_page + superblock.runtime_pages),
-        ),
+        _ => Writable::Runtime,
     }
 }
 
@@ -338,18 +342,19 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
         DURABILITY_PROCESS => Apply::Store,
         _ => Apply::Write,
     };
-    let (superblock, created) = if create {
-        (new_superblock(options)?, true)
-    } else {
-        let start = disk.read_cache()?;
-        let length = start.len() as u64;
-        (parse_superblock(disk.path(), length, &start[..start.len().min(size_of::<Superblock>())])?, false)
+    let bytes = disk.read_cache()?;
+    let length = bytes.len() as u64;
+    let start = &bytes[..bytes.len().min(size_of::<Superblock>())];
+    let superblock = match create {
+        true if is_beginning(length, start) => new_superblock(options)?,
+        true => return Err(Error::AlreadyExists { path: disk.path().to_owned() }),
+        false => parse_superblock(disk.path(), length, start)?,
     };
     let media = disk.open_media(options.max_size, writable(&superblock, Access::Write))?;
     while !media.try_lock(true)? {
         std::thread::yield_now();
     }
-    if created {
+    if create {
         write_all(&media, &superblock, apply(&superblock))?;
     }
     finish(media, superblock, apply(&superblock), options, Access::Write)
@@ -365,7 +370,7 @@ fn finish(
 ) -> Result<Arena> {
     let (lock, alone) = join(&media, options, access).inspect_err(|_| media.unlock())?;
     let inner = Inner {
-        key: file_key(&media),
+        number: FileNumber::of(media.key()),
         forks: fork::register(media.fd().as_raw_fd()),
         power: power_log(&superblock),
         media,
@@ -374,11 +379,11 @@ fn finish(
         access,
         options: options.clone(),
         lock,
-        spare: Mutex::new(None),
+        state: Mutex::new(State::new(superblock.heap_page)),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),
-        populated: Mutex::new(PageSet::default()),
+        sequence_seen: AtomicU64::new(u64::MAX),
     };
     let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
     if access != Access::Private {
@@ -440,7 +445,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
         }
         return Ok((file_lock(), true));
     }
-    let runtime = Runtime::of(media)?;
+    let runtime = media.runtime();
     if !shared {
         runtime.lock_word().store(0, SeqCst);
         runtime.set_slots_used(0);
@@ -464,7 +469,7 @@ fn recover_at_open(inner: &Inner) -> Result<()> {
     match &inner.power {
         Some(log) if inner.access == Access::Private => log.replay_only(&inner.media, inner.apply).map(drop),
         Some(log) => {
-            let runtime = Runtime::of(&inner.media)?;
+            let runtime = inner.media.runtime();
             let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
             let extent = if same_boot { Extent::SinceApplied } else { Extent::All };
             log.recover(&inner.media, runtime, extent, inner.apply)
@@ -475,7 +480,7 @@ fn recover_at_open(inner: &Inner) -> Result<()> {
 
 /// A `Process` arena: completes the commit of a killed process, unless the machine itself went down.
 fn recover_process(inner: &Inner) -> Result<()> {
-    let runtime = Runtime::of(&inner.media)?;
+    let runtime = inner.media.runtime();
     let mark = read_mark(&inner.media)?;
     let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
     if mark.changed != 0 && mark.boot != boot_id() && !same_boot {
@@ -486,7 +491,7 @@ fn recover_process(inner: &Inner) -> Result<()> {
         runtime.clear_intent();
     }
     if inner.access != Access::Private {
-        runtime.set_marked(mark.changed != 0);
+        runtime.set_mark(if mark.changed == 0 { MarkState::Clear } else { MarkState::Unknown });
         runtime.set_boot(boot_id());
         if !same_boot {
             // What an earlier boot left in these words says nothing about this one's page cache.

@@ -7,7 +7,6 @@ use crate::layout::{PAGE, page_offset};
 use crate::lock::Lock;
 use crate::lock::gate::Gate;
 use crate::lock::slots::{self, Slot};
-use crate::runtime::Runtime;
 
 /// Sizes and counts of an arena. All sizes in bytes.
 ///
@@ -57,7 +56,7 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
     let _tx = arena.read()?;
     let inner = &arena.inner;
     let heap = Heap::new(inner.heap_page()).stats(&Committed(&inner.media))?;
-    let runtime = Runtime::of(&inner.media)?;
+    let runtime = inner.media.runtime();
     Ok(Stats {
         version: inner.superblock.version,
         id: inner.superblock.id,
@@ -73,7 +72,7 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
         log_bytes: inner.power.as_ref().map_or(0, |log| log.capacity()),
         log_used_bytes: inner.power.as_ref().map_or(0, |log| log.used(runtime)),
         sequence: runtime.sequence(),
-        synced: inner.power.is_some() || !runtime.is_marked(),
+        synced: inner.power.is_some() || runtime.mark() == crate::runtime::MarkState::Clear,
     })
 }
 
@@ -111,13 +110,13 @@ pub(super) fn handles(arena: &Arena) -> Result<Vec<Handle>> {
     inner.usable()?;
     let Lock::Shared(gate) = &inner.lock else { return Ok(Vec::new()) };
     let media = &inner.media;
-    let mut live = slots::others(media, gate.slot, Runtime::of(media)?.slots_used())?;
+    let mut live = slots::others(media, gate.slot, media.runtime().slots_used())?;
     live.push(gate.slot);
     live.sort_unstable();
     let (owner, shut) = Gate::owner(media)?;
     live.into_iter()
         .map(|slot| {
-            let words = Slot::of(media, slot)?;
+            let words = Slot::of(media, slot);
             let (waiting_writers, waiting_readers) = words.waiting();
             let holds_lock = owner == Some(slot);
             Ok(Handle {

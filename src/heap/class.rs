@@ -1,25 +1,27 @@
 //! Size classes of small blocks, and the shapes of the slabs that hold them.
 //!
-//! There are 72 classes: the multiples of 8 up to 128, then eight to each doubling up to 16 KiB, so that at most
-//! 12.5 % of a block longer than 64 bytes is lost to rounding. The least is 8 bytes, not 16: a counter or one stored offset is
-//! 8 bytes, and slots carry no header that would drown the difference.
+//! There are 72 classes: the multiples of 8 up to 128, then eight to each doubling up to 16 KiB, so that at
+//! most 12.5 % of a block longer than 64 bytes is lost to rounding. The least is 8 bytes, not 16: a counter
+//! or one stored offset is 8 bytes, and slots carry no header that would drown the difference.
 //!
-//! Slabs of one class come in four shapes, each a number of pages; a class starts with the smallest, so
-//! that a small arena stays small, and goes on to larger ones as its slabs become more. Both the sizes and the shapes are part of the file
-//! format. They are computed here at compile time:
+//! Slabs of one class come in four shapes, each a number of pages; a class starts with the smallest, so that
+//! a small arena stays small, and goes on to larger ones as its slabs become more. Both the sizes and the
+//! shapes are part of the file format. They are computed here at compile time:
 //!
 //! ```text
-//! class c            size
-//! 0 ..= 15           8 * (c + 1)
-//! 16 ..= 71          (128 << d) + (i + 1) * (16 << d)       where d = (c - 16) / 8, i = (c - 16) % 8
+//! class c              size
+//! 0 ..= 15             8 * (c + 1)
+//! 16 ..= 71            (128 << d) + (i + 1) * (16 << d)    where d = (c - 16) / 8, i = (c - 16) % 8
 //!
-//! state bytes w of a slot       1 where size <= 248, else 2
-//! most pages m of a slab        size * 32 / 4096, at least 16, at most 64; and no more than (16 + 512 * (size + w)) / 4096, at least 1
-//! pages of shape 0 ..= 3        the fewest p in [h / 2 + 1, h] with the least part of the slab outside of slots,
-//!                               where h = m >> (3 - shape), but enough for two slots
-//! slots of p pages              the most n <= 512 with start + n * size <= 4096 * p,
-//! start of the slots            16 + 8 * ceil(n * w / 8), rounded up to the slots' alignment
-//! alignment of slots            largest power of two that divides size, at most 256
+//! w, bytes of a state  1 where size <= 248, else 2
+//! slots' alignment     the largest power of two that divides size, at most 256
+//! start of the slots   16 + 8 * ceil(slots * w / 8), rounded up to the slots' alignment
+//! slots of p pages     the most n <= 512 with start + n * size <= 4096 * p
+//! m, most pages        size * 32 / 4096, but at least 16 and at most 64,
+//!                      and not over (16 + 512 * (size + w)) / 4096 (both rounded down)
+//! pages of shape s     0 ..= 3: let h = m >> (3 - s), or the fewest pages with two slots if that is more;
+//!                      of the p in h / 2 + 1 ..= h with two slots or more, the one with the most slots
+//!                      to a page, and of several such the least
 //! ```
 
 use crate::layout::PAGE;
@@ -50,7 +52,8 @@ pub(super) const fn size_of_class(class: usize) -> u64 {
     (128 << doubling) + (step as u64 + 1) * (16 << doubling)
 }
 
-/// The smallest class for `len` bytes at a multiple of `align` (a power of two up to [`SLOT_ALIGN`]), if there is one.
+/// The smallest class for `len` bytes at a multiple of `align` (a power of two up to [`SLOT_ALIGN`]), if
+/// there is one.
 #[inline]
 pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
     if len > LARGEST {
@@ -60,7 +63,7 @@ pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
         return Some(class_of_len(len));
     }
     let mut class = class_of_len((len.max(1) + align - 1) & !(align - 1));
-    while !size_of_class(class).is_multiple_of(align) {
+    while size_of_class(class) & (align - 1) != 0 {
         class += 1; // Ends at the last class, which is a multiple of every `align`.
     }
     Some(class)
@@ -69,7 +72,7 @@ pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
 #[inline]
 fn class_of_len(len: u64) -> usize {
     if len <= 128 {
-        return (len.max(1) as usize).div_ceil(8) - 1;
+        return (len.saturating_sub(1) / 8) as usize;
     }
     let last = len - 1;
     let doubling = last.ilog2() - 7;
@@ -94,15 +97,19 @@ pub(super) struct Shape {
     pub(super) words: u32,
     /// `2^32 / size`, rounded up: turns division into multiplication.
     inverse: u32,
-    /// Binary logarithm of a state's bytes.
-    pub(super) wide: u32,
+    /// Binary logarithm of a state's bits: 3 or 4.
+    pub(super) state_shift: u32,
+    /// The bits of a state.
+    pub(super) state_mask: u64,
+    /// The lowest bits of all states in a word.
+    pub(super) state_lows: u64,
 }
 
 impl Shape {
-    /// The shape whose class and number stand in the low half of a slab's first word, or of a slab entry.
-    #[inline]
+    /// The shape that the low half of a slab's first word, or of a slab page's entry, names in bits 8..24.
+    #[inline(always)]
     pub(super) fn of(low: u64) -> Option<&'static Self> {
-        SHAPE.get((low >> 8 & 0xFF) as usize * SHAPES + (low >> 16 & 3) as usize)
+        SHAPE.get((low >> 8) as u16 as usize)
     }
 
     /// The shape for the next slab of a class that has `slabs` of them.
@@ -110,21 +117,29 @@ impl Shape {
         &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize).min(SHAPES - 1)]
     }
 
+    #[inline(always)]
+    pub(super) const fn state_bits(&self) -> u32 {
+        1 << self.state_shift
+    }
+
+    /// The size class.
+    #[inline(always)]
     pub(super) const fn class(&self) -> usize {
-        (self.entry >> 8 & 0xFF) as usize
+        (self.entry >> 8) as u16 as usize / SHAPES
     }
 
     /// The slot that starts `at` bytes from the slab's start.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_at(&self, at: u32) -> Option<u32> {
         let slot = self.slot_around(at)?;
         (self.start + slot * self.size == at).then_some(slot)
     }
 
     /// The slot that the byte `at` bytes from the slab's start (less than its pages) belongs to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot_around(&self, at: u32) -> Option<u32> {
-        // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below 2^32.
+        // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below
+        // 2^32.
         let slot = ((u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse)) >> 32) as u32;
         (slot < self.slots).then_some(slot)
     }
@@ -134,7 +149,7 @@ impl Shape {
         let pages = best_pages(size, shape);
         let (slots, start) = divide(size, pages);
         assert!(slots >= 2 && pages <= MOST_PAGES);
-        let name = (class as u32) << 8 | (shape as u32) << 16 | (pages as u32) << 24;
+        let name = ((class * SHAPES + shape) as u32) << 8 | (pages as u32) << 24;
         Self {
             head: (SLAB_MARK | name) as u64 | slots << 48,
             entry: SLAB_KIND | name,
@@ -144,12 +159,15 @@ impl Shape {
             pages: pages as u32,
             words: state_words(size, slots) as u32,
             inverse: (1u64 << 32).div_ceil(size) as u32,
-            wide: state_bytes(size) as u32 - 1,
+            state_shift: 2 + state_bytes(size) as u32,
+            state_mask: (1 << (8 * state_bytes(size))) - 1,
+            state_lows: u64::MAX / ((1 << (8 * state_bytes(size))) - 1),
         }
     }
 }
 
-static SHAPE: [Shape; CLASSES * SHAPES] = {
+/// Of each class, shapes 0 to 3.
+pub(super) static SHAPE: [Shape; CLASSES * SHAPES] = {
     let mut shapes = [const { Shape::new(0, 0) }; CLASSES * SHAPES];
     let mut at = 0;
     while at < shapes.len() {
@@ -241,15 +259,15 @@ mod tests {
             assert!(u64::from(shape.start) >= SLAB_HEADER + 8 * u64::from(shape.words), "{shape:?}");
             let align = (1 << shape.size.trailing_zeros()).min(SLOT_ALIGN as u32);
             assert!(shape.start.is_multiple_of(align), "{shape:?}");
-            assert!(u64::from(shape.words * 8) >= u64::from(shape.slots) << shape.wide);
-            assert!(1 + shape.size < 1 << (8 << shape.wide), "the state holds every slack");
+            assert!(u64::from(shape.words * 8) >= u64::from(shape.slots) << (shape.state_shift - 3));
+            assert!(1 + u64::from(shape.size) < shape.state_mask, "the state holds every slack");
             assert!(std::ptr::eq(Shape::of(shape.head).unwrap(), shape));
             assert!(std::ptr::eq(Shape::of(u64::from(shape.entry)).unwrap(), shape));
         }
         for class in 0..CLASSES {
             let shape = Shape::next(class, 8);
             let (used, bytes) = (shape.slots * shape.size, shape.pages * PAGE as u32);
-            let states = shape.slots << shape.wide;
+            let states = (shape.slots << shape.state_shift) / 8;
             assert!((bytes - used - states) * 100 <= bytes * 5, "{shape:?}");
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! word       bytes        content
 //! 0          0..8         magic "heapfil1"
-//! 1          8..16        end of the heap (page) u32 | 0, or a page past the end: pages up to there may have no file space u32
+//! 1          8..16        end of the heap (page) u32 | 0, or a page past the end u32: the pages from the end
+//!                         up to there may be punched
 //! 2          16..24       used runs u32 | free pages u32
 //! 3          24..32       root of the free tree (offset of a node; 0: no extent is free)
 //! 4          32..40       first of the spare nodes (offset; 0: none)
@@ -15,8 +16,9 @@
 //! 104 ..     832..4096    0
 //! ```
 //!
-//! A *run* is a range of pages in use as one: a block, a slab, a node page, a page-map array, this page. A run that was freed
-//! but may not be used again before the commit counts as used until it joins the free tree.
+//! A *run* is a range of pages in use as one: a block, a slab, a node page, a page-map array, this page. A
+//! run that was freed but may not be used again before the commit counts as used until it joins the free
+//! tree.
 
 use super::class::CLASSES;
 use super::map::ARRAYS;

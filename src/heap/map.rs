@@ -1,30 +1,31 @@
 //! The page map: what each page of the heap is, from its number alone.
 //!
-//! One word for each page, in arrays that double: array 0 has the words of the heap's first 512 pages, array `k >= 1` those of the pages
-//! `512 << (k - 1) .. 512 << k`, counted from the heap's start. The header names the page at which each array starts; array `k` is
-//! a run of `1 << (k - 1)` pages (array 0: one page).
+//! One word for each page, in arrays that double: array 0 has the words of the heap's first 512 pages, array
+//! `k >= 1` those of the pages `512 << (k - 1) .. 512 << k`, counted from the heap's start. The header names
+//! the page at which each array starts; array `k` is a run of `1 << (k - 1)` pages (array 0: one page).
 //!
-//! Invariant: a heap of `n` pages has exactly the arrays `0 ..= k` for the least `k` with `n <= 511 << k`. So array `k + 1` comes into
-//! being while there is still room for it below the pages that it describes, and the word of an array's own page always lies in an array before it.
+//! Invariant: a heap of `n` pages has exactly the arrays `0 ..= k` for the least `k` with `n <= 511 << k`. So
+//! array `k + 1` comes into being while there is still room for it below the pages that it describes, and the
+//! word of an array's own page always lies in an array before it.
 //!
 //! ```text
-//! kind       bits 0..4   bits 4..32                                                  bits 32..64
-//! none       0           0                                                           0
-//! block      1           4: unlogged; 16..32: slack, 4096 * pages - length           pages
-//! slab       2           8..16: class; 16..24: shape; 24..32: pages                  distance to the slab's first page
-//! nodes      3           0                                                           1
-//! array      4           8..16: number of the array                                  pages
-//! header     5           0                                                           1
+//! kind       bits 0..4   bits 4..32                                  bits 32..64
+//! none       0           0                                           0
+//! block      1           4: unlogged; 16..32: 4096 * pages - length  pages
+//! slab       2           8..10: shape; 10..24: class; 24..32: pages  distance to the slab's first page
+//! nodes      3           0                                           1
+//! array      4           8..16: number of the array                  pages
+//! header     5           0                                           1
 //! ```
 //!
-//! Bits not named are 0. The word of a page is nonzero if, and only if, the page is the first of a run, or any page of a slab.
-//! Words of pages past the heap's end are 0.
+//! Bits not named are 0. The word of a page is nonzero if, and only if, the page is the first of a run, or
+//! any page of a slab. Words of pages past the heap's end are 0.
 
 use super::class::SLAB_KIND;
 use super::header::Header;
 use super::space::{Load, Space};
 use crate::error::{Error, Result};
-use crate::layout::{Page, page_offset};
+use crate::layout::{PAGE, Page, page_offset};
 
 /// Number of arrays that a heap can have.
 pub(super) const ARRAYS: usize = 24;
@@ -67,14 +68,13 @@ impl Run {
         BLOCK | flag | self.slack << 16 | (self.pages as u64) << 32
     }
 
-    /// Reads a block's entry; `at` is where it was found.
-    #[inline]
-    pub(super) fn of(entry: u64, at: u64) -> Result<Self> {
+    /// Reads a block's entry; `None` if it contradicts itself.
+    #[inline(always)]
+    pub(super) fn of(entry: u64) -> Option<Self> {
         let (pages, slack) = ((entry >> 32) as u32, entry >> 16 & 0xFFFF);
-        if entry & !BLOCK_BITS != 0 || slack >= 4096 && !(slack == 4096 && pages == 1) || pages == 0 {
-            return Err(Error::corrupt(at, "the page map's word of a block contradicts itself"));
-        }
-        Ok(Self { pages, slack, unlogged: entry & UNLOGGED != 0 })
+        let good = pages != 0 && (slack < 4096 || slack == 4096 && pages == 1);
+        let run = Self { pages, slack, unlogged: entry & UNLOGGED != 0 };
+        (good && entry & !BLOCK_BITS == 0).then_some(run)
     }
 
     pub(super) const fn len(self) -> u64 {
@@ -109,15 +109,15 @@ pub(super) const fn array_start(array: u32) -> u64 {
 
 impl Header {
     /// The array with the word of `page` (not before the heap's start), and the word's place in it in bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn array_of(self, page: Page) -> (u32, u64) {
         let index = page - self.first;
-        let array = 32 - (index >> 9).leading_zeros();
-        (array, (index as u64 - array_start(array)) * 8)
+        let log = (index | 256).ilog2();
+        let start = (1 << log) & !511;
+        (log - 8, (index as u64 - start) * 8)
     }
 
     /// The page at which an array starts; 0 if there is none.
-    #[inline]
     pub(super) fn array<L: Load>(self, l: &L, array: u32) -> Result<Page> {
         let word = l.load(self.array_at(array))?;
         if word > u64::from(u32::MAX) || word != 0 && word <= u64::from(self.first) {
@@ -127,13 +127,23 @@ impl Header {
     }
 
     /// The word of `page`, which is not before the heap's start; 0 where no array has it.
-    #[inline]
     pub(super) fn entry<L: Load>(self, l: &L, page: Page) -> Result<u64> {
         let (array, at) = self.array_of(page);
         match self.array(l, array)? {
             0 => Ok(0),
             start => l.load(page_offset(start) + at),
         }
+    }
+
+    /// Like [`Header::entry`], but `None` where there is no array or something is wrong with it.
+    #[inline(always)]
+    pub(super) fn find_entry<L: Load>(self, l: &L, page: Page) -> Option<u64> {
+        let (array, at) = self.array_of(page);
+        let start = l.load(self.array_at(array)).ok()?;
+        if start <= u64::from(self.first) || start > u64::from(u32::MAX) {
+            return None;
+        }
+        l.load(start * PAGE + at).ok()
     }
 
     /// Offset of the word of `page`.
@@ -186,12 +196,12 @@ mod tests {
         for (len, pages) in [(0, 1), (1, 1), (4096, 1), (4097, 2), (page_offset(u32::MAX), u32::MAX)] {
             for unlogged in [false, true] {
                 let run = Run::new(len, pages, unlogged);
-                assert_eq!(Run::of(run.entry(), 0).unwrap(), run);
+                assert_eq!(Run::of(run.entry()).unwrap(), run);
                 assert_eq!((run.len(), kind(run.entry())), (len, BLOCK));
             }
         }
-        assert!(Run::of(BLOCK, 0).is_err());
-        assert!(Run::of(BLOCK | 4096 << 16 | 2 << 32, 0).is_err());
-        assert!(Run::of(BLOCK | 1 << 5 | 1 << 32, 0).is_err());
+        assert!(Run::of(BLOCK).is_none());
+        assert!(Run::of(BLOCK | 4096 << 16 | 2 << 32).is_none());
+        assert!(Run::of(BLOCK | 1 << 5 | 1 << 32).is_none());
     }
 }

@@ -1,7 +1,9 @@
-//! A transaction in memory, for the heap's tests: words, growth up to a limit, freshness of pages, save points, failures on demand.
+//! A transaction in memory, for the heap's tests: words, growth up to a limit, freshness of pages, save
+//! points, failures on demand.
 //!
-//! It checks what the heap owes a [`Space`]: pages are handed out only if they are free in the committed state, once, and with
-//! the mark of those that were punched. Pages that are handed out, and new ones, are full of garbage.
+//! It checks what the heap owes a [`Space`]: pages are handed out only if they are free in the committed
+//! state, once, and with the mark of those that were punched. Pages that are handed out, and new ones, are
+//! full of garbage.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

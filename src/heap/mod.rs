@@ -1,18 +1,22 @@
 //! The heap: extents in an AVL tree, slabs for the small.
 //!
-//! The heap is a range of the file's pages of 4096 bytes. Its first page is the header (`header`); the page map (`map`) says of each
-//! page what it is; free extents are in a tree by address (`tree`); blocks up to 16 KiB lie in slabs (`slab`) of a size
-//! class (`class`), longer ones are runs of pages (`runs`). Each of these modules draws its part of the format.
+//! The heap is a range of the file's pages of 4096 bytes. Its first page is the header (`header`); the page
+//! map (`map`) says of each page what it is; free extents are in a tree by address (`tree`); blocks up to 16
+//! KiB lie in slabs (`slab`) of a size class (`class`), longer ones are runs of pages (`runs`). Each of these
+//! modules draws its part of the format.
 //!
-//! All of it is words that are loaded and stored through [`Load`] and [`Space`]. The heap itself keeps nothing but where it starts, and hints.
-//! It trusts nothing that it reads: a contradiction is `Error::Corrupt`, and what a damaged heap cannot cause is a panic, an endless loop, or an access
-//! outside the file. It does not search for damage either: that is [`Heap::check`].
+//! All of it is words that are loaded and stored through [`Load`] and [`Space`]. The heap itself keeps
+//! nothing but where it starts, and hints. It trusts nothing that it reads: a contradiction is
+//! `Error::Corrupt`, and what a damaged heap cannot cause is a panic, an endless loop, or an access outside
+//! the file. It does not search for damage either: that is [`Heap::check`].
 //!
-//! A call that fails with `NoSpace`, `MaxSize`, `TooLarge`, `BadOption` or `BadOffset` has changed no block and left the heap whole. After any other
-//! error of a changing call the transaction must be rolled back to before that call.
+//! A call that fails with `NoSpace`, `MaxSize`, `TooLarge`, `BadOption` or `BadOffset` has changed no block
+//! and left the heap whole. After any other error of a changing call the transaction must be rolled back to
+//! before that call.
 
 mod check;
 mod class;
+mod cut;
 mod fault;
 mod header;
 mod map;
@@ -28,10 +32,12 @@ mod walk;
 
 #[allow(unused_imports)]
 pub(crate) use check::{Finding, Report};
-use class::{CLASSES, SLOT_ALIGN, class_of};
+use class::{CLASSES, SLOT_ALIGN, Shape, class_of};
+#[allow(unused_imports)]
+pub(crate) use cut::Cut;
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
-use slab::{SlabHint, Slot};
+use slab::{RecentSlab, SlabHint, Slot};
 pub(crate) use space::{Load, Space};
 #[allow(unused_imports)]
 pub(crate) use tree::Extent;
@@ -43,8 +49,6 @@ use crate::layout::{PAGE, Page, page_offset};
 
 /// Largest alignment of a block, in bytes.
 pub(crate) const MAX_ALIGN: u64 = PAGE;
-/// Least number of pages of a heap.
-pub(crate) const MIN_PAGES: u32 = runs::MIN_PAGES as u32;
 
 /// An allocated block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +64,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Whether a change to length `len` (at most the capacity) makes another place much better. Only the change that crosses half the
-    /// capacity does: a block that is smaller than that has its reason, an alignment, and would be moved each time.
+    /// Whether a change to length `len` (at most the capacity) makes another place much better. Only the
+    /// change that crosses half the capacity does: a block that is smaller than that has its reason, an
+    /// alignment, and would be moved each time.
     const fn is_worth_moving(&self, len: u64) -> bool {
         len < self.capacity / 2 && self.len >= self.capacity / 2
     }
@@ -69,32 +74,33 @@ impl Block {
 
 /// What a process knows of a heap: where it is, and hints that make the next call faster.
 ///
-/// Reading takes `&self` and uses no hints: any thread may do it, on any state. Changes take `&mut self`; their hints hold for one line
-/// of states, each following from the other by calls of this value. When that line breaks (roll back, also to a save point; a commit by
-/// somebody else), call [`Heap::forget_hints`].
+/// Reading takes `&self` and uses no hints: any thread may do it, on any state. Changes take `&mut self`;
+/// their hints hold for one line of states, each following from the other by calls of this value. When that
+/// line breaks (roll back, also to a save point; a commit by somebody else), call [`Heap::forget_hints`].
 #[derive(Debug, Clone)]
 pub(crate) struct Heap {
     header: Header,
     slabs: [SlabHint; CLASSES],
+    recent: RecentSlab,
     /// The page-map arrays as far as known; 0: not known.
     arrays: [Page; ARRAYS],
-}
-
-/// What an offset leads to.
-enum Place {
-    Slot(Slot, u64),
-    Run(Page, Run),
 }
 
 impl Heap {
     /// The heap that starts at page `first`, at least 1, of a file.
     pub(crate) const fn new(first: Page) -> Self {
-        Self { header: Header { first }, slabs: [const { SlabHint::NONE }; CLASSES], arrays: [0; ARRAYS] }
+        Self {
+            header: Header { first },
+            slabs: [const { SlabHint::NONE }; CLASSES],
+            recent: RecentSlab::NONE,
+            arrays: [0; ARRAYS],
+        }
     }
 
-    /// Makes an empty heap up to page `end`, or a little less. The first page must be zero in this transaction's view.
+    /// Makes an empty heap up to page `end`, or a little less. The first page must be zero in this
+    /// transaction's view.
     ///
-    /// `BadOption` if there are fewer pages than [`MIN_PAGES`], or more than a heap can have.
+    /// `BadOption` if there are too few pages, or more than a heap can have.
     pub(crate) fn format<S: Space>(&mut self, s: &mut S, end: Page) -> Result<()> {
         self.forget_hints();
         self.format_runs(s, end)
@@ -116,8 +122,9 @@ impl Heap {
         self.header.roots_at()
     }
 
-    /// Allocates `len` bytes, undefined, at a multiple of `align`, which is a power of two up to [`MAX_ALIGN`]. A block of 0 bytes
-    /// has an offset of its own too. Blocks of at least a page start on a page of their own if they are over 16 KiB or `align` is over 256.
+    /// Allocates `len` bytes, undefined, at a multiple of `align`, which is a power of two up to
+    /// [`MAX_ALIGN`]. A block of 0 bytes has an offset of its own too. Blocks of at least a page start on a
+    /// page of their own if they are over 16 KiB or `align` is over 256.
     #[inline]
     pub(crate) fn alloc<S: Space>(&mut self, s: &mut S, len: u64, align: u64) -> Result<u64> {
         if align <= SLOT_ALIGN
@@ -137,6 +144,7 @@ impl Heap {
     }
 
     /// Allocates `len` bytes in pages of their own, flagged as unlogged.
+    #[cfg(test)]
     pub(crate) fn alloc_unlogged<S: Space>(&mut self, s: &mut S, len: u64) -> Result<u64> {
         self.alloc_run(s, len, true)
     }
@@ -144,75 +152,151 @@ impl Heap {
     /// The block at `offset`; `BadOffset` if there is none.
     #[inline]
     pub(crate) fn block<L: Load>(&self, l: &L, offset: u64) -> Result<Block> {
-        let page = self.page_of(l, offset)?;
-        let entry = self.header.entry(l, page)?;
-        match self.place(l, offset, page, entry)? {
-            Place::Slot(slot, states) => slot.block(slot.state_in(states)),
-            Place::Run(page, run) => {
-                self.check_reach(l, page, run)?;
-                Ok(run_block(page, run))
-            }
-        }
+        self.header.block(l, offset)
+    }
+
+    /// Whether the block that was just allocated at `offset` has a place that is free in the state behind `l`, an older one of the same heap.
+    #[inline]
+    pub(crate) fn is_free<L: Load>(&self, l: &L, offset: u64) -> bool {
+        self.header.is_free(l, offset).unwrap_or(false)
+    }
+
+    /// The first block that starts after `offset` (0: the first of all). A few loads: free extents and the
+    /// rest of a run are skipped. `offset` need not be a block, so that a walk can go on after changes.
+    pub(crate) fn next_block<L: Load>(&self, l: &L, offset: u64) -> Result<Option<Block>> {
+        self.header.next_block(l, offset)
     }
 
     /// Frees the block at `offset`; `BadOffset` if there is none.
     #[inline]
     pub(crate) fn free<S: Space>(&mut self, s: &mut S, offset: u64) -> Result<()> {
-        match self.place_to_change(s, offset)? {
-            Place::Slot(slot, states) => self.free_slot(s, slot, states),
-            Place::Run(page, run) => self.free_run(s, page, run),
+        match self.find_place(s, offset) {
+            Some(Place::Slot(slot, states)) => self.free_slot(s, slot, states),
+            Some(Place::Run(page, run)) => self.free_run(s, page, run),
+            None => Err(self.header.fault(s, offset)),
         }
     }
 
-    /// Gives the block at `offset` another length where it is. False, with nothing changed, if it has to be moved for that, or should be because it
-    /// would leave more than half of its place empty.
+    /// Gives the block at `offset` another length where it is. False, with nothing changed, if it has to be
+    /// moved for that, or should be because it would leave more than half of its place empty.
     pub(crate) fn resize_in_place<S: Space>(&mut self, s: &mut S, offset: u64, len: u64) -> Result<bool> {
-        match self.place_to_change(s, offset)? {
-            Place::Slot(slot, states) => self.resize_slot(s, slot, states, len),
-            Place::Run(page, run) => self.resize_run(s, page, run, len),
+        match self.find_place(s, offset) {
+            Some(Place::Slot(slot, states)) => self.resize_slot(s, slot, states, len),
+            Some(Place::Run(page, run)) => self.resize_run(s, page, run, len),
+            None => Err(self.header.fault(s, offset)),
         }
     }
 
-    /// The page of a user's offset, which lies not before the heap.
-    #[inline]
-    fn page_of<L: Load>(&self, l: &L, offset: u64) -> Result<Page> {
-        let page = offset / PAGE;
-        if page < u64::from(self.header.first) || page > u64::from(Page::MAX) {
-            return Err(self.fault(l, offset));
+    /// What the block at `offset` is, by the hints where they help.
+    #[inline(always)]
+    fn find_place<S: Space>(&mut self, s: &S, offset: u64) -> Option<Place> {
+        if let Some((slab, shape)) = self.recent.around(offset) {
+            let (slot, states) = find_slot(s, offset, slab, shape)?;
+            return Some(Place::Slot(slot, states));
         }
-        Ok(page as Page)
-    }
-
-    /// What lies at `offset`, by the hint where the page map's array is.
-    #[inline]
-    fn place_to_change<S: Space>(&mut self, s: &S, offset: u64) -> Result<Place> {
-        let page = self.page_of(s, offset)?;
+        let page = self.header.page_of(offset)?;
         let (array, at) = self.header.array_of(page);
         let start = &mut self.arrays[array as usize % ARRAYS];
         if *start == 0 {
-            *start = self.header.array(s, array)?;
+            *start = self.header.array(s, array).ok()?;
+            if *start == 0 {
+                return None;
+            }
         }
-        let entry = if *start == 0 { 0 } else { s.load(page_offset(*start) + at)? };
-        self.place(s, offset, page, entry)
+        let entry = s.load(page_offset(*start) + at).ok()?;
+        if kind(entry) == SLAB {
+            let (slab, shape) = self.header.find_slab(entry, page)?;
+            let (slot, states) = find_slot(s, offset, slab, shape)?;
+            self.note_slab(&slot);
+            Some(Place::Slot(slot, states))
+        } else {
+            self.header.find_run(s, offset, entry).map(|run| Place::Run(page, run))
+        }
+    }
+}
+
+/// What a block is.
+enum Place {
+    /// A slot, and the word with its state.
+    Slot(Slot, u64),
+    Run(Page, Run),
+}
+
+// Reading needs to know only where the heap starts; it is here, and by value, so that a `Heap` made for one
+// call costs nothing. What finds nothing returns `None`, not an error: `fault` then finds out why. That keeps
+// hot code small.
+impl Header {
+    #[inline]
+    fn block<L: Load>(self, l: &L, offset: u64) -> Result<Block> {
+        match self.find_block(l, offset) {
+            Some(block) => Ok(block),
+            None => Err(self.fault(l, offset)),
+        }
     }
 
-    /// What lies at `offset`, on `page` with this entry.
-    #[inline]
-    fn place<L: Load>(&self, l: &L, offset: u64, page: Page, entry: u64) -> Result<Place> {
-        if kind(entry) == SLAB {
-            let (slab, shape) = self.header.slab_of(entry, page)?;
-            if let Some(index) = shape.slot_at((offset - page_offset(slab)) as u32) {
+    /// Whether the place of a block is free here; `None` where what is here makes no sense.
+    #[inline(always)]
+    fn is_free<L: Load>(self, l: &L, offset: u64) -> Option<bool> {
+        let page = self.page_of(offset)?;
+        let entry = self.find_entry(l, page)?;
+        match kind(entry) {
+            0 => Some(true),
+            SLAB => {
+                let (slab, shape) = self.find_slab(entry, page)?;
+                let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
                 let slot = Slot { slab, shape, index };
-                let states = l.load(slot.state_at())?;
-                if slot.state_in(states) != 0 {
-                    return Ok(Place::Slot(slot, states));
-                }
+                Some(slot.state_in(l.load(slot.state_at()).ok()?) == 0)
             }
-        } else if kind(entry) == BLOCK && offset.is_multiple_of(PAGE) {
-            return Ok(Place::Run(page, Run::of(entry, offset)?));
+            _ => Some(false),
         }
-        Err(self.fault(l, offset))
     }
+
+    #[inline(always)]
+    fn find_block<L: Load>(self, l: &L, offset: u64) -> Option<Block> {
+        let page = self.page_of(offset)?;
+        let entry = self.find_entry(l, page)?;
+        if kind(entry) == SLAB {
+            let (slab, shape) = self.find_slab(entry, page)?;
+            let (slot, states) = find_slot(l, offset, slab, shape)?;
+            slot.find_block(slot.state_in(states))
+        } else {
+            Some(run_block(page, self.find_run(l, offset, entry)?))
+        }
+    }
+
+    /// The page of a user's offset, if it is not before the heap.
+    #[inline(always)]
+    fn page_of(self, offset: u64) -> Option<Page> {
+        let index = (offset / PAGE).wrapping_sub(u64::from(self.first));
+        (index <= u64::from(Page::MAX - self.first)).then(|| self.first + index as Page)
+    }
+
+    /// The run that is a block at `offset`, whose page has this entry.
+    #[inline(always)]
+    fn find_run<L: Load>(self, l: &L, offset: u64, entry: u64) -> Option<Run> {
+        if kind(entry) != BLOCK || !offset.is_multiple_of(PAGE) {
+            return None;
+        }
+        let run = Run::of(entry)?;
+        let end = offset / PAGE + u64::from(run.pages);
+        (end <= u64::from(self.end(l).ok()?)).then_some(run)
+    }
+}
+
+/// The slot of a block at `offset`, which lies in this slab, and the word of its state.
+#[inline(always)]
+fn find_slot<L: Load>(l: &L, offset: u64, slab: Page, shape: &'static Shape) -> Option<(Slot, u64)> {
+    let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
+    let slot = Slot { slab, shape, index };
+    let states = l.load(slot.state_at()).ok()?;
+    (slot.state_in(states) != 0).then_some((slot, states))
+}
+
+/// For hot code, which is better without the making of errors.
+#[cold]
+#[inline(never)]
+fn damage<T>(offset: u64, what: &'static str) -> Result<T> {
+    Err(Error::corrupt(offset, what))
 }
 
 fn run_block(page: Page, run: Run) -> Block {

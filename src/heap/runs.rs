@@ -1,12 +1,15 @@
-//! Runs of pages: taking them from the free tree, giving them back, growing and cutting the heap.
+//! Runs of pages: taking them from the free tree, giving them back, growing the heap.
 //!
 //! Rules:
 //!
-//! * What can fail for want of space (growing, reserving punched space) is done before anything else, so that a failed call leaves
-//!   a whole heap. An error that is neither `NoSpace` nor `MaxSize` nor a refusal of the arguments may leave the transaction's view half-changed: it must be rolled back.
-//! * Free extents are separated by used runs, so there is at most one more of them than of these. There are at least two more nodes than used runs,
-//!   and each call that adds a run first sees to a reserve beyond that: giving a run back never lacks a node.
-//! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then it counts as used.
+//! * What can fail for want of space (growing, reserving punched space) is done before anything else, so that
+//!   a failed call leaves a whole heap. An error that is neither `NoSpace` nor `MaxSize` nor a refusal of the
+//!   arguments may leave the transaction's view half-changed: it must be rolled back.
+//! * Free extents are separated by used runs, so there is at most one more of them than of these. There are
+//!   at least two more nodes than used runs, and each call that adds a run first sees to a reserve beyond
+//!   that: giving a run back never lacks a node.
+//! * A run that the committed state uses joins the free tree only at the commit (`run_deferred`); until then
+//!   it counts as used.
 
 use super::Heap;
 use super::header::halves;
@@ -60,7 +63,8 @@ impl Heap {
         self.join_free(s, page, pages)
     }
 
-    /// Joins a run that [`Space::run_deferred`] was told of with the free tree, as the last step of a commit. Never fails for want of space.
+    /// Joins a run that [`Space::run_deferred`] was told of with the free tree, as the last step of a commit.
+    /// Never fails for want of space.
     pub(crate) fn join_free<S: Space>(&mut self, s: &mut S, page: Page, pages: u32) -> Result<()> {
         Tree::open(self.header, s)?.add(s, Extent { page, pages, punched: false })?;
         self.header.count_runs(s, -1, i64::from(pages))
@@ -68,20 +72,25 @@ impl Heap {
 
     /// Sees to it that there are nodes enough for one more run.
     fn reserve_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
-        let (used, _) = halves(s.load(self.header.runs_at())?);
-        let (nodes, _) = halves(s.load(self.header.nodes_at())?);
-        if u64::from(nodes) >= u64::from(used) + 1 + NODE_RESERVE { Ok(()) } else { self.add_nodes(s) }
+        if self.nodes_to_spare(s, 0)? { Ok(()) } else { self.add_nodes(s) }
+    }
+
+    /// Whether there are nodes enough for one more run even with `fewer` of them.
+    pub(super) fn nodes_to_spare<L: Load>(&self, l: &L, fewer: u32) -> Result<bool> {
+        let (used, _) = halves(l.load(self.header.runs_at())?);
+        let (nodes, _) = halves(l.load(self.header.nodes_at())?);
+        Ok(u64::from(nodes) >= u64::from(used) + 1 + NODE_RESERVE + u64::from(fewer))
     }
 
     #[cold]
-    fn add_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
+    pub(super) fn add_nodes<S: Space>(&mut self, s: &mut S) -> Result<()> {
         let page = self.take_pages(s, 1)?;
         self.header.set_entry(s, page, NODES_ENTRY)?;
         Tree::open(self.header, s)?.add_nodes(s, page)
     }
 
-    /// Makes the free extent at the heap's end at least `pages` long; it is shorter now, or there is none. Returns false, having done nothing,
-    /// where that needs a page-map array and `arrays` is false.
+    /// Makes the free extent at the heap's end at least `pages` long; it is shorter now, or there is none.
+    /// Returns false, having done nothing, where that needs a page-map array and `arrays` is false.
     #[cold]
     fn grow_tail<S: Space>(&mut self, s: &mut S, pages: u32, arrays: bool) -> Result<bool> {
         let tree = Tree::open(self.header, s)?;
@@ -139,7 +148,8 @@ impl Heap {
         Ok(true)
     }
 
-    /// Makes the last free extent `tail` (maybe empty) reach to the new end, but for `skip` pages at its front.
+    /// Makes the last free extent `tail` (maybe empty) reach to the new end, but for `skip` pages at its
+    /// front.
     fn lengthen<S: Space>(&self, s: &mut S, tail: Extent, end: Page, skip: u32) -> Result<()> {
         let tree = Tree::open(self.header, s)?;
         let page = tail.page + skip;
@@ -147,7 +157,7 @@ impl Heap {
         if tail.pages == 0 { tree.add(s, new) } else { tree.replace(s, tail, new) }
     }
 
-    fn add_array<S: Space>(&mut self, s: &mut S, array: u32, page: Page) -> Result<()> {
+    pub(super) fn add_array<S: Space>(&mut self, s: &mut S, array: u32, page: Page) -> Result<()> {
         s.store(self.header.array_at(array), u64::from(page))?;
         self.arrays[array as usize] = page;
         self.header.set_entry(s, page, array_entry(array))
@@ -190,23 +200,12 @@ impl Heap {
 
     /// Frees a block of whole pages.
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
-        self.check_reach(s, page, run)?;
         self.header.set_entry(s, page, 0)?;
         self.give_run(s, page, run.pages)
     }
 
-    /// A block's pages must lie in the heap.
-    #[inline]
-    pub(super) fn check_reach<L: Load>(&self, l: &L, page: Page, run: Run) -> Result<()> {
-        if u64::from(page) + u64::from(run.pages) > u64::from(self.header.end(l)?) {
-            return Err(Error::corrupt(page_offset(page), "a block reaches past the heap's end"));
-        }
-        Ok(())
-    }
-
     /// Gives a block of whole pages another length, if it can stay where it is.
     pub(super) fn resize_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run, len: u64) -> Result<bool> {
-        self.check_reach(s, page, run)?;
         let pages = pages_for(len)?;
         if !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
             return Ok(false); // A slab would hold it in half the space.
@@ -251,7 +250,8 @@ impl Heap {
     /// Gives back the pages from `page` on, the last ones of a run.
     fn shorten_run<S: Space>(&mut self, s: &mut S, page: Page, fewer: u32) -> Result<()> {
         if !s.run_is_fresh(page, fewer) {
-            // Until the commit these pages are a run of their own, which needs a node in reserve like any other.
+            // Until the commit these pages are a run of their own, which needs a node in reserve like any
+            // other.
             self.reserve_nodes(s)?;
             s.run_deferred(page, fewer)?;
             return self.header.count_runs(s, 1, 0);
@@ -259,43 +259,6 @@ impl Heap {
         s.run_dropped(page, fewer);
         Tree::open(self.header, s)?.add(s, Extent { page, pages: fewer, punched: false })?;
         self.header.count_runs(s, 0, i64::from(fewer))
-    }
-
-    /// The page from which on nothing is in use: [`Heap::cut_tail`] may cut there.
-    pub(crate) fn tail_free<L: Load>(&self, l: &L) -> Result<Page> {
-        let tail = Tree::open(self.header, l)?.tail(l)?;
-        tail.map_or_else(|| self.header.end(l), |tail| Ok(tail.page))
-    }
-
-    /// Takes free pages off the heap's end, down to page `to` or to the last one in use; returns the new end. Page-map
-    /// arrays that are no longer needed are freed: once that is committed, more may be cut.
-    pub(crate) fn cut_tail<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Page> {
-        let tree = Tree::open(self.header, s)?;
-        let (end, punched_to) = self.header.end_and_punched(s)?;
-        let Some(tail) = tree.tail(s)?.filter(|tail| to < tail.end()) else { return Ok(end) };
-        let new_end = tail.page.max(to);
-        if new_end == tail.page {
-            tree.take_all(s, tail)?;
-        } else {
-            tree.replace(s, tail, Extent { pages: new_end - tail.page, ..tail })?;
-        }
-        self.header.set_end(s, new_end, if tail.punched { punched_to.max(end) } else { punched_to })?;
-        self.header.count_runs(s, 0, -i64::from(end - new_end))?;
-        let size = |end: Page| last_array(u64::from(end - self.header.first)).unwrap_or(0);
-        for array in (size(new_end) + 1..=size(end)).rev() {
-            let page = self.header.array(s, array)?;
-            if page == 0 || page >= new_end || self.header.entry(s, page)? != array_entry(array) {
-                return Err(Error::corrupt(
-                    self.header.array_at(array),
-                    "a page-map array is not where it should be",
-                ));
-            }
-            self.header.set_entry(s, page, 0)?;
-            s.store(self.header.array_at(array), 0)?;
-            self.arrays[array as usize] = 0;
-            self.give_run(s, page, array_pages(array))?;
-        }
-        Ok(new_end)
     }
 
     /// The first free extent that ends after `page`.

@@ -181,8 +181,11 @@ impl Pair {
             Op::Cut(keep) => {
                 let free_from = self.heap.tail_free(&self.mock).unwrap();
                 let to = free_from + keep % 8 * (keep % 3);
-                let end = self.heap.cut_tail(&mut self.mock, to).unwrap();
-                assert!(end <= to.max(free_from) || keep % 8 * (keep % 3) > 0);
+                let result = self.heap.cut_tail(&mut self.mock, to);
+                if !is_full(&result) {
+                    let end = result.unwrap().end;
+                    assert!(end == to || to > end && keep % 8 * (keep % 3) > 0, "{free_from} {to} {end}");
+                }
             }
             Op::Punch(from) => {
                 // Only what is free in the committed state may be punched.
@@ -297,15 +300,15 @@ fn the_page_map_grows_with_the_heap_and_shrinks_with_it() {
         heap.free(&mut mock, block).unwrap();
     }
     // Arrays that lie at the end are free only once the cut is committed.
-    let mut last = Page::MAX;
     loop {
         mock.commit(&mut heap);
         sound(&heap, &mock);
-        let end = heap.cut_tail(&mut mock, 0).unwrap();
-        if end == last {
+        let cut = heap.cut_tail(&mut mock, 0).unwrap();
+        sound(&heap, &mock);
+        if !cut.more {
+            assert!(cut.end <= FIRST + 4, "{cut:?}");
             break;
         }
-        last = end;
     }
     let end = heap.alloc(&mut mock, 6000 * PAGE, 1).unwrap();
     heap.free(&mut mock, end).unwrap();
@@ -573,10 +576,10 @@ fn steady_pairs_touch_few_words_and_make_no_slabs() {
             let block = heap.alloc(&mut mock, 64, 8).unwrap();
             heap.free(&mut mock, block).unwrap();
         }
-        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         let (loads, stores) = (mock.loads.get() - loads, mock.stores - stores);
+        assert_eq!(heap.stats(&mock).unwrap().free_pages, free);
         if live % 62 != 61 {
-            assert!(loads <= 700 && stores <= 500, "{live}: {loads} loads, {stores} stores");
+            assert!(loads <= 500 && stores <= 400, "{live}: {loads} loads, {stores} stores");
         }
     }
     let block = heap.alloc(&mut mock, 64, 8).unwrap();
@@ -705,8 +708,9 @@ fn damage_in_any_word_is_survived_and_found() {
         }
         mock.words[(at / 8) as usize] = good;
     }
-    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks of punched space,
-    // contents of spare nodes, and what only looks like metadata (nodes and states past the last one).
+    // What cannot be told from a good heap: the word of the layer above, other lengths of blocks, other marks
+    // of punched space, contents of spare nodes, and what only looks like metadata (nodes and states past the
+    // last one).
     for (at, good, bad) in missed {
         let entry = heap.header.entry(&mock, (at / PAGE) as Page).unwrap();
         let free_to_differ = at == heap.roots_at()
@@ -723,7 +727,10 @@ proptest! {
 
     #[test]
     fn damage_in_many_words_is_survived(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()), 1..8),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0..4u32, any::<u64>()),
+            1..8,
+        ),
     ) {
         let (mut mock, heap, blocks) = small_heap();
         let words = metadata(&mock, &heap);

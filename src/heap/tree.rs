@@ -1,26 +1,27 @@
 //! The free tree: all free extents, by address, each with the longest extent below it.
 //!
-//! An AVL tree (Adelson-Velsky and Landis 1962) augmented with maxima, as in address-ordered first fit over a Cartesian tree (Stephenson
-//! 1983). Finding the lowest extent that is long enough, joining a freed run with its neighbours, and taking pages from an extent's front are O(log n).
+//! An AVL tree (Adelson-Velsky and Landis 1962) augmented with maxima, as in address-ordered first fit over a
+//! Cartesian tree (Stephenson 1983). Finding the lowest extent that is long enough, joining a freed run with
+//! its neighbours, and taking pages from an extent's front are O(log n).
 //!
 //! Nodes do not lie in the extents they describe, but in node pages, 128 to a page without a header:
 //!
 //! ```text
-//! word       bits 0..32            bits 32..40   bit 40                               bits 41..64
-//! 0          first page            (number of pages in bits 32..64)
-//! 1          longest extent of     height of     punched: the extent's file space     0
-//!            the subtree in pages  the subtree   may have been given back
-//! 2          left node (offset of the node in the file; 0: none). In a spare node: the next spare one
-//! 3          right node
+//! word  content
+//! 0     first page u32 | number of pages u32
+//! 1     pages of the longest extent of the subtree u32 | height of the subtree u8 | flags u8 | 0 u16
+//!       flag 1: punched (file space of the extent may have been given back)
+//! 2     left node (offset in the file; 0: none). In a spare node: the next spare one, nothing else counts
+//! 3     right node
 //! ```
 //!
-//! Invariants: extents neither overlap nor touch; heights of siblings differ by at most one; there are enough spare nodes
-//! that a run can always be freed (see `runs`).
+//! Invariants: extents neither overlap nor touch; heights of siblings differ by at most one; there are enough
+//! spare nodes that a run can always be freed (see `runs`).
 
 use super::header::{Header, halves, word_of};
 use super::space::{Load, Space};
 use crate::error::{Error, Result};
-use crate::layout::{Page, page_offset};
+use crate::layout::{PAGE, Page, page_offset};
 
 /// Bytes of a node.
 pub(super) const NODE: u64 = 32;
@@ -250,17 +251,65 @@ impl Tree {
         self.header.count_nodes(s, i64::from(NODES_PER_PAGE), 0)
     }
 
-    fn insert<S: Space>(&self, s: &mut S, new: Extent) -> Result<()> {
-        let (path, found) = self.descend(s, new.page)?;
-        if found {
-            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
+    /// Takes the nodes of a node page out of use, where others are spare for those in the tree.
+    pub(super) fn remove_nodes<S: Space>(&self, s: &mut S, page: Page) -> Result<()> {
+        let in_page = |node: u64| node / PAGE == u64::from(page);
+        let (mut left, _) = halves(s.load(self.header.nodes_at())?);
+        let mut spare = 0u128;
+        let mut link_at = self.header.spare_at();
+        let mut node = self.link(s, link_at)?;
+        while node != 0 {
+            let Some(fewer) = left.checked_sub(1) else {
+                return Err(Error::corrupt(link_at, "there are more spare nodes than nodes in all"));
+            };
+            left = fewer;
+            let next = self.link(s, side_at(node, LEFT))?;
+            if in_page(node) {
+                spare |= 1 << (node % PAGE / NODE);
+                s.store(link_at, next)?;
+            } else {
+                link_at = side_at(node, LEFT);
+            }
+            node = next;
         }
+        for place in (0..NODES_PER_PAGE).filter(|place| spare & 1 << place == 0) {
+            self.move_node(s, page_offset(page) + u64::from(place) * NODE)?;
+        }
+        self.header.count_nodes(s, -i64::from(NODES_PER_PAGE), 0)
+    }
+
+    /// Puts a spare node in the place of one in the tree, which is lost.
+    fn move_node<S: Space>(&self, s: &mut S, from: u64) -> Result<()> {
+        let extent = self.extent(s, from)?;
+        let path = self.path_to(s, extent)?;
+        if path.last() != Some(from) {
+            return Err(Error::corrupt(from, "a node is neither spare nor in the free tree"));
+        }
+        let to = self.spare(s)?;
+        for word in (0..NODE).step_by(8) {
+            let word_of_node = s.load(from + word)?;
+            s.store(to + word, word_of_node)?;
+        }
+        self.attach(s, &path, path.len - 1, to)
+    }
+
+    /// Takes a spare node.
+    fn spare<S: Space>(&self, s: &mut S) -> Result<u64> {
         let node = self.link(s, self.header.spare_at())?;
         if node == 0 {
             return Err(Error::corrupt(self.header.spare_at(), "the heap has run out of spare nodes"));
         }
         let next = self.link(s, side_at(node, LEFT))?;
         s.store(self.header.spare_at(), next)?;
+        Ok(node)
+    }
+
+    fn insert<S: Space>(&self, s: &mut S, new: Extent) -> Result<()> {
+        let (path, found) = self.descend(s, new.page)?;
+        if found {
+            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
+        }
+        let node = self.spare(s)?;
         self.header.count_nodes(s, 0, 1)?;
         s.store(node, word_of(new.page, new.pages))?;
         let summary = Summary { longest: new.pages, height: 1 };
@@ -367,7 +416,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its summary is the old one.
+    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its
+    /// summary is the old one.
     fn balance<S: Space>(&self, s: &mut S, node: u64) -> Result<(u64, bool)> {
         let old = Summary::of(s.load(node + 8)?);
         let (kids, sums) = self.kids(s, node)?;
@@ -456,3 +506,6 @@ impl Tree {
 const fn side_at(node: u64, side: usize) -> u64 {
     node + 16 + 8 * side as u64
 }
+
+#[cfg(test)]
+mod tests;

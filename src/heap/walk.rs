@@ -1,8 +1,8 @@
 //! Going through the heap: its blocks in order of address, and its figures.
 
 use super::class::{CLASSES, size_of_class};
-use super::header::halves;
-use super::map::{BLOCK, HEADER, NODES, Run, SLAB, kind};
+use super::header::{Header, halves};
+use super::map::{BLOCK, HEADER, NODES, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::{Extent, NODES_PER_PAGE, Summary, Tree};
@@ -65,29 +65,31 @@ impl Heap {
             classes,
         })
     }
+}
 
-    /// The first block that starts after `offset` (0: the first of all). A few loads: free extents and the rest of
-    /// a run are skipped. `offset` need not be a block, so that a walk can go on after changes.
-    pub(crate) fn next_block<L: Load>(&self, l: &L, offset: u64) -> Result<Option<Block>> {
-        let end = self.header.end(l)?;
-        let mut from = offset.saturating_add(1).max(page_offset(self.header.first));
+impl Header {
+    /// See [`Heap::next_block`].
+    pub(super) fn next_block<L: Load>(self, l: &L, offset: u64) -> Result<Option<Block>> {
+        let end = self.end(l)?;
+        let mut from = offset.saturating_add(1).max(page_offset(self.first));
         while from < page_offset(end) {
             let page = (from / PAGE) as Page;
-            let entry = self.header.entry(l, page)?;
+            let entry = self.entry(l, page)?;
             let next = match kind(entry) {
                 0 if entry == 0 => self.skip_unused(l, page, end)?,
                 SLAB => {
-                    let (slab, shape) = self.header.slab_of(entry, page)?;
+                    let (slab, shape) = self.slab_of(entry, page)?;
                     let at = (from - page_offset(slab)) as u32;
                     let index = at.saturating_sub(shape.start).div_ceil(shape.size);
-                    if let Some((slot, state)) = self.next_used(l, Slot { slab, shape, index })? {
+                    if let Some((slot, state)) = (Slot { slab, shape, index }).next_used(l)? {
                         return Ok(Some(slot.block(state)?));
                     }
                     u64::from(slab) + u64::from(shape.pages)
                 }
                 BLOCK => {
-                    let run = Run::of(entry, page_offset(page))?;
-                    self.check_reach(l, page, run)?;
+                    let Some(run) = self.find_run(l, page_offset(page), entry) else {
+                        return Err(self.fault(l, page_offset(page)));
+                    };
                     if from == page_offset(page) {
                         return Ok(Some(run_block(page, run)));
                     }
@@ -95,7 +97,7 @@ impl Heap {
                 }
                 NODES..=HEADER if entry >> 32 != 0 => u64::from(page) + (entry >> 32),
                 _ => {
-                    let at = self.header.entry_at(l, page)?;
+                    let at = self.entry_at(l, page)?;
                     return Err(Error::corrupt(at, "the page map has a word that names nothing"));
                 }
             };
@@ -105,15 +107,15 @@ impl Heap {
     }
 
     /// The page after the free extent, or the pages freed in this transaction, at `page`, which has no entry.
-    fn skip_unused<L: Load>(&self, l: &L, page: Page, end: Page) -> Result<u64> {
-        let (before, after) = Tree::new(self.header, end).around(l, page)?;
+    fn skip_unused<L: Load>(self, l: &L, page: Page, end: Page) -> Result<u64> {
+        let (before, after) = Tree::new(self, end).around(l, page)?;
         if let Some(free) = before.filter(|free| free.end() > page) {
             return Ok(free.end().into());
         }
         let limit = after.map_or(end, |Extent { page, .. }| page);
         for page in page..limit {
             // Where there is no page map, this fails: the file bounds the search.
-            if l.load(self.header.entry_at(l, page)?)? != 0 {
+            if l.load(self.entry_at(l, page)?)? != 0 {
                 return Ok(page.into());
             }
         }

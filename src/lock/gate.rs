@@ -25,7 +25,6 @@
 use super::slots::{self, Slot};
 use crate::error::{Error, Result};
 use crate::media::Media;
-use crate::runtime::Runtime;
 use rustix::thread::futex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
@@ -107,14 +106,14 @@ impl Gate {
 
     fn busy(media: &Media, word: u64, waited: Duration) -> Error {
         let slot = slot_of(word).filter(|&slot| slot < crate::layout::PROCESS_SLOTS);
-        let pid = slot.and_then(|slot| Slot::of(media, slot).ok()).map(|s| s.pid());
+        let pid = slot.map(|slot| Slot::of(media, slot).pid());
         Error::Busy { slot, pid, waited }
     }
 
     /// Takes the writer lock; with `shut` the gate too, in the same step.
     #[inline]
     pub(crate) fn lock(&self, media: &Media, timeout: Duration, shut: bool) -> Result<Taken> {
-        let word = Runtime::of(media)?.lock_word();
+        let word = media.runtime().lock_word();
         let mine = self.me() | if shut { SHUT } else { 0 };
         if word.compare_exchange(0, mine, SeqCst, Relaxed).is_ok() {
             return Ok(Taken::Free);
@@ -134,7 +133,7 @@ impl Gate {
             std::hint::spin_loop();
         }
         let start = Instant::now();
-        let own = Slot::of(media, self.slot)?;
+        let own = Slot::of(media, self.slot);
         own.wait_begin(true);
         let outcome = self.wait_for_lock(media, word, mine, start, timeout);
         own.wait_end(true);
@@ -182,7 +181,7 @@ impl Gate {
     /// Gives the lock back and opens the gate.
     #[inline]
     pub(crate) fn unlock(&self, media: &Media) {
-        let Ok(runtime) = Runtime::of(media) else { return };
+        let runtime = media.runtime();
         if runtime.lock_word().swap(0, SeqCst) & SLEEPERS != 0 {
             wake_all(runtime.lock_word());
         }
@@ -190,7 +189,7 @@ impl Gate {
 
     /// Gives the lock back but leaves the gate shut: the next owner has something to complete.
     pub(crate) fn abandon(&self, media: &Media) {
-        let Ok(runtime) = Runtime::of(media) else { return };
+        let runtime = media.runtime();
         runtime.lock_word().swap(SHUT, SeqCst);
         wake_all(runtime.lock_word());
     }
@@ -198,7 +197,7 @@ impl Gate {
     /// Shuts the gate and waits until no reader is left. On an error the gate is open again.
     #[inline]
     pub(crate) fn shut(&self, media: &Media, timeout: Duration) -> Result<()> {
-        let runtime = Runtime::of(media)?;
+        let runtime = media.runtime();
         let word = runtime.lock_word();
         if word.load(Relaxed) & SHUT == 0 {
             word.fetch_or(SHUT, SeqCst);
@@ -211,9 +210,7 @@ impl Gate {
 
     /// Opens the gate, the lock kept.
     pub(crate) fn open(&self, media: &Media) {
-        if let Ok(runtime) = Runtime::of(media) {
-            Self::open_word(runtime.lock_word());
-        }
+        Self::open_word(media.runtime().lock_word());
     }
 
     fn open_word(word: &AtomicU64) {
@@ -226,7 +223,7 @@ impl Gate {
     #[inline]
     fn busy_reader(&self, media: &Media, used: u32) -> Result<Option<u32>> {
         for slot in 0..used {
-            if Slot::of(media, slot)?.readers() != 0 {
+            if Slot::of(media, slot).readers() != 0 {
                 return Ok(Some(slot));
             }
         }
@@ -235,7 +232,7 @@ impl Gate {
 
     #[cold]
     fn drain(&self, media: &Media, timeout: Duration) -> Result<()> {
-        let runtime = Runtime::of(media)?;
+        let runtime = media.runtime();
         let word = runtime.lock_word();
         let start = Instant::now();
         let mut share = FIRST_SHUT;
@@ -258,7 +255,7 @@ impl Gate {
             }
             let waited = start.elapsed();
             if waited >= timeout {
-                let pid = Slot::of(media, slot)?.pid();
+                let pid = Slot::of(media, slot).pid();
                 return Err(Error::Busy { slot: Some(slot), pid: Some(pid), waited });
             }
             Self::open_word(word);
@@ -272,8 +269,8 @@ impl Gate {
     /// gate's owner is gone: then this call holds the lock, and no count; the caller completes what is in doubt and tries again.
     #[inline]
     pub(crate) fn read(&self, media: &Media, timeout: Duration, nested: bool) -> Result<Taken> {
-        let count = Slot::of(media, self.slot)?.count();
-        let word = Runtime::of(media)?.lock_word();
+        let count = Slot::of(media, self.slot).count();
+        let word = media.runtime().lock_word();
         count.fetch_add(1, SeqCst);
         if word.load(SeqCst) & SHUT == 0 || nested {
             return Ok(Taken::Free);
@@ -291,7 +288,7 @@ impl Gate {
         timeout: Duration,
     ) -> Result<Taken> {
         let start = Instant::now();
-        let own = Slot::of(media, self.slot)?;
+        let own = Slot::of(media, self.slot);
         own.wait_begin(false);
         let outcome = self.wait_for_gate(media, count, word, start, timeout);
         own.wait_end(false);
@@ -341,14 +338,12 @@ impl Gate {
     /// Takes the count back.
     #[inline]
     pub(crate) fn read_end(&self, media: &Media) {
-        if let Ok(slot) = Slot::of(media, self.slot) {
-            slot.count().fetch_sub(1, Release);
-        }
+        Slot::of(media, self.slot).count().fetch_sub(1, Release);
     }
 
     /// Slot and generation of the word's owner, and whether the gate is shut.
     pub(crate) fn owner(media: &Media) -> Result<(Option<u32>, bool)> {
-        let word = Runtime::of(media)?.lock_word().load(Acquire);
+        let word = media.runtime().lock_word().load(Acquire);
         Ok((slot_of(word).filter(|&slot| slot < crate::layout::PROCESS_SLOTS), word & SHUT != 0))
     }
 }

@@ -1,9 +1,17 @@
 //! What transactions this thread has open, so that it never waits for itself.
+//!
+//! Each file that this process has open has a small number, the same for all handles on it; a thread's holds are found by
+//! that number.
 
 use std::cell::RefCell;
+use std::sync::{Mutex, PoisonError};
 
-/// Identity of an arena's file as this process has it: device, inode, forks.
-pub(crate) type FileKey = (u64, u64, u64);
+/// Identity of an arena's file as this process has it: device, inode, forks. A child of `fork` holds nothing of what its
+/// parent held.
+type FileKey = (u64, u64, u64);
+
+/// Files that are open, with the number of handles on each; a place is used again when there are none.
+static FILES: Mutex<Vec<(FileKey, usize)>> = Mutex::new(Vec::new());
 
 /// What a thread holds on one file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,31 +21,50 @@ pub(crate) struct Held {
 }
 
 thread_local! {
-    static HELD: RefCell<Vec<(FileKey, Held)>> = const { RefCell::new(Vec::new()) };
+    static HELD: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What this thread holds on the file.
-#[inline]
-pub(crate) fn held(key: FileKey) -> Held {
-    HELD.with_borrow(|all| all.iter().find(|(k, _)| *k == key).map_or(Held::default(), |(_, h)| *h))
-}
+/// A file's number, as long as a handle has it.
+#[derive(Debug)]
+pub(crate) struct FileNumber(usize);
 
-/// Changes what this thread holds on the file.
-#[inline]
-pub(crate) fn change(key: FileKey, change: impl FnOnce(&mut Held)) {
-    // A transaction kept in a thread-local of the user may be dropped after ours is gone.
-    let _ = HELD.try_with(|all| {
-        let mut all = all.borrow_mut();
-        match all.iter_mut().find(|(k, _)| *k == key) {
-            Some((_, held)) => change(held),
-            None => {
-                let mut held = Held::default();
-                change(&mut held);
-                all.push((key, held));
+impl FileNumber {
+    /// The number of the file with this device and inode.
+    pub(crate) fn of((device, inode): (u64, u64)) -> Self {
+        let key = (device, inode, super::fork::count());
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = files
+            .iter()
+            .position(|(k, handles)| *k == key && *handles > 0)
+            .or_else(|| files.iter().position(|(_, handles)| *handles == 0))
+            .unwrap_or(files.len());
+        match files.get_mut(place) {
+            None => files.push((key, 1)),
+            Some(entry) => *entry = (key, entry.1 + 1),
+        }
+        Self(place)
+    }
+
+    /// Looks at, and may change, what this thread holds on the file.
+    #[inline]
+    pub(crate) fn with<T>(&self, f: impl Fn(&mut Held) -> T) -> T {
+        HELD.try_with(|all| {
+            let mut all = all.borrow_mut();
+            if self.0 >= all.len() {
+                all.resize(self.0 + 1, Held::default());
             }
+            f(&mut all[self.0])
+        })
+        // A transaction that the user keeps in a thread-local may be dropped after ours is gone: nothing is left to guard.
+        .unwrap_or_else(|_| f(&mut Held { reads: 1, writes: 1 }))
+    }
+}
+
+impl Drop for FileNumber {
+    fn drop(&mut self) {
+        let mut files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, handles)) = files.get_mut(self.0) {
+            *handles = handles.saturating_sub(1);
         }
-        if all.len() > 8 {
-            all.retain(|(_, h)| *h != Held::default());
-        }
-    });
+    }
 }

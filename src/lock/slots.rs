@@ -12,10 +12,10 @@
 use crate::error::{Error, Result};
 use crate::layout::{PROCESS_SLOT_BYTES, PROCESS_SLOTS, RUNTIME_PAGE, page_offset};
 use crate::media::Media;
+use crate::runtime::SLOT_WORDS;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
-const WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
 const GENERATION: usize = 0;
 const PID: usize = 1;
 const WAITING_WRITERS: usize = 2;
@@ -23,7 +23,7 @@ const WAITING_READERS: usize = 3;
 /// Reader counts of a slot, each on a cache line of its own.
 const COUNTS: usize = 7;
 
-const _: () = assert!(WORDS == 8 * (COUNTS + 1));
+const _: () = assert!(SLOT_WORDS == 8 * (COUNTS + 1));
 
 fn offset(slot: u32) -> u64 {
     page_offset(RUNTIME_PAGE + 1) + u64::from(slot) * PROCESS_SLOT_BYTES
@@ -34,11 +34,9 @@ fn offset(slot: u32) -> u64 {
 pub(crate) struct Slot<'a>(&'a [AtomicU64]);
 
 impl<'a> Slot<'a> {
-    pub(crate) fn of(media: &'a Media, slot: u32) -> Result<Self> {
-        media
-            .words(offset(slot), WORDS)
-            .map(Self)
-            .ok_or(Error::Truncated { needed: offset(slot + 1), found: media.len() })
+    #[inline]
+    pub(crate) fn of(media: &'a Media, slot: u32) -> Self {
+        Self(media.runtime().slot(slot))
     }
 
     pub(crate) fn generation(&self) -> u32 {
@@ -92,7 +90,7 @@ impl<'a> Slot<'a> {
 
 /// Whether the handle that had `slot` under `generation` lives.
 pub(crate) fn is_alive(media: &Media, slot: u32, generation: u32) -> Result<bool> {
-    Ok(Slot::of(media, slot)?.generation() == generation && media.is_byte_locked(offset(slot), 1)?)
+    Ok(Slot::of(media, slot).generation() == generation && media.is_byte_locked(offset(slot), 1)?)
 }
 
 /// Whether any other handle has a slot.
@@ -115,7 +113,7 @@ pub(crate) fn others(media: &Media, own: u32, used: u32) -> Result<Vec<u32>> {
 pub(crate) fn attach(media: &Media) -> Result<(u32, u32)> {
     for slot in 0..PROCESS_SLOTS {
         if media.try_lock_byte(offset(slot))? {
-            let words = Slot::of(media, slot)?;
+            let words = Slot::of(media, slot);
             words.clean();
             let generation = words.generation().wrapping_add(1).max(1);
             words.0[PID].store(u64::from(std::process::id()), Relaxed);
@@ -128,9 +126,7 @@ pub(crate) fn attach(media: &Media) -> Result<(u32, u32)> {
 
 /// Gives the own slot back.
 pub(crate) fn detach(media: &Media, slot: u32) {
-    if let Ok(words) = Slot::of(media, slot) {
-        words.clean();
-    }
+    Slot::of(media, slot).clean();
     media.unlock_byte(offset(slot));
 }
 
@@ -139,10 +135,7 @@ pub(crate) fn bury(media: &Media, slot: u32) -> Result<bool> {
     if !media.try_lock_byte(offset(slot))? {
         return Ok(false);
     }
-    let words = Slot::of(media, slot);
-    if let Ok(words) = &words {
-        words.clean();
-    }
+    Slot::of(media, slot).clean();
     media.unlock_byte(offset(slot));
-    words.map(|_| true)
+    Ok(true)
 }

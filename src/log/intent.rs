@@ -7,6 +7,7 @@
 use super::record::{Body, Bounds, Parsed, spill_pages};
 use super::replay::Apply;
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
@@ -37,8 +38,8 @@ pub(crate) fn prepare(
     let words = body.words();
     let head = [sequence, words.len() as u64, u64::from(ranges) | u64::from(writes) << 32, u64::from(end)];
     let at = page_offset(page);
-    how.words(media, at, &head)?;
-    how.words(media, at + HEAD_WORDS * 8, words)
+    how.bytes(media, at, bytemuck::cast_slice(&head))?;
+    how.bytes(media, at + HEAD_WORDS * 8, bytemuck::cast_slice(words))
 }
 
 /// Completes a commit that was cut off between its validity and its end.
@@ -77,6 +78,7 @@ pub(crate) fn replay(
     for write in parsed.writes() {
         apply.words(media, write.offset, write.words)?;
     }
+    failpoint("recover: replayed");
     runtime.set_sequence(sequence);
     runtime.clear_intent();
     Ok(())

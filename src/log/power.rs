@@ -12,6 +12,7 @@ use crate::failpoint::failpoint;
 use crate::layout::{Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{LogState, Runtime, boot_id};
+use crate::sabotage::{Break, broken};
 
 /// The log of one mapped arena.
 #[derive(Debug, Clone, Copy)]
@@ -154,12 +155,11 @@ impl PowerLog {
         Ok(())
     }
 
-    /// The record before `next` is applied: the log goes on at `next`.
+    /// The record before `next` is applied: the log goes on at `next`. The in-doubt word stays set until the commit is complete.
     pub(crate) fn applied(&self, runtime: Runtime<'_>, next: Cursor) {
         runtime.set_log(LogState { head: next.position, seed: next.seed, ..runtime.log() });
         runtime.set_sequence(next.sequence - 1);
         failpoint("commit: head moved");
-        runtime.set_in_doubt(false);
     }
 
     /// A checkpoint with the lock held all the while.
@@ -180,7 +180,9 @@ impl PowerLog {
             return Err(Error::SyncFailed);
         }
         failpoint("checkpoint: before sync");
-        media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        if !broken(Break::CheckpointWithoutSync) {
+            media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        }
         failpoint("checkpoint: after sync");
         Ok(())
     }
@@ -225,10 +227,19 @@ impl PowerLog {
     ) -> Result<()> {
         let (slot, records, head) = self.read(media)?;
         let failed = runtime.sync_failed();
-        let doubt = runtime.in_doubt() || failed;
-        if doubt {
-            // Rule 3: readable is not durable. Rule 4: after a failed sync nothing written since the tail is.
+        if slot.generation != runtime.log().generation {
+            // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
+            // had it. The older one on the disk still needs the ring that this one gives up.
+            slots::write(media, &slot)?;
+        }
+        if failed {
+            // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
             self.rewrite(media, &records)?;
+            media.sync()?;
+        } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
+            // Rule 3: readable is not durable. Whatever is in doubt is the last commit, or that and the record that voids it.
+            self.rewrite(media, &records[records.len().saturating_sub(2)..])?;
+            media.sync()?;
         }
         failpoint("recover: log rewritten");
         let from = match extent {
@@ -249,24 +260,27 @@ impl PowerLog {
         });
         runtime.set_sequence(head.sequence - 1);
         runtime.set_boot(boot_id());
-        runtime.set_in_doubt(false);
-        if records.iter().any(|r| r.header.kind == KIND_SPILL) {
+        let outcome = if records.iter().any(|r| r.header.kind == KIND_SPILL) {
             // The spill extent is about to be cut off or reused.
-            self.checkpoint_now(media, runtime)?;
-        }
-        Ok(())
+            self.checkpoint_now(media, runtime)
+        } else {
+            Ok(())
+        };
+        // A checkpoint that failed has set the sync-failed word: no writer gets past that.
+        runtime.set_in_doubt(false);
+        outcome
     }
 
+    /// Writes records again as they were read. Not yet durable.
     fn rewrite(&self, media: &Media, records: &[Record]) -> Result<()> {
         for record in records {
-            let mut bytes = bytemuck::bytes_of(&record.header).to_vec();
-            if record.header.kind != KIND_SPILL {
-                bytes.extend_from_slice(bytemuck::cast_slice(&record.body));
-            } else {
-                media.write(page_offset(record.header.spill_page), bytemuck::cast_slice(&record.body))?;
-                media.sync()?;
-            }
-            media.write_durable(self.ring.offset(record.header.position), &bytes)?;
+            let at = self.ring.offset(record.header.position);
+            media.write(at, bytemuck::bytes_of(&record.header))?;
+            let body_at = match record.header.kind {
+                KIND_SPILL => page_offset(record.header.spill_page),
+                _ => at + 64,
+            };
+            media.write(body_at, bytemuck::cast_slice(&record.body))?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use super::ring::{Record, Ring};
 use crate::error::{Error, Result};
 use crate::layout::{Page, page_offset};
 use crate::media::Media;
+use crate::sabotage::{Break, broken};
 use std::collections::BTreeMap;
 
 /// How changes reach the heap.
@@ -102,7 +103,8 @@ fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page, from: u64) -> 
             });
         }
         by_record.push(own);
-        for &range in parsed.ranges {
+        let revoked = if broken(Break::NoRevoke) { &[] } else { parsed.ranges };
+        for &range in revoked {
             let (page, pages) = range_of(range);
             covered.add(page_offset(page), page_offset(page) + page_offset(pages));
         }

@@ -9,8 +9,9 @@
 
 use super::record::*;
 use crate::error::{Error, Result};
-use crate::layout::{MAX_PAGES, PAGE, Superblock, page_offset};
+use crate::layout::{PAGE, Superblock, page_offset};
 use crate::media::Media;
+use crate::sabotage::{Break, broken};
 
 /// Where the ring lies.
 #[derive(Debug, Clone, Copy)]
@@ -93,10 +94,11 @@ impl Ring {
         let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
         media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
         let header: RecordHeader = bytemuck::cast(bytes);
-        let expected = header.magic == RECORD_MAGIC
-            && header.position == cursor.position
+        let follows = header.position == cursor.position
             && header.sequence == cursor.sequence
-            && header.seed == cursor.seed
+            && header.seed == cursor.seed;
+        let expected = header.magic == RECORD_MAGIC
+            && (follows || broken(Break::Unchained))
             && (KIND_COMMIT..=KIND_SPILL).contains(&header.kind);
         let room = self.len - cursor.position % self.len;
         let Some(ring_bytes) = header.ring_bytes().filter(|&n| expected && n <= room) else {
@@ -116,12 +118,9 @@ impl Ring {
 
     fn read_body(&self, media: &Media, header: &RecordHeader, at: u64) -> Option<Vec<u64>> {
         let (from, bytes) = if header.kind == KIND_SPILL {
-            if u64::from(header.spill_page) + spill_pages(header.body_words) > MAX_PAGES {
-                return None;
-            }
-            (page_offset(header.spill_page), header.body_words * 8)
+            (page_offset(header.spill_page), header.body_words.checked_mul(8)?)
         } else {
-            (at + 64, header.body_words * 8)
+            (at + 64, header.body_words.checked_mul(8)?)
         };
         // Before memory is taken for it: the body has to lie inside the file.
         if from.checked_add(bytes)? > media.len() {

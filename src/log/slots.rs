@@ -8,6 +8,7 @@ use super::ring::{Cursor, Ring};
 use crate::error::{Error, Result};
 use crate::layout::{CheckpointSlot, SLOT_MAGIC, SLOT_PAGES, Sealed, page_offset};
 use crate::media::Media;
+use crate::sabotage::{Break, broken};
 
 /// Positions, sequences and generations stay far below this; a slot that says otherwise is damaged.
 const LIMIT: u64 = 1 << 62;
@@ -39,6 +40,9 @@ pub(crate) fn read(media: &Media, index: usize) -> Result<Option<CheckpointSlot>
 /// Writes a slot, durably, over the one of the generation before the last.
 pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
     let at = page_offset(SLOT_PAGES[(slot.generation % 2) as usize]);
+    if broken(Break::SlotNotFlushed) {
+        return media.write(at, bytemuck::bytes_of(slot));
+    }
     media.write_durable(at, bytemuck::bytes_of(slot))
 }
 

@@ -49,6 +49,9 @@ impl ArenaFile {
         let file = match rustix::fs::open(path, flags, Mode::from_raw_mode(bits)) {
             Ok(fd) => File::from(fd),
             Err(Errno::EXIST) => return Err(Error::AlreadyExists { path: path.to_owned() }),
+            Err(Errno::LOOP) if !follow_links && path.is_symlink() => {
+                return Err(Error::NotAFile { path: path.to_owned(), what: "a symbolic link" });
+            }
             Err(Errno::ISDIR) => return Err(Error::NotAFile { path: path.to_owned(), what: "a directory" }),
             Err(e) => return Err(Error::io("open", path, e)),
         };
@@ -204,6 +207,18 @@ impl ArenaFile {
             at += n;
         }
         Ok(())
+    }
+
+    /// Gives the disk space of a range back.
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.file, flags, offset, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                Err(Error::Unsupported { path: self.path.clone(), what: "punching of holes" })
+            }
+            Err(e) => Err(Error::io("punch a hole into", &self.path, e)),
+        }
     }
 
     /// Cuts the file.

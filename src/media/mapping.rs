@@ -11,18 +11,24 @@
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 
+use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use memmap2::{MmapOptions, MmapRaw};
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The runtime region as words.
+pub(crate) type RuntimeWords = [AtomicU64; (RUNTIME_PAGES as u64 * PAGE / 8) as usize];
+
+const RUNTIME_AT: u64 = page_offset(RUNTIME_PAGE);
 
 /// Which parts of the mapping this process may store to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Writable {
     /// Everything: arenas that apply commits by stores.
     All,
-    /// Only the runtime words `[start, end)`: a stray store to the heap faults instead of damaging the file.
-    Range(u64, u64),
+    /// Only the runtime region: a stray store to the heap faults instead of damaging the file.
+    Runtime,
     /// Nothing reaches the file; stores go to private copies of the pages.
     Private,
 }
@@ -31,15 +37,22 @@ pub(crate) enum Writable {
 #[derive(Debug)]
 pub(crate) struct Mapping {
     all: MmapRaw,
-    /// Second, writable mapping of the runtime words where `all` is read-only.
-    runtime: Option<MmapRaw>,
+    /// Second, writable mapping of the runtime region where `all` is read-only. Kept for `runtime_at`.
+    _runtime: Option<MmapRaw>,
+    /// Address of the runtime region.
+    runtime_at: *const u8,
     writable: Writable,
     capacity: u64,
     len: AtomicU64,
 }
 
+// SAFETY: the address is of memory that all threads and processes share, accessed through atomics only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
 impl Mapping {
-    /// Maps `file` for up to `wanted` bytes; where the address space is short, halves that down to `at_least`.
+    /// Maps `file` for `wanted` bytes; where the address space is short, halves that, but not below `at_least`.
     pub(crate) fn new(
         file: &File,
         len: u64,
@@ -47,7 +60,7 @@ impl Mapping {
         at_least: u64,
         writable: Writable,
     ) -> io::Result<Self> {
-        let mut capacity = wanted.max(at_least);
+        let mut capacity = wanted.max(len);
         let all = loop {
             match Self::map(file, capacity, writable) {
                 Ok(map) => break map,
@@ -58,15 +71,20 @@ impl Mapping {
             }
         };
         let runtime = match writable {
-            Writable::Range(start, end) => {
-                Some(MmapOptions::new().offset(start).len((end - start) as usize).map_raw(file)?)
+            Writable::Runtime => {
+                let len = u64::from(RUNTIME_PAGES) * PAGE;
+                Some(MmapOptions::new().offset(RUNTIME_AT).len(len as usize).map_raw(file)?)
             }
             Writable::All | Writable::Private => None,
         };
         // Advice only: a kernel that does not know it serves the mapping all the same.
         let _ = all.advise(memmap2::Advice::Random);
         let _ = all.advise(memmap2::Advice::DontDump);
-        Ok(Self { all, runtime, writable, capacity, len: AtomicU64::new(len) })
+        let runtime_at = match &runtime {
+            Some(map) => map.as_ptr(),
+            None => all.as_ptr().wrapping_add(RUNTIME_AT as usize),
+        };
+        Ok(Self { all, _runtime: runtime, runtime_at, writable, capacity, len: AtomicU64::new(len) })
     }
 
     fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<MmapRaw> {
@@ -75,7 +93,7 @@ impl Mapping {
         options.len(length).no_reserve_swap();
         match writable {
             Writable::All => options.map_raw(file),
-            Writable::Range(..) => options.map_raw_read_only(file),
+            Writable::Runtime => options.map_raw_read_only(file),
             // SAFETY: a private mapping shares no memory that Rust code elsewhere refers to; invariants 1 and 2 hold
             // for it as for a shared one.
             Writable::Private => unsafe { options.map_copy(file) }.map(MmapRaw::from),
@@ -133,7 +151,7 @@ impl Mapping {
     /// Stores bytes through the mapping; invariant 3 is the caller's (apply under a shut gate, or free space).
     #[inline]
     pub(crate) fn store(&self, offset: u64, bytes: &[u8]) -> Option<()> {
-        if matches!(self.writable, Writable::Range(..)) {
+        if matches!(self.writable, Writable::Runtime) {
             return None;
         }
         let address = self.address(offset, bytes.len() as u64)?.cast_mut();
@@ -145,7 +163,7 @@ impl Mapping {
     /// Stores words through the mapping in ascending order, each as one atomic store.
     #[inline]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Option<()> {
-        if matches!(self.writable, Writable::Range(..)) || !offset.is_multiple_of(8) {
+        if matches!(self.writable, Writable::Runtime) || !offset.is_multiple_of(8) {
             return None;
         }
         let address = self.address(offset, words.len() as u64 * 8)?.cast::<AtomicU64>();
@@ -156,31 +174,18 @@ impl Mapping {
         Some(())
     }
 
-    /// Words that processes share and change atomically: the runtime region, the intent area.
-    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
-        let bytes = count as u64 * 8;
-        if !offset.is_multiple_of(8) {
-            return None;
-        }
-        let inside = self.address(offset, bytes)?;
-        let address = match self.writable {
-            Writable::All | Writable::Private => inside,
-            Writable::Range(start, end) => {
-                let runtime = self.runtime.as_ref()?;
-                if offset < start || offset + bytes > end {
-                    return None;
-                }
-                runtime.as_ptr().wrapping_add((offset - start) as usize)
-            }
-        };
-        // SAFETY: inside a mapping that is writable (checked above) and inside the file (1, 2); aligned; only ever accessed as
-        // atomics, so shared changes are no data race.
-        Some(unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), count) })
+    /// The runtime region: words that processes share and change atomically.
+    #[inline]
+    pub(crate) fn runtime(&self) -> &RuntimeWords {
+        // SAFETY: `runtime_at` is the region's address in a mapping that is writable and lives as long as `self` (1); the file
+        // reaches past the region before anything is done through it (2: opening refuses shorter ones, creation
+        // makes it that long first); aligned to pages; only ever accessed as atomics, so shared changes are no data race.
+        unsafe { &*self.runtime_at.cast::<RuntimeWords>() }
     }
 
     /// Makes the pages of a range present and writable now, so that a later store to them cannot fail.
     pub(crate) fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let start = offset & !(crate::layout::PAGE - 1);
+        let start = offset & !(PAGE - 1);
         let Some(address) = self.address(start, offset + len - start) else { return Ok(()) };
         // SAFETY: populating changes no content; the range lies inside the mapping (1).
         let done = unsafe {

@@ -10,7 +10,7 @@
 //! | [`Media::store`] | at once (through the mapping) | after a sync |
 //! | [`Media::write`] | on return | after a sync |
 //! | [`Media::write_durable`] | on return | on return |
-//! | [`Media::words`] | at once, atomically | perhaps |
+//! | [`Media::runtime`] | at once, atomically | perhaps |
 
 mod byte_lock;
 mod file;
@@ -19,12 +19,12 @@ mod mapping;
 pub(crate) mod sim;
 
 pub(crate) use file::{ArenaFile, OpenMode};
-pub(crate) use mapping::{Mapping, Writable};
+pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 
 use crate::error::{Error, Result};
+use crate::runtime::Runtime;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
@@ -112,9 +112,15 @@ impl Media {
         self.mapping.view(offset, len)
     }
 
-    /// Shared words, changed atomically.
-    pub(crate) fn words(&self, offset: u64, count: usize) -> Option<&[AtomicU64]> {
-        self.mapping.words(offset, count)
+    /// The words that the processes with the file open share.
+    #[inline]
+    pub(crate) fn runtime(&self) -> Runtime<'_> {
+        Runtime::new(self.mapping.runtime())
+    }
+
+    #[cold]
+    fn too_short(&self, offset: u64, len: u64) -> Error {
+        Error::Truncated { needed: offset.saturating_add(len), found: self.len() }
     }
 
     /// Stores through the mapping (see [`Mapping::store`] for who may).
@@ -124,9 +130,7 @@ impl Media {
         if let Backend::Sim(sim) = &self.backend {
             sim.will_store(offset, bytes)?;
         }
-        self.mapping
-            .store(offset, bytes)
-            .ok_or(Error::Truncated { needed: offset.saturating_add(bytes.len() as u64), found: self.len() })
+        self.mapping.store(offset, bytes).ok_or_else(|| self.too_short(offset, bytes.len() as u64))
     }
 
     /// Stores whole words through the mapping.
@@ -136,10 +140,7 @@ impl Media {
         if let Backend::Sim(sim) = &self.backend {
             sim.will_store(offset, bytemuck::cast_slice(words))?;
         }
-        self.mapping.store_words(offset, words).ok_or(Error::Truncated {
-            needed: offset.saturating_add(words.len() as u64 * 8),
-            found: self.len(),
-        })
+        self.mapping.store_words(offset, words).ok_or_else(|| self.too_short(offset, words.len() as u64 * 8))
     }
 
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -173,6 +174,11 @@ impl Media {
     /// Reserves disk space inside the file again, where it was given back.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         on_backend!(self, b => b.reserve(offset, len))
+    }
+
+    /// Gives the disk space of a range back; it reads as zeros until written again.
+    pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        on_backend!(self, b => b.punch(offset, len))
     }
 
     /// Cuts the file to `len`.

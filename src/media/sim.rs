@@ -232,9 +232,9 @@ impl SimDisk {
         self.state().faults.push(Fault { call, after: nth, errno, lasting: true });
     }
 
-    /// Takes back all faults.
-    pub fn clear_faults(&self) {
-        self.state().faults.clear();
+    /// Takes back all faults. Returns how many there were that have not struck, or strike on and on.
+    pub fn clear_faults(&self) -> usize {
+        std::mem::take(&mut self.state().faults).len()
     }
 
     /// The path that handles give as theirs.
@@ -315,6 +315,7 @@ impl SimFile {
         Ok(())
     }
 
+    #[cfg(test)]
     pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
         self.file.read_at(offset, to)
     }
@@ -339,6 +340,12 @@ impl SimFile {
         Ok(state)
     }
 
+    /// The process may be killed before any step.
+    fn step(&self, state: &mut State) {
+        crate::failpoint::step();
+        state.recorder.step(&self.disk.shared.cache);
+    }
+
     fn error(&self, op: &'static str, errno: i32, needed: u64) -> Error {
         match errno {
             libc::ENOSPC | libc::EDQUOT => Error::NoSpace { needed },
@@ -348,7 +355,7 @@ impl SimFile {
 
     /// Records a write as one step and lets the page cache have it. Returns its place in the history.
     fn put(&self, state: &mut State, offset: u64, bytes: &[u8]) -> Result<usize> {
-        state.recorder.step(&self.disk.shared.cache);
+        self.step(state);
         let len = self.len()?;
         // First, because it alone can fail (an offset that no file can have); the step is then an empty one.
         self.file.write_at(offset, bytes)?;
@@ -366,7 +373,7 @@ impl SimFile {
         // A store that the mapping will refuse, or that stays private, is no step.
         if self.stores && end <= self.len()? {
             let mut state = self.disk.state();
-            state.recorder.step(&self.disk.shared.cache);
+            self.step(&mut state);
             state.recorder.write(offset, bytes);
         }
         Ok(())
@@ -384,7 +391,7 @@ impl SimFile {
         drop(state);
         let mut state = self.disk.state();
         let fault = state.fault(Call::Flush);
-        state.recorder.step(&self.disk.shared.cache);
+        self.step(&mut state);
         state.recorder.write_done(place, fault.is_none());
         fault.map_or(Ok(()), |errno| Err(self.error("write", errno, bytes.len() as u64)))
     }
@@ -392,12 +399,12 @@ impl SimFile {
     /// Two steps, so that a crash (or another handle) can come between: begun, done.
     pub(crate) fn sync(&self) -> Result<()> {
         let mut state = self.disk.state();
-        state.recorder.step(&self.disk.shared.cache);
+        self.step(&mut state);
         let place = state.recorder.sync_begun();
         drop(state);
         let mut state = self.disk.state();
         let fault = state.fault(Call::Sync);
-        state.recorder.step(&self.disk.shared.cache);
+        self.step(&mut state);
         state.recorder.sync_done(place, fault.is_none());
         fault.map_or(Ok(()), |errno| Err(self.error("sync", errno, 0)))
     }
@@ -422,7 +429,7 @@ impl SimFile {
     /// Gives the disk space of `[offset, offset + len)` back; the range, inside the file, reads as zeros.
     pub(crate) fn punch(&self, offset: u64, len: u64) -> Result<()> {
         let mut state = self.begin(Call::Punch, "give back space of", 0)?;
-        state.recorder.step(&self.disk.shared.cache);
+        self.step(&mut state);
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&self.disk.shared.cache, how, offset, len)
             .map_err(|e| Error::io("give back space of", self.path(), e))?;
@@ -433,7 +440,7 @@ impl SimFile {
 
     fn set_len(&self, state: &mut State, len: u64) -> Result<()> {
         let (cache, now) = (&self.disk.shared.cache, self.len()?);
-        state.recorder.step(cache);
+        self.step(state);
         // First, because it alone can fail (a length that no file can have); the step is then an empty one.
         cache.set_len(len).map_err(|e| Error::io("set the length of", self.path(), e))?;
         if len < now {

@@ -18,6 +18,7 @@ use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
+use crate::sabotage::{Break, broken};
 
 /// How a commit went.
 pub(crate) enum Outcome {
@@ -32,13 +33,17 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     arena.may_wait_for_readers()?;
     let media = arena.media();
     let end = join_deferred(arena, state)?;
-    let in_place = build(media, arena, &state.changes, &mut state.body)?;
+    let power = arena.power_log();
+    let in_place = match power {
+        Some(_) => build_power(arena, &state.changes, &mut state.body)?,
+        None => build_process(arena, state)?,
+    };
     if state.body.is_empty() {
         return Ok(Outcome::Done);
     }
     failpoint("commit: in place filled");
-    let runtime = Runtime::of(media)?;
-    let outcome = match arena.power_log() {
+    let runtime = media.runtime();
+    let outcome = match power {
         Some(log) => {
             let sync_first = in_place || state.changes.grown;
             commit_power(arena, log, runtime, &mut state.body, end, sync_first)?
@@ -49,44 +54,57 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
         }
     };
     state.sequence = runtime.sequence();
+    arena.saw_own_commit(state.sequence);
     state.changes.clear();
     failpoint("commit: done");
     Ok(outcome)
 }
 
 /// Committed runs that the transaction freed become free extents, last of all. Returns where the heap ends.
+#[inline]
 fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
-    let deferred = std::mem::take(&mut state.changes.deferred);
     let mut work = Work { media: arena.media(), changes: &mut state.changes, apply: arena.apply() };
-    for (page, pages) in deferred {
+    for (page, pages) in std::mem::take(&mut work.changes.deferred) {
         state.heap.join_free(&mut work, page, pages)?;
     }
     state.heap.open(&work)
 }
 
-/// Fills fresh runs in place and collects everything else as the record. Returns whether anything was filled in place.
-fn build(media: &Media, arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
+/// Fills fresh runs in place and collects everything else as the record, in ascending order. Returns whether anything was filled in place.
+fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
     body.clear();
-    let power = arena.power_log().is_some();
     let runs = changes.fresh.in_place_runs();
-    if power {
-        for &(page, pages) in &runs {
-            body.range(page, pages);
-        }
+    for &(page, pages) in &runs {
+        body.range(page, pages);
     }
-    let apply = arena.apply();
-    let mut failed = None;
-    changes.set.for_changes(power, |offset, words| {
-        if !changes.fresh.is_in_place(offset) {
+    for (offset, words) in changes.set.sorted_changes() {
+        if changes.fresh.is_in_place(offset) {
+            arena.apply().words(arena.media(), offset, words)?;
+        } else {
             body.write(offset, words);
-        } else if failed.is_none() {
-            failed = apply.words(media, offset, words).err();
         }
-    });
-    match failed {
-        Some(e) => Err(e),
-        None => Ok(!runs.is_empty()),
     }
+    Ok(!runs.is_empty())
+}
+
+/// The same for a `Process` arena. Also makes the pages that the record changes ready for stores, so that none of its application can fail.
+#[inline]
+fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
+    let State { changes, body, populated, .. } = state;
+    let (media, apply) = (arena.media(), arena.apply());
+    body.clear();
+    for (offset, words) in changes.set.changes() {
+        if changes.fresh.is_in_place(offset) {
+            apply.words(media, offset, words)?;
+            continue;
+        }
+        // A run lies in one line, thus in one page.
+        if apply == Apply::Store && populated.insert(offset / PAGE) {
+            media.populate(offset / PAGE * PAGE, PAGE)?;
+        }
+        body.write(offset, words);
+    }
+    Ok(false)
 }
 
 fn commit_power(
@@ -106,7 +124,7 @@ fn commit_power(
         failpoint("commit: spill written");
         sync_first = true;
     }
-    if sync_first {
+    if sync_first && !broken(Break::NoSyncFirst) {
         // Rule 1: whoever can read the record can rely on what it lists.
         if runtime.sync_failed() {
             return Err(Error::SyncFailed);
@@ -115,6 +133,9 @@ fn commit_power(
         failpoint("commit: in place synced");
     }
     let spill_page = spill.then_some(end);
+    if broken(Break::ApplyBeforeFlush) {
+        apply_all(arena, body)?;
+    }
     let next = match log.append(media, runtime, body, end, spill_page) {
         Ok(next) => next,
         // Before the ring was touched the outcome is known: nothing happened.
@@ -129,6 +150,7 @@ fn commit_power(
                     // failed sync, and keeps the next writer out until it is mended.
                     let _ = log.checkpoint_now(media, runtime);
                 }
+                runtime.set_in_doubt(false);
                 busy
             }
             Err(_) => {
@@ -139,12 +161,20 @@ fn commit_power(
     apply_all(arena, body)?;
     log.applied(runtime, next);
     if spill {
-        // The record must not be needed any more when its extent goes.
-        if log.checkpoint_now(media, runtime).is_ok() {
+        if broken(Break::CutBeforeCheckpoint) {
+            cut(media, runtime, end);
+        }
+        // The record must not be needed any more when its extent goes. Whoever comes after a death in between has to see to that
+        // first, for the heap may grow over the extent: so the doubt ends only now. A checkpoint that failed has set the
+        // sync-failed word, which demands the same of the next writer.
+        let checkpointed = log.checkpoint_now(media, runtime);
+        runtime.set_in_doubt(false);
+        if checkpointed.is_ok() {
             cut(media, runtime, end);
         }
         return Ok(Outcome::Done);
     }
+    runtime.set_in_doubt(false);
     if log.used(runtime) > log.capacity() / 2 {
         return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
     }
@@ -154,9 +184,6 @@ fn commit_power(
 fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -> Result<()> {
     let media = arena.media();
     arena.mark_changed(runtime)?;
-    if arena.apply() == Apply::Store {
-        arena.populate(body)?;
-    }
     let superblock = arena.superblock();
     let spilled = !intent::fits(superblock, body);
     let page = if spilled { end } else { superblock.intent_page };

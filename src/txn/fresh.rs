@@ -7,7 +7,7 @@
 //! Whether a run is filled in place is decided when it is taken and kept for the transaction's life: its
 //! changed lines go straight to the file at commit, and the record lists its range instead.
 
-use crate::layout::{LINE, PAGE, Page};
+use crate::layout::{PAGE, Page};
 use std::collections::BTreeMap;
 
 /// From this many fresh bytes on, a `Power` transaction fills in place: one more flush, but half the bytes.
@@ -65,10 +65,9 @@ impl Fresh {
             })
     }
 
-    /// Whether the line at `offset` belongs to a run that is filled in place.
+    /// Whether the byte at `offset`, and so its line, belongs to a run that is filled in place.
     pub(crate) fn is_in_place(&self, offset: u64) -> bool {
-        self.in_place > 0
-            && self.covers_if((offset / PAGE) as Page, pages_touched(offset, LINE), |run| run.in_place)
+        self.in_place > 0 && self.covers_if((offset / PAGE) as Page, 1, |run| run.in_place)
     }
 
     fn covers_if(&self, page: Page, pages: u32, good: impl Fn(&Run) -> bool) -> bool {
@@ -186,7 +185,7 @@ mod tests {
         fresh.take(10, 4, false);
         assert!(!fresh.is_in_place(10 * PAGE));
         fresh.take(20, 12, false);
-        assert!(fresh.is_in_place(20 * PAGE) && fresh.is_in_place(31 * PAGE + 4032));
+        assert!(fresh.is_in_place(20 * PAGE) && fresh.is_in_place(32 * PAGE - 8));
         assert!(!fresh.may_fill(20 * PAGE, 13 * PAGE));
     }
 }

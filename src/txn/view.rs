@@ -245,7 +245,8 @@ pub trait View: Source {
     /// ```
     fn next_block(&self, from: Offset<[u8]>) -> Result<Option<BlockInfo>> {
         let heap = Heap::new(self.heap_page());
-        Ok(heap.next_block(&Words(self), from.raw())?.map(|block| BlockInfo {
+        // The heap looks behind the offset that it is given.
+        Ok(heap.next_block(&Words(self), from.raw().saturating_sub(1))?.map(|block| BlockInfo {
             offset: Offset::from_raw(block.offset),
             len: block.len,
             capacity: block.capacity,

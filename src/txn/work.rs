@@ -2,9 +2,10 @@
 
 use super::fresh::Fresh;
 use super::write_set::{Mark, WriteSet};
+use crate::arena::Committed;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::heap::{Load, Space};
+use crate::heap::{Heap, Load, Space};
 use crate::layout::{GROW_PAGES, MAX_PAGES, PAGE, Page, page_offset};
 use crate::log::replay::Apply;
 use crate::media::Media;
@@ -97,12 +98,27 @@ impl Work<'_> {
     /// Changes bytes of the heap: straight in the file where that is fresh space filled in place and the piece is large,
     /// otherwise in the write set.
     pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        if bytes.len() as u64 >= PAGE && self.changes.fresh.may_fill(offset, bytes.len() as u64) {
-            self.apply.bytes(self.media, offset, bytes)?;
-            self.changes.set.overwrite_shadows(offset, bytes);
-            return Ok(());
+        let direct = self.apply == Apply::Store || bytes.len() as u64 >= PAGE;
+        if direct && self.changes.fresh.may_fill(offset, bytes.len() as u64) {
+            return self.fill(offset, bytes);
         }
         self.changes.set.write(offset, bytes, self.media)
+    }
+
+    /// Writes the first content of a block that was just allocated. Where stores cost nothing, and the place is free in the
+    /// committed state, that needs no log: nobody else reaches it before the commit.
+    #[inline]
+    pub(crate) fn write_new(&mut self, heap: &Heap, offset: u64, bytes: &[u8]) -> Result<()> {
+        if self.apply == Apply::Store && heap.is_free(&Committed(self.media), offset) {
+            return self.fill(offset, bytes);
+        }
+        self.write(offset, bytes)
+    }
+
+    fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.apply.bytes(self.media, offset, bytes)?;
+        self.changes.set.overwrite_shadows(offset, bytes);
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::roots;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::MutexGuard;
 
 /// What a write transaction works with. A handle keeps one for reuse.
 #[derive(Debug)]
@@ -23,11 +24,36 @@ pub(crate) struct State {
     pub(crate) body: Body,
     /// Sequence number of the commit up to which `heap`'s hints are right.
     pub(crate) sequence: u64,
+    pub(crate) populated: PageSet,
+}
+
+/// Pages that this handle made ready for stores.
+#[derive(Debug, Default)]
+pub(crate) struct PageSet(Vec<u64>);
+
+impl PageSet {
+    /// Adds a page; whether it was new.
+    #[inline]
+    pub(crate) fn insert(&mut self, page: u64) -> bool {
+        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
+        if word >= self.0.len() {
+            self.0.resize((word + 1).next_power_of_two(), 0);
+        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
+    }
 }
 
 impl State {
     pub(crate) fn new(heap_page: u32) -> Self {
-        Self { heap: Heap::new(heap_page), changes: Changes::default(), body: Body::default(), sequence: 0 }
+        Self {
+            heap: Heap::new(heap_page),
+            changes: Changes::default(),
+            body: Body::default(),
+            sequence: 0,
+            populated: PageSet::default(),
+        }
     }
 }
 
@@ -47,11 +73,10 @@ impl State {
 /// tx.commit()?;
 /// # Ok::<(), heapfile::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct WriteTxn<'a> {
     arena: &'a Inner,
-    /// Always there until the transaction ends.
-    state: Option<Box<State>>,
+    /// Nobody else wants it while this transaction has the writer lock.
+    state: MutexGuard<'a, State>,
     scratch: Scratch,
     save_points: Vec<(u64, ChangesMark)>,
     next_save_point: u64,
@@ -81,7 +106,7 @@ impl<'a> WriteTxn<'a> {
         let state = arena.begin_write(shut)?;
         Ok(Self {
             arena,
-            state: Some(state),
+            state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
             next_save_point: 0,
@@ -89,16 +114,17 @@ impl<'a> WriteTxn<'a> {
         })
     }
 
-    fn state(&self) -> &State {
-        self.state.as_ref().expect("the state is there until the transaction ends")
-    }
-
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        let work = Work { media: self.arena.media(), changes: &mut state.changes, apply: self.arena.apply() };
-        (&mut state.heap, work)
+        let State { heap, changes, .. } = &mut *self.state;
+        (heap, Work { media: self.arena.media(), changes, apply: self.arena.apply() })
+    }
+
+    /// For the arena's own work on its heap.
+    pub(crate) fn with_heap<T>(&mut self, f: impl FnOnce(&mut Heap, &mut Work<'_>) -> Result<T>) -> Result<T> {
+        let (heap, mut work) = self.parts();
+        f(heap, &mut work)
     }
 
     fn alloc_raw(&mut self, len: u64, align: usize) -> Result<u64> {
@@ -119,7 +145,8 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn alloc<T: Pod>(&mut self, value: &T) -> Result<Offset<T>> {
         let offset = self.alloc_raw(size_of::<T>() as u64, align_of::<T>())?;
-        self.parts().1.write(offset, bytemuck::bytes_of(value))?;
+        let (heap, mut work) = self.parts();
+        work.write_new(heap, offset, bytemuck::bytes_of(value))?;
         Ok(Offset::from_raw(offset))
     }
 
@@ -136,7 +163,8 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn alloc_slice<T: Pod>(&mut self, values: &[T]) -> Result<Offset<[T]>> {
         let offset = self.alloc_raw(size_of_val(values) as u64, align_of::<T>())?;
-        self.parts().1.write(offset, bytemuck::cast_slice(values))?;
+        let (heap, mut work) = self.parts();
+        work.write_new(heap, offset, bytemuck::cast_slice(values))?;
         Ok(Offset::from_raw(offset))
     }
 
@@ -314,8 +342,7 @@ impl<'a> WriteTxn<'a> {
 
     fn view_mut(&mut self, offset: u64, len: u64) -> Result<&mut [u8]> {
         self.scratch.clear();
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        state.changes.set.view_mut(offset, len, self.arena.media())
+        self.state.changes.set.view_mut(offset, len, self.arena.media())
     }
 
     /// Overwrites bytes of a block from its byte `at` on. Costs what it writes, however long the block is.
@@ -409,7 +436,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn set_named_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
-        roots::set::<T>(self, name, offset.raw())
+        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
     }
 
     /// As [`set_named_root`](Self::set_named_root), but an existing root of that name is [`Error::RootExists`].
@@ -428,7 +455,7 @@ impl<'a> WriteTxn<'a> {
         if roots::find(self, name)?.is_some() {
             return Err(Error::RootExists { name: name.to_owned() });
         }
-        roots::set::<T>(self, name, offset.raw())
+        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
     }
 
     /// Gives a root another name.
@@ -445,7 +472,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn rename_root(&mut self, from: &str, to: &str) -> Result<()> {
-        roots::rename(self, from, to)
+        self.whole(|tx| roots::rename(tx, from, to))
     }
 
     /// Removes a root. The block that it led to stays.
@@ -462,7 +489,18 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn remove_root(&mut self, name: &str) -> Result<()> {
-        roots::remove(self, name)
+        self.whole(|tx| roots::remove(tx, name))
+    }
+
+    /// Runs a change that consists of several; if it fails, nothing of it stays.
+    pub(crate) fn whole<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let point = self.save_point();
+        let outcome = change(self);
+        if outcome.is_err() {
+            self.roll_back_to(&point)?;
+        }
+        self.release(point)?;
+        outcome
     }
 
     pub(crate) fn store_word(&mut self, offset: u64, word: u64) -> Result<()> {
@@ -486,7 +524,7 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn save_point(&mut self) -> SavePoint {
         self.scratch.clear();
-        let mark = self.state.as_mut().expect("the state is there until the transaction ends").changes.mark();
+        let mark = self.state.changes.mark();
         self.next_save_point += 1;
         self.save_points.push((self.next_save_point, mark));
         SavePoint(self.next_save_point)
@@ -509,9 +547,8 @@ impl<'a> WriteTxn<'a> {
         let at = self.find_save_point(point)?;
         self.drop_save_points(at + 1);
         let mark = self.save_points[at].1;
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        state.changes.roll_back(mark);
-        state.heap.forget_hints();
+        self.state.changes.roll_back(mark);
+        self.state.heap.forget_hints();
         Ok(())
     }
 
@@ -540,10 +577,9 @@ impl<'a> WriteTxn<'a> {
     }
 
     fn drop_save_points(&mut self, keep: usize) {
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
         while self.save_points.len() > keep {
             if let Some((_, mark)) = self.save_points.pop() {
-                state.changes.release(mark);
+                self.state.changes.release(mark);
             }
         }
     }
@@ -567,8 +603,7 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn commit(mut self) -> Result<()> {
         self.drop_save_points(0);
-        let state = self.state.as_mut().expect("the state is there until the transaction ends");
-        let outcome = commit::run(self.arena, state)?;
+        let outcome = commit::run(self.arena, &mut self.state)?;
         let arena = self.arena;
         drop(self);
         if let Outcome::CheckpointDue(head) = outcome {
@@ -578,25 +613,29 @@ impl<'a> WriteTxn<'a> {
     }
 }
 
+impl std::fmt::Debug for WriteTxn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WriteTxn").field("arena", &self.arena).finish_non_exhaustive()
+    }
+}
+
 impl Drop for WriteTxn<'_> {
     fn drop(&mut self) {
-        if let Some(state) = self.state.take() {
-            self.arena.end_write(state);
-        }
+        self.arena.end_write(&mut self.state);
     }
 }
 
 impl Source for WriteTxn<'_> {
     #[inline]
     fn word(&self, offset: u64) -> Result<u64> {
-        self.state().changes.load(self.arena.media(), offset)
+        self.state.changes.load(self.arena.media(), offset)
     }
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
         let media = self.arena.media();
         let outside = || Error::corrupt(offset, "a block reaches past the end of the file");
-        let set = &self.state().changes.set;
+        let set = &self.state.changes.set;
         match set.seen(offset, len) {
             Seen::Committed => media.view(offset, len).ok_or_else(outside),
             Seen::Shadowed(bytes) => Ok(bytes),

@@ -107,11 +107,6 @@ impl WriteSet {
         self.shadows.is_empty()
     }
 
-    /// Shadows in memory, for limits and statistics.
-    pub(crate) fn len(&self) -> usize {
-        self.shadows.len()
-    }
-
     /// Forgets everything. Costs a step per shadow; memory of an unusually large transaction is given back.
     pub(crate) fn clear(&mut self) {
         if self.slots.len() > 1 << 16 {
@@ -278,19 +273,34 @@ impl WriteSet {
         });
     }
 
-    /// Brings shadows in line with bytes that were written to the file directly, into fresh space.
+    /// Brings shadows in line with bytes that were written to the file directly, into free space. They do not count as changed by that.
     pub(crate) fn overwrite_shadows(&mut self, offset: u64, bytes: &[u8]) {
-        let mut touched = Vec::new();
-        self.for_shadows_in(offset, bytes.len() as u64, |shadow_offset, _| touched.push(shadow_offset));
-        for shadow_offset in touched {
-            let start = shadow_offset.max(offset);
-            let end = (shadow_offset + LINE).min(offset + bytes.len() as u64);
-            let Some(index) = self.find(shadow_offset / LINE) else { continue };
-            let (a, n) = ((start - shadow_offset) as usize, (end - start) as usize);
-            bytemuck::bytes_of_mut(&mut self.lines[index])[a..a + n]
-                .copy_from_slice(&bytes[(start - offset) as usize..(end - offset) as usize]);
-            self.shadows[index].dirty |= dirty_words(a, n);
+        if bytes.is_empty() || self.shadows.is_empty() {
+            return;
         }
+        let (first, last) = (offset / LINE, (offset + bytes.len() as u64 - 1) / LINE);
+        if last - first < self.shadows.len() as u64 {
+            for line in first..=last {
+                if let Some(index) = self.find(line) {
+                    self.overwrite_line(index, offset, bytes);
+                }
+            }
+        } else {
+            for index in 0..self.shadows.len() {
+                if !self.shadows[index].dead && (first..=last).contains(&self.shadows[index].line) {
+                    self.overwrite_line(index, offset, bytes);
+                }
+            }
+        }
+    }
+
+    fn overwrite_line(&mut self, index: usize, offset: u64, bytes: &[u8]) {
+        let line_start = self.shadows[index].line * LINE;
+        let start = line_start.max(offset);
+        let end = (line_start + LINE).min(offset + bytes.len() as u64);
+        let to = (start - line_start) as usize..(end - line_start) as usize;
+        let from = (start - offset) as usize..(end - offset) as usize;
+        bytemuck::bytes_of_mut(&mut self.lines[index])[to].copy_from_slice(&bytes[from]);
     }
 
     /// Calls `f` with offset and content of every live shadow that touches the range.
@@ -352,7 +362,8 @@ impl WriteSet {
     /// Shadows of `[offset, offset + len)`, side by side, all of it counted as changed.
     pub(crate) fn view_mut(&mut self, offset: u64, len: u64, media: &Media) -> Result<&mut [u8]> {
         if len == 0 {
-            return Ok(&mut []);
+            // Of lines, so that an empty view is aligned as well.
+            return Ok(bytemuck::cast_slice_mut::<Line, u8>(&mut []));
         }
         let first = offset / LINE;
         let count = (offset % LINE + len).div_ceil(LINE);
@@ -447,33 +458,39 @@ impl WriteSet {
         }
     }
 
-    /// Calls `f` with the file offset and words of each changed run, in ascending order if `sorted`.
-    /// Runs do not cross lines.
-    pub(crate) fn for_changes(&self, sorted: bool, mut f: impl FnMut(u64, &[u64])) {
-        let mut each = |shadow: &Shadow, line: &Line| {
-            let mut dirty = u32::from(shadow.dirty);
-            while dirty != 0 {
-                let start = dirty.trailing_zeros();
-                let n = (dirty >> start).trailing_ones();
-                f(shadow.line * LINE + u64::from(start) * 8, &line.0[start as usize..(start + n) as usize]);
-                dirty &= !(((1u32 << n) - 1) << start);
-            }
-        };
-        if sorted && !self.shadows.is_sorted_by_key(|s| s.line) {
-            let mut order: Vec<u32> =
-                (0..self.shadows.len() as u32).filter(|&i| !self.shadows[i as usize].dead).collect();
-            order.sort_unstable_by_key(|&i| self.shadows[i as usize].line);
-            for i in order {
-                each(&self.shadows[i as usize], &self.lines[i as usize]);
-            }
-        } else {
-            for (shadow, line) in self.shadows.iter().zip(&self.lines) {
-                if !shadow.dead {
-                    each(shadow, line);
-                }
-            }
-        }
+    /// File offset and words of each changed run, in the order in which lines were first changed. Runs do not cross lines.
+    #[inline]
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (u64, &[u64])> {
+        self.shadows
+            .iter()
+            .zip(&self.lines)
+            .filter(|(shadow, _)| !shadow.dead)
+            .flat_map(|(shadow, line)| runs(shadow, line))
     }
+
+    /// The same in ascending order of offsets.
+    pub(crate) fn sorted_changes(&self) -> impl Iterator<Item = (u64, &[u64])> {
+        let mut order: Vec<u32> =
+            (0..self.shadows.len() as u32).filter(|&i| !self.shadows[i as usize].dead).collect();
+        order.sort_unstable_by_key(|&i| self.shadows[i as usize].line);
+        order.into_iter().flat_map(|i| runs(&self.shadows[i as usize], &self.lines[i as usize]))
+    }
+}
+
+/// The changed runs of one line.
+#[inline]
+fn runs<'a>(shadow: &Shadow, line: &'a Line) -> impl Iterator<Item = (u64, &'a [u64])> + use<'a> {
+    let offset = shadow.line * LINE;
+    let mut dirty = u32::from(shadow.dirty);
+    std::iter::from_fn(move || {
+        if dirty == 0 {
+            return None;
+        }
+        let start = dirty.trailing_zeros();
+        let n = (dirty >> start).trailing_ones();
+        dirty &= !(((1u32 << n) - 1) << start);
+        Some((offset + u64::from(start) * 8, &line.0[start as usize..(start + n) as usize]))
+    })
 }
 
 /// Bits of the words that `[start, start + n)` of a line touches; `n` may be 0.

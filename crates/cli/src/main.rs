@@ -1,2 +1,94 @@
-//! The command `heapfile`.
-fn main() {}
+//! The command `heapfile`: creates, inspects and checks arenas, and shows what they can do.
+//!
+//! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
+//! variant of [`Command`] and an arm of [`run`].
+//!
+//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`); 2 an error. Data goes to stdout, everything
+//! else to stderr; a reader of stdout that goes away is no error.
+
+#![deny(unsafe_code)]
+
+mod check;
+mod create;
+mod demo;
+mod dump;
+mod info;
+mod output;
+mod progress;
+mod units;
+
+use clap::{Parser, Subcommand};
+use heapfile::Error;
+use std::io::{ErrorKind, Write, stderr};
+use std::process::ExitCode;
+
+/// Why a command could not do its work.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a command hands to the shell.
+type Outcome = Result<ExitCode, Failure>;
+
+/// Exit code for "there are findings" and "not found".
+const FOUND: u8 = 1;
+/// Exit code for errors.
+const ERROR: u8 = 2;
+
+/// A heap in a file: create, inspect and check arenas.
+#[derive(Debug, Parser)]
+#[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump), 2 an error.\n\n\
+    To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::Args),
+    Info(info::Args),
+    Check(check::Args),
+    Dump(dump::Args),
+    Demo(demo::Args),
+    #[command(name = demo::EDITOR, hide = true)]
+    DemoEditor(demo::EditorArgs),
+}
+
+fn main() -> ExitCode {
+    run(Cli::parse().command).unwrap_or_else(|failure| report(failure.as_ref()))
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
+        Command::Create(args) => create::run(args),
+        Command::Info(args) => info::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Dump(args) => dump::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::DemoEditor(args) => demo::run_editor(args),
+    }
+}
+
+/// Says what went wrong, and which exit code that is.
+fn report(failure: &(dyn std::error::Error + 'static)) -> ExitCode {
+    if is_broken_pipe(failure) {
+        return ExitCode::SUCCESS;
+    }
+    // Nobody is left to tell if stderr is gone too.
+    let _ = writeln!(stderr(), "heapfile: {failure}");
+    match failure.downcast_ref() {
+        Some(Error::BadOffset { .. } | Error::NoSuchRoot { .. }) => ExitCode::from(FOUND),
+        _ => ExitCode::from(ERROR),
+    }
+}
+
+/// Whether the reader of our output went away.
+fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = match failure.downcast_ref::<std::io::Error>() {
+        Some(e) => Some(e.kind()),
+        None => failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind),
+    };
+    kind == Some(ErrorKind::BrokenPipe)
+}

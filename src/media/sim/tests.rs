@@ -295,7 +295,7 @@ fn stores_are_steps_unless_they_are_private_or_refused() {
     let private = disk.open_media(1 << 30, Writable::Private).unwrap();
     private.store(at(HEAP), &[7]).unwrap();
     private.write(at(HEAP), &[7]).unwrap_err();
-    let ranged = disk.open_media(1 << 30, Writable::Range(at(4), at(37))).unwrap();
+    let ranged = disk.open_media(1 << 30, Writable::Runtime).unwrap();
     ranged.store(at(HEAP), &[8]).unwrap_err();
     assert_eq!((disk.steps(), ranged.view(at(HEAP), 1)), (2, Some(&[1][..])));
     assert_eq!(disk.unrecorded().unwrap(), None);
@@ -314,8 +314,8 @@ fn a_write_past_the_seam_is_found() {
 
 #[test]
 fn runtime_words_hold_anything_after_a_crash_and_other_pages_do_not() {
-    let (disk, media) = disk_of(48, Writable::Range(at(4), at(37)));
-    let word = &media.words(at(4) + 8, 1).unwrap()[0];
+    let (disk, media) = disk_of(48, Writable::Runtime);
+    let word = media.runtime().lock_word();
     for value in [1, 2, 3] {
         word.store(value, Ordering::Relaxed);
         media.write(at(HEAP), &[value as u8]).unwrap();
@@ -330,7 +330,7 @@ fn runtime_words_hold_anything_after_a_crash_and_other_pages_do_not() {
     history.images(last(&history)..history.points(), &plan, |_, _, image| {
         let (before, rest) = image.split_at(at(4) as usize);
         let (runtime, heap) = rest.split_at(at(33) as usize);
-        let word = u64::from_le_bytes(runtime[8..16].try_into().unwrap());
+        let word = u64::from_le_bytes(runtime[..8].try_into().unwrap());
         words.insert(word);
         garbage += u64::from(word > 4);
         assert!(before.iter().all(|&byte| byte == 0));
@@ -340,24 +340,23 @@ fn runtime_words_hold_anything_after_a_crash_and_other_pages_do_not() {
     // At the end of a step, the words stored after it have not been stored.
     let mut image = Vec::new();
     history.at(0).build(Recipe::New, &mut image);
-    assert_eq!(image[at(4) as usize + 8], 1);
+    assert_eq!(image[at(4) as usize], 1);
     history.at(4).build(Recipe::New, &mut image);
-    assert_eq!(image[at(4) as usize + 8], 4);
+    assert_eq!(image[at(4) as usize], 4);
 }
 
 #[test]
 fn handles_lock_each_other_out_until_dropped() {
     let (disk, first) = disk();
     let second = disk.open_media(1 << 30, Writable::All).unwrap();
-    let now = std::time::Duration::ZERO;
-    first.lock(false, now).unwrap();
-    second.lock(false, now).unwrap();
-    assert!(matches!(second.lock(true, now), Err(Error::Busy { .. })));
+    assert!(first.try_lock(false).unwrap());
+    assert!(second.try_lock(false).unwrap());
+    assert!(!second.try_lock(true).unwrap());
     first.unlock();
-    second.lock(true, now).unwrap();
-    assert!(matches!(first.lock(false, now), Err(Error::Busy { .. })));
+    assert!(second.try_lock(true).unwrap());
+    assert!(!first.try_lock(false).unwrap());
     drop(second);
-    first.lock(true, now).unwrap();
+    assert!(first.try_lock(true).unwrap());
     assert!(first.is_in_place());
 }
 

@@ -1,0 +1,57 @@
+//! What the commands write to stdout: colours for people only, JSON for programs, rows of names and values.
+
+use crate::Failure;
+use serde_json::Value;
+use std::io::{BufWriter, IsTerminal, StdoutLock, Write, stdout};
+
+/// Buffered stdout. To be flushed at the end, so that a failure to write is seen.
+pub(crate) fn buffered() -> BufWriter<StdoutLock<'static>> {
+    BufWriter::with_capacity(1 << 16, stdout().lock())
+}
+
+/// Writes a JSON value on lines of its own.
+pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+    let mut out = buffered();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
+}
+
+/// How text is emphasised: not at all unless a person reads it and did not ask for plain text (`NO_COLOR`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Style {
+    colour: bool,
+}
+
+impl Style {
+    pub(crate) fn of_stdout() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+        Self { colour: wanted && able && stdout().is_terminal() }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    pub(crate) fn title(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(crate) fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("32", text)
+    }
+
+    pub(crate) fn bad(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+}
+
+/// A line with a name in a column of its own and a value.
+pub(crate) fn row(out: &mut impl Write, name: &str, value: &str) -> std::io::Result<()> {
+    writeln!(out, "  {name:<14}{value}")
+}

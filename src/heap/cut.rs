@@ -1,0 +1,165 @@
+//! Making the heap shorter: cutting free pages off its end, and clearing the way for that.
+//!
+//! A block never moves, so nothing before the last one can be cut. What the heap keeps for itself must not be
+//! in the way, though: node pages and page-map arrays at the end move down, and an empty slab goes. The pages
+//! that they leave are in use in the committed state: they can be cut only after the commit. So shrinking
+//! takes a few transactions.
+
+use super::Heap;
+use super::map::{NODES_ENTRY, SLAB, array_entry, array_pages, kind, last_array};
+use super::slab::used_in;
+use super::space::{Load, Space};
+use super::tree::{Extent, NODES_PER_PAGE, Tree};
+use crate::error::{Error, Result};
+use crate::layout::{Page, page_offset};
+
+/// What a cut came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The page at which the heap ends now.
+    pub(crate) end: Page,
+    /// Whether another cut may take off more once this transaction is committed.
+    pub(crate) more: bool,
+}
+
+impl Heap {
+    /// The page from which on nothing is in use: [`Heap::cut_tail`] can cut there at once.
+    #[cfg(test)]
+    pub(crate) fn tail_free<L: Load>(&self, l: &L) -> Result<Page> {
+        let tail = Tree::open(self.header, l)?.tail(l)?;
+        tail.map_or_else(|| self.header.end(l), |tail| Ok(tail.page))
+    }
+
+    /// Takes free pages off the heap's end, down to page `to` or to the last one in use, and clears what may
+    /// be cut next. Never grows the heap.
+    pub(crate) fn cut_tail<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Cut> {
+        let end = self.cut_free(s, to)?;
+        let mut more = self.drop_arrays(s, end)?;
+        let mut clear = self.header.end(s)?;
+        while clear > to && clear > self.header.first + 3 {
+            let Some(page) = self.clear_before(s, clear)? else { break };
+            more = true;
+            let (free, _) = Tree::open(self.header, s)?.around(s, page - 1)?;
+            clear = free.filter(|free| free.end() == page).map_or(page, |free| free.page);
+        }
+        Ok(Cut { end, more })
+    }
+
+    fn cut_free<S: Space>(&mut self, s: &mut S, to: Page) -> Result<Page> {
+        let tree = Tree::open(self.header, s)?;
+        let (end, punched_to) = self.header.end_and_punched(s)?;
+        let Some(tail) = tree.tail(s)?.filter(|tail| to < tail.end()) else { return Ok(end) };
+        let new_end = tail.page.max(to);
+        if new_end == tail.page {
+            tree.take_all(s, tail)?;
+        } else {
+            tree.replace(s, tail, Extent { pages: new_end - tail.page, ..tail })?;
+        }
+        self.header.set_end(s, new_end, if tail.punched { punched_to.max(end) } else { punched_to })?;
+        self.header.count_runs(s, 0, -i64::from(end - new_end))?;
+        Ok(new_end)
+    }
+
+    /// Frees the page-map arrays that a heap up to `end` does not need.
+    fn drop_arrays<S: Space>(&mut self, s: &mut S, end: Page) -> Result<bool> {
+        let needed = last_array(u64::from(end - self.header.first)).unwrap_or(0);
+        let mut dropped = false;
+        for array in (needed + 1..super::ARRAYS as u32).rev() {
+            if let Some(page) = self.array_to_move(s, array, end)? {
+                self.header.set_entry(s, page, 0)?;
+                s.store(self.header.array_at(array), 0)?;
+                self.arrays[array as usize] = 0;
+                self.give_run(s, page, array_pages(array))?;
+                dropped = true;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Where an array is, if there is one; it must lie before `end`.
+    fn array_to_move<L: Load>(&self, l: &L, array: u32, end: Page) -> Result<Option<Page>> {
+        let page = self.header.array(l, array)?;
+        if page == 0 {
+            return Ok(None);
+        }
+        if page >= end || self.header.entry(l, page)? != array_entry(array) {
+            return Err(Error::corrupt(
+                self.header.array_at(array),
+                "a page-map array is not where it should be",
+            ));
+        }
+        Ok(Some(page))
+    }
+
+    /// Clears the run that ends at `end` away if it is one of the heap's own; returns where it started.
+    fn clear_before<S: Space>(&mut self, s: &mut S, end: Page) -> Result<Option<Page>> {
+        let page = end - 1;
+        let entry = self.header.entry(s, page)?;
+        if entry == NODES_ENTRY {
+            return Ok(self.move_nodes(s, page)?.then_some(page));
+        }
+        if kind(entry) == SLAB {
+            let (slab, shape) = self.header.slab_of(entry, page)?;
+            let head = s.load(page_offset(slab))?;
+            if used_in(head, shape, slab)? > 0 {
+                return Ok(None);
+            }
+            self.drop_slab(s, slab, shape)?;
+            return Ok(Some(slab));
+        }
+        let last = last_array(u64::from(self.header.end(s)? - self.header.first)).unwrap_or(0);
+        for array in 1..=last {
+            if let Some(page) = self.array_to_move(s, array, end)?
+                && u64::from(page) + u64::from(array_pages(array)) == u64::from(end)
+            {
+                return Ok(self.move_array(s, array, page)?.then_some(page));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a run of `pages` taken now would lie before `page`.
+    fn fits_before<S: Space>(&self, s: &S, pages: u32, page: Page) -> Result<bool> {
+        let fit = Tree::open(self.header, s)?.first_fit(s, pages)?;
+        Ok(fit.is_some_and(|(extent, _)| extent.page < page))
+    }
+
+    fn move_array<S: Space>(&mut self, s: &mut S, array: u32, from: Page) -> Result<bool> {
+        let pages = array_pages(array);
+        // One page more: taking a run may take a node page first.
+        if !self.fits_before(s, pages + 1, from)? {
+            return Ok(false);
+        }
+        let to = self.take_run(s, pages)?;
+        if let Err(error) = s.zero_run(to, pages) {
+            self.give_run(s, to, pages)?;
+            return Err(error);
+        }
+        for word in 0..u64::from(pages) * 512 {
+            let entry = s.load(page_offset(from) + word * 8)?;
+            if entry != 0 {
+                s.store(page_offset(to) + word * 8, entry)?;
+            }
+        }
+        self.header.set_entry(s, from, 0)?;
+        self.add_array(s, array, to)?;
+        self.give_run(s, from, pages)?;
+        Ok(true)
+    }
+
+    fn move_nodes<S: Space>(&mut self, s: &mut S, page: Page) -> Result<bool> {
+        if !self.nodes_to_spare(s, NODES_PER_PAGE)? {
+            if !self.fits_before(s, 1, page)? {
+                return Ok(false);
+            }
+            self.add_nodes(s)?;
+            if !self.nodes_to_spare(s, NODES_PER_PAGE)? {
+                return Ok(false);
+            }
+        }
+        Tree::open(self.header, s)?.remove_nodes(s, page)?;
+        self.header.set_entry(s, page, 0)?;
+        self.give_run(s, page, 1)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,96 @@
+//! Negative controls: with a rule of the log left out, the same images show violations. Were one of these tests to
+//! fail, the others would prove nothing about that rule.
+
+use crate::budget::Budget;
+use crate::model::Kind;
+use crate::oracle::Bench;
+use crate::recording::{Recorder, Recording, Step, mixed, options};
+use heapfile::Durability;
+use heapfile::testing::{Break, sabotage};
+
+/// Seeds that are tried before the control counts as failed.
+const SEEDS: u64 = 20;
+
+/// Leaves out the rule while `work` runs.
+fn without<T>(rule: Break, work: impl FnOnce() -> T) -> T {
+    struct Mended;
+    impl Drop for Mended {
+        fn drop(&mut self) {
+            sabotage(None);
+        }
+    }
+    sabotage(Some(rule));
+    let _mended = Mended;
+    work()
+}
+
+/// Records histories without the rule, and opens their images with and without it, until a violation shows.
+pub(crate) fn must_be_found(rule: Break, record: impl Fn(u64) -> Recording) {
+    let budget = Budget::of(0);
+    let mut bench = Bench::new(options(Durability::Power));
+    for seed in 1..=SEEDS {
+        let found = without(rule, || {
+            let recording = record(seed);
+            bench.sweep(&recording, &budget)
+        });
+        if let Err(violation) = found {
+            println!("{rule:?}: found after {} images, seed {seed}: {}", bench.images, violation.what);
+            return;
+        }
+    }
+    panic!("{rule:?} was not found in {} images of {SEEDS} histories", bench.images);
+}
+
+fn power(seed: u64, steps: impl IntoIterator<Item = Step>) -> Recording {
+    Recorder::create(seed, Durability::Power).steps(steps).finish()
+}
+
+fn rounds(kinds: &[Kind], count: usize) -> impl Iterator<Item = Step> {
+    kinds.iter().cycle().take(count).map(|&kind| Step::Commit(kind))
+}
+
+#[test]
+fn no_rule_left_out_is_no_violation() {
+    let budget = Budget::of(0);
+    let mut bench = Bench::new(options(Durability::Power));
+    let recording = power(1, rounds(&[Kind::Pages, Kind::FreeLarge, Kind::InPlace, Kind::Spill], 8));
+    bench.sweep(&recording, &budget).unwrap();
+}
+
+#[test]
+fn rule_1_records_after_what_they_list() {
+    must_be_found(Break::NoSyncFirst, |seed| power(seed, rounds(&[Kind::InPlace], 2)));
+    must_be_found(Break::NoSyncFirst, |seed| power(seed, rounds(&[Kind::InPlace, Kind::Spill], 4)));
+}
+
+#[test]
+fn rule_2_a_chain_of_records() {
+    must_be_found(Break::Unchained, |seed| power(seed, rounds(&[Kind::Even], 100)));
+}
+
+#[test]
+fn rule_5_the_tail_moves_after_a_sync() {
+    must_be_found(Break::CheckpointWithoutSync, |seed| power(seed, rounds(&[Kind::Even], 100)));
+}
+
+#[test]
+fn rule_5_the_slot_is_flushed() {
+    must_be_found(Break::SlotNotFlushed, |seed| power(seed, rounds(&[Kind::Even], 100)));
+}
+
+#[test]
+fn rule_7_the_tail_passes_before_the_cut() {
+    must_be_found(Break::CutBeforeCheckpoint, |seed| power(seed, rounds(&[Kind::Spill], 4)));
+}
+
+#[test]
+fn the_revoke_rule() {
+    must_be_found(Break::NoRevoke, |seed| {
+        power(seed, rounds(&[Kind::Pages, Kind::Pages, Kind::FreeLarge, Kind::InPlace], 8))
+    });
+}
+
+#[test]
+fn flush_then_apply() {
+    must_be_found(Break::ApplyBeforeFlush, |seed| power(seed, mixed(seed, 5)));
+}

@@ -1,0 +1,62 @@
+//! Power cuts anywhere in the life of a `Power` arena.
+
+use crate::budget::Budget;
+use crate::model::Kind;
+use crate::oracle::Bench;
+use crate::recording::{Recorder, Step, mixed, options};
+use heapfile::Durability;
+
+/// Records the steps for seed after seed and judges all images.
+fn survive(test: &str, share: u64, steps: impl Fn(u64) -> Vec<Step>) {
+    let budget = Budget::of(share);
+    let mut bench = Bench::new(options(Durability::Power));
+    budget.spend(test, |seed| {
+        let recording = Recorder::create(seed, Durability::Power).steps(steps(seed)).finish();
+        bench.sweep(&recording, &budget).unwrap_or_else(|violation| violation.report(test, &recording))
+    });
+}
+
+fn rounds(kinds: &[Kind], count: usize) -> Vec<Step> {
+    kinds.iter().cycle().take(count).map(|&kind| Step::Commit(kind)).collect()
+}
+
+#[test]
+fn mixed_histories() {
+    survive("mixed_histories", 200, |seed| mixed(seed, 25));
+}
+
+/// In-place fills over blocks whose older, logged content is still in the ring.
+#[test]
+fn refilled_space() {
+    survive("refilled_space", 50, |_| {
+        rounds(&[Kind::Pages, Kind::Pages, Kind::Small, Kind::FreeLarge, Kind::InPlace], 10)
+    });
+}
+
+/// The ring goes round more than twice; checkpoints happen by themselves.
+#[test]
+fn ring_wraps() {
+    survive("ring_wraps", 50, |seed| {
+        rounds(
+            if seed.is_multiple_of(2) { &[Kind::Even] } else { &[Kind::Even, Kind::Pages, Kind::Small] },
+            80,
+        )
+    });
+}
+
+/// Records too long for the ring, in a heap that grows over the place where they were.
+#[test]
+fn spills_and_growth() {
+    survive("spills_and_growth", 100, |_| {
+        rounds(&[Kind::Spill, Kind::InPlace, Kind::Spill, Kind::Small], 12)
+    });
+}
+
+/// Checkpoints, and closing and opening, between commits of all kinds.
+#[test]
+fn checkpoints_and_reopening() {
+    survive("checkpoints_and_reopening", 50, |seed| {
+        let pause = |step| [step, Step::Checkpoint, step, Step::Reopen];
+        mixed(seed, 8).into_iter().flat_map(pause).collect()
+    });
+}
