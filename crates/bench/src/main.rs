@@ -1,0 +1,56 @@
+//! heapfile measured beside Boost.Interprocess, PMDK, mimalloc, jemalloc and glibc. `README.md` says how to run and read it.
+#![deny(unsafe_code)]
+
+mod arena;
+mod cell;
+mod contender;
+mod ffi;
+mod heap;
+mod peers;
+mod places;
+mod raw;
+mod report;
+mod rng;
+mod run;
+mod sharing;
+mod system;
+mod work;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// heapfile measured beside Boost.Interprocess, PMDK, mimalloc, jemalloc and glibc.
+#[derive(Parser)]
+#[command(name = "heapfile-bench")]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What an allocation, a free and a change cost, and how much space is lost.
+    Heap(run::Options),
+    /// Several threads and processes on one heap.
+    Sharing(run::Options),
+    /// One measurement; the benches start it themselves.
+    #[command(hide = true)]
+    Cell(cell::Spec),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().bench {
+        Bench::Heap(options) => run::bench("heap", &options, heap::works(options.quick)),
+        Bench::Sharing(options) => run::bench("sharing", &options, sharing::works(options.quick)),
+        Bench::Cell(spec) => return cell::main(&spec),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("heapfile-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

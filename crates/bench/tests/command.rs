@@ -1,0 +1,73 @@
+//! The command as a user runs it, on the shortest workload.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs a bench on files in a directory of the test's own; its JSON lines.
+fn bench(args: &[&str], without: &str) -> Vec<Value> {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_heapfile-bench"))
+        .args(args)
+        .args(["--quick", "--json", "--shm-dir"])
+        .arg(dir.path())
+        .arg("--disk-dir")
+        .arg(dir.path())
+        .env("HEAPFILE_BENCH_WITHOUT", without)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the run removes its directories");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn every_line_of_a_figure_has_its_fields() {
+    let lines = bench(&["heap", "--system", "boost,glibc", "--work", "pair64_in_use"], "");
+    assert!(lines[0]["machine"]["cores"].as_u64().is_some_and(|n| n > 0), "{}", lines[0]);
+    let boost = lines.iter().any(|l| l["system"] == "boost" && l["missing"].is_null());
+    let figures: Vec<&Value> = lines.iter().filter(|l| !l["value"].is_null()).collect();
+    assert_eq!(figures.len(), if boost { 3 } else { 1 }, "boost on two places, glibc in memory");
+    for line in figures {
+        assert_eq!(line["bench"], "heap");
+        assert_eq!(line["work"], "pair64_in_use");
+        assert_eq!(line["unit"], "ns per op");
+        assert!(line["value"].as_f64().is_some_and(|v| v > 0.0), "{line}");
+        assert_eq!(line["ratio_to"]["boost"].is_f64(), boost, "{line}");
+    }
+}
+
+#[test]
+fn both_kinds_of_arena_are_changed_and_reopened() {
+    let systems = "heapfile,heapfile-power";
+    let lines = bench(&["heap", "--system", systems, "--work", "change_hot,reopen", "--place", "disk"], "");
+    let of = |work: &str, system: &str| {
+        lines
+            .iter()
+            .filter(|l| l["work"].as_str().is_some_and(|w| w.starts_with(work)) && l["system"] == system)
+            .count()
+    };
+    assert!(lines.iter().all(|l| l["failed"].is_null()), "{lines:?}");
+    for work in ["reopen_clean", "reopen_killed"] {
+        assert_eq!((of(work, "heapfile"), of(work, "heapfile-power")), (1, 1), "{work}");
+    }
+    assert!(of("change_hot", "heapfile-power") >= 2, "single commits and transactions");
+}
+
+#[test]
+fn a_missing_system_is_named_and_the_others_are_measured() {
+    let lines = bench(&["heap", "--system", "mimalloc,glibc", "--work", "pair64_in_use"], "mimalloc");
+    let missing = lines.iter().find(|l| l["system"] == "mimalloc").unwrap();
+    assert_eq!(missing["missing"], "left out by HEAPFILE_BENCH_WITHOUT");
+    assert!(lines.iter().any(|l| l["system"] == "glibc" && l["value"].is_f64()));
+    assert!(!lines.iter().any(|l| l["system"] == "mimalloc" && !l["work"].is_null()));
+}
+
+#[test]
+fn two_processes_share_one_file() {
+    let lines = bench(&["sharing", "--system", "boost", "--work", "churn_small_2_processes"], "");
+    let missing = lines.iter().any(|l| !l["missing"].is_null());
+    let measured = lines.iter().find(|l| l["work"] == "churn_small_2_processes");
+    assert!(missing || measured.is_some_and(|l| l["value"].is_f64() && l["failed"].is_null()), "{lines:?}");
+}
