@@ -190,13 +190,13 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
     if spilled {
         reserve_spill(media, end, intent::spill_len(body))?;
     }
-    intent::prepare(media, page, body, runtime.sequence() + 1, end, arena.apply())?;
+    intent::prepare(media, page, body, runtime.sequence().wrapping_add(1), end, arena.apply())?;
     failpoint("commit: intent prepared");
     arena.shut_gate()?;
     runtime.set_intent(Intent { page, spilled });
     failpoint("commit: intent valid");
     apply_all(arena, body)?;
-    runtime.set_sequence(runtime.sequence() + 1);
+    runtime.set_sequence(runtime.sequence().wrapping_add(1));
     runtime.clear_intent();
     if spilled {
         cut(media, runtime, end);
