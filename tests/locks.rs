@@ -1,9 +1,10 @@
-//! Who may read and write at the same time: several handles, threads and processes; waiting, its limit, and waiting for oneself.
+//! `Locking::File`: who may read and write at the same time; waiting, its limit, and waiting for oneself. What does not depend on the way
+//! of locking is tested with both.
 
 mod common;
 
 use common::{BOTH, assert_clean, child, dir, role, small, tell};
-use heapfile::{Arena, Error, Offset, Options, View};
+use heapfile::{Arena, Durability, Error, Locking, Offset, Options, View};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -11,6 +12,15 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 const SHORT: Duration = Duration::from_millis(60);
+
+fn file(durability: Durability) -> Options {
+    small(durability).locking(Locking::File)
+}
+
+/// Both kinds of arena with both ways of locking.
+fn all() -> impl Iterator<Item = Options> {
+    BOTH.into_iter().flat_map(|d| [small(d).locking(Locking::Shared), file(d)])
+}
 
 #[track_caller]
 fn assert_busy<T: std::fmt::Debug>(outcome: heapfile::Result<T>) {
@@ -34,7 +44,7 @@ fn a_thread_never_waits_for_itself() {
     for (i, durability) in BOTH.into_iter().enumerate() {
         let path = dir.path().join(i.to_string());
         // With this timeout a wait would be noticed.
-        let options = small(durability).lock_timeout(Duration::from_secs(3600));
+        let options = file(durability).lock_timeout(Duration::from_secs(3600));
         let arena = options.create(&path).unwrap();
         let other = options.open(&path).unwrap();
         let x = arena.alloc(&1u32).unwrap();
@@ -76,7 +86,7 @@ fn writers_and_readers_wait_up_to_the_timeout() {
     let dir = dir();
     for (i, durability) in BOTH.into_iter().enumerate() {
         let path = dir.path().join(i.to_string());
-        let options = small(durability).lock_timeout(SHORT);
+        let options = file(durability).lock_timeout(SHORT);
         let arena = options.create(&path).unwrap();
         let x = arena.alloc(&1u32).unwrap();
         let other = options.open(&path).unwrap();
@@ -114,33 +124,35 @@ fn writers_and_readers_wait_up_to_the_timeout() {
 #[test]
 fn a_waiting_writer_goes_on_when_the_lock_is_free() {
     let dir = dir();
-    let path = dir.path().join("a.heap");
-    let options = small(BOTH[0]).lock_timeout(Duration::from_secs(600));
-    let arena = options.create(&path).unwrap();
-    let other = options.open(&path).unwrap();
-    for handle in [arena.clone(), other] {
-        let (begin, begun) = mpsc::channel();
-        let tx = arena.write().unwrap();
-        let waiting = std::thread::spawn(move || {
-            begin.send(()).unwrap();
-            handle.alloc(&5u64).unwrap()
-        });
-        begun.recv().unwrap();
-        std::thread::sleep(SHORT);
-        assert!(!waiting.is_finished());
-        drop(tx);
-        let x = waiting.join().unwrap();
-        assert_eq!(arena.read().unwrap().get(x).unwrap(), &5);
+    for (i, options) in all().enumerate() {
+        let path = dir.path().join(i.to_string());
+        let options = options.lock_timeout(Duration::from_secs(600));
+        let arena = options.create(&path).unwrap();
+        let other = options.open(&path).unwrap();
+        for handle in [arena.clone(), other] {
+            let (begin, begun) = mpsc::channel();
+            let tx = arena.write().unwrap();
+            let waiting = std::thread::spawn(move || {
+                begin.send(()).unwrap();
+                handle.alloc(&5u64).unwrap()
+            });
+            begun.recv().unwrap();
+            std::thread::sleep(SHORT);
+            assert!(!waiting.is_finished());
+            drop(tx);
+            let x = waiting.join().unwrap();
+            assert_eq!(arena.read().unwrap().get(x).unwrap(), &5);
+        }
     }
 }
 
 #[test]
 fn two_handles_of_one_process_see_each_others_commits() {
     let dir = dir();
-    for (i, durability) in BOTH.into_iter().enumerate() {
+    for (i, options) in all().enumerate() {
         let path = dir.path().join(i.to_string());
-        let a = small(durability).create(&path).unwrap();
-        let b = small(durability).open(&path).unwrap();
+        let a = options.create(&path).unwrap();
+        let b = options.open(&path).unwrap();
         let counter = a.alloc(&0u64).unwrap();
         let mut blocks: Vec<Offset<[u8]>> = Vec::new();
         for round in 0..60u64 {
@@ -171,7 +183,7 @@ fn two_handles_of_one_process_see_each_others_commits() {
 
 /// The child takes what its role says, tells of it, and waits for the end of its standard input.
 fn hold(role: &str, file: &Path) {
-    let arena = Arena::open(file).unwrap();
+    let arena = Options::new().locking(Locking::File).open(file).unwrap();
     let wait = || {
         tell("held");
         let _ = std::io::stdin().read(&mut [0]);
@@ -207,7 +219,7 @@ fn another_process_holds_the_lock() {
     let dir = dir();
     for (i, durability) in BOTH.into_iter().enumerate() {
         let path = dir.path().join(i.to_string());
-        let options = small(durability).lock_timeout(SHORT);
+        let options = file(durability).lock_timeout(SHORT);
         let arena = options.create(&path).unwrap();
         let x = arena.alloc(&1u32).unwrap();
 
@@ -256,9 +268,9 @@ fn processes_take_turns() {
         return raise(&Options::new().lock_timeout(Duration::from_secs(100)).open(file).unwrap());
     }
     let dir = common::fast_dir();
-    for (i, durability) in BOTH.into_iter().enumerate() {
+    for (i, options) in all().enumerate() {
         let path = dir.path().join(i.to_string());
-        let arena = small(durability).lock_timeout(Duration::from_secs(100)).create(&path).unwrap();
+        let arena = options.lock_timeout(Duration::from_secs(100)).create(&path).unwrap();
         let mut tx = arena.write().unwrap();
         let counter = tx.alloc(&0u64).unwrap();
         tx.set_root(counter).unwrap();
@@ -282,10 +294,12 @@ fn processes_take_turns() {
 #[test]
 fn a_timeout_of_nothing_tries_once() {
     let dir = dir();
-    let options = small(BOTH[0]).lock_timeout(Duration::ZERO);
-    let arena = options.create(dir.path().join("a")).unwrap();
-    let _tx = arena.write().unwrap();
-    std::thread::scope(|scope| {
-        let _ = scope.spawn(|| assert!(matches!(arena.read(), Err(Error::Busy { .. }))));
-    });
+    for (i, options) in all().enumerate() {
+        let arena = options.lock_timeout(Duration::ZERO).create(dir.path().join(i.to_string())).unwrap();
+        let _tx = arena.write().unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| assert!(matches!(arena.write(), Err(Error::Busy { .. }))));
+            waiting.join().unwrap();
+        });
+    }
 }

@@ -61,6 +61,12 @@ pub(crate) fn replay(
         *word = media.load(at + i as u64 * 8).ok_or_else(|| damaged("the intent lies outside the file"))?;
     }
     let [sequence, words, counts, end] = head;
+    // The next commit, or the last one where only the intent word was left to clear.
+    let expected = sequence.wrapping_sub(runtime.sequence()) <= 1 && words > 0;
+    // A spill extent lies where the heap ends.
+    if !expected || intent.spilled && end != u64::from(intent.page) {
+        return Err(damaged("the intent word leads to no commit under way"));
+    }
     let limit = if intent.spilled { media.len() } else { page_offset(superblock.heap_page) };
     let bytes =
         words.checked_mul(8).filter(|b| at + HEAD_WORDS * 8 <= limit && *b <= limit - at - HEAD_WORDS * 8);

@@ -55,7 +55,7 @@ impl PowerLog {
     /// Where the next record goes.
     fn head(&self, runtime: Runtime<'_>) -> Cursor {
         let log = runtime.log();
-        Cursor { position: log.head, sequence: runtime.sequence() + 1, seed: log.seed }
+        Cursor { position: log.head, sequence: runtime.sequence().wrapping_add(1), seed: log.seed }
     }
 
     /// Bytes of the ring between tail and head.
@@ -231,19 +231,25 @@ impl PowerLog {
             // had it. The older one on the disk still needs the ring that this one gives up.
             slots::write(media, &slot)?;
         }
+        // Whatever is in doubt is the last commit, or that and the record that voids it.
+        let in_doubt = &records[records.len().saturating_sub(2)..];
         if failed {
             // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
             self.rewrite(media, &records)?;
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
-            // Rule 3: readable is not durable. Whatever is in doubt is the last commit, or that and the record that voids it.
-            self.rewrite(media, &records[records.len().saturating_sub(2)..])
+            // Rule 3: readable is not durable.
+            self.rewrite(media, in_doubt)
                 .and_then(|()| media.sync())
                 .inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         failpoint("recover: log rewritten");
         let from = match extent {
-            Extent::SinceApplied if !failed => runtime.sequence() + 1,
+            // What is in doubt is applied even where the runtime words, which carry no checksum, say that it is.
+            Extent::SinceApplied if !failed => {
+                let first = in_doubt.first().filter(|_| runtime.in_doubt());
+                runtime.sequence().saturating_add(1).min(first.map_or(u64::MAX, |r| r.header.sequence))
+            }
             _ => 0,
         };
         replay(media, &self.ring, &records, self.heap_page, from, apply)?;

@@ -33,6 +33,19 @@ pub fn copy_as_killed(arena: &Path, to: &Path) {
     std::fs::write(to, bytes).expect("the copy can be written");
 }
 
+/// Runs `work` and returns what a process that was killed when it first passed the failpoint would have left.
+pub fn killed_at(point: &'static str, arena: &Path, work: impl FnOnce()) -> Vec<u8> {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    let (taken, path) = (Rc::new(RefCell::new(None)), arena.to_owned());
+    let take = taken.clone();
+    heapfile::testing::at_failpoint(point, move || {
+        *take.borrow_mut() = Some(std::fs::read(&path).expect("the arena can be read"));
+    });
+    work();
+    taken.take().unwrap_or_else(|| panic!("{point:?} was not passed"))
+}
+
 /// The check finds nothing.
 #[track_caller]
 pub fn assert_clean(arena: &Arena) {
