@@ -23,19 +23,61 @@ struct Transaction {
 
 #[derive(Debug, Arbitrary)]
 enum Op {
-    Alloc { len: Length, fill: u8 },
-    AllocAligned { len: Length, align: u8, fill: u8 },
-    Free { which: u8 },
-    FreeNothing { which: u8, away: u16 },
-    Resize { which: u8, len: Length },
-    WriteAt { which: u8, at: u16, len: u8, fill: u8 },
-    Mutate { which: u8, at: u16, fill: u8 },
-    Copy { from: u8, to: u8, at: u16 },
-    SetRoot { which: u8, name: u8 },
-    RemoveRoot { name: u8 },
+    Alloc {
+        len: Length,
+        fill: u8,
+    },
+    AllocAligned {
+        len: Length,
+        align: u8,
+        fill: u8,
+    },
+    Free {
+        which: u8,
+    },
+    /// Frees a block and allocates one of its length, which is likely to get its place.
+    Replace {
+        which: u8,
+        fill: u8,
+    },
+    FreeNothing {
+        which: u8,
+        away: u16,
+    },
+    Resize {
+        which: u8,
+        len: Length,
+    },
+    WriteAt {
+        which: u8,
+        at: u16,
+        len: u8,
+        fill: u8,
+    },
+    Mutate {
+        which: u8,
+        at: u16,
+        fill: u8,
+    },
+    Copy {
+        from: u8,
+        to: u8,
+        at: u16,
+    },
+    SetRoot {
+        which: u8,
+        name: u8,
+    },
+    RemoveRoot {
+        name: u8,
+    },
     SavePoint,
-    RollBackTo { which: u8 },
-    Release { which: u8 },
+    RollBackTo {
+        which: u8,
+    },
+    Release {
+        which: u8,
+    },
 }
 
 #[derive(Debug, Arbitrary)]
@@ -48,9 +90,12 @@ enum Length {
 impl Length {
     fn get(&self) -> usize {
         match *self {
-            Self::Tiny(len) => usize::from(len),
+            // Few, so that what one block leaves is taken by another.
+            Self::Tiny(which) => [0, 8, 24, 100][usize::from(which) % 4],
             Self::Small(len) => usize::from(len) % 20_000,
-            Self::Pages { pages, less } => (usize::from(pages) * 4096 + 1).saturating_sub(usize::from(less)),
+            Self::Pages { pages, less } => {
+                (usize::from(pages % 40) * 4096 + 1).saturating_sub(usize::from(less))
+            }
         }
     }
 }
@@ -137,6 +182,13 @@ fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Mo
             if let Some(block) = model.pick(*which) {
                 model.free(tx, block);
                 assert!(matches!(tx.free(block), Err(Error::BadOffset { .. })), "freed twice");
+            }
+        }
+        Op::Replace { which, fill } => {
+            if let Some(block) = model.pick(*which) {
+                let content = vec![*fill; model.blocks[&block.raw()].len()];
+                model.free(tx, block);
+                model.put(tx.alloc_bytes(&content).expect("there is space"), content);
             }
         }
         Op::FreeNothing { which, away } => {
