@@ -131,7 +131,9 @@ pub enum Error {
         what: &'static str,
     },
     /// The disk (or quota) is full. Nothing was changed.
-    #[error("no space left on the device for {needed} more bytes; nothing was changed: free space and try again")]
+    #[error(
+        "no space left on the device for {needed} more bytes; nothing was changed: free space and try again"
+    )]
     NoSpace {
         /// Bytes that were asked of the file system.
         needed: u64,
@@ -191,7 +193,9 @@ pub enum Error {
         len: u64,
     },
     /// The block's length does not fit the type it is viewed as.
-    #[error("the block at {offset:#x} has {len} bytes, {type_name} has {size}: view it as the type it was allocated as")]
+    #[error(
+        "the block at {offset:#x} has {len} bytes, {type_name} has {size}: view it as the type it was allocated as"
+    )]
     SizeMismatch {
         /// The block.
         offset: u64,
@@ -228,13 +232,17 @@ pub enum Error {
     #[error("this handle is read-only: open the arena for writing")]
     ReadOnly,
     /// A commit was made durable but not completely applied, or its outcome is unknown: this handle is out of use.
-    #[error("this handle is out of use since a commit failed half-way ({why}): close it and open the arena again, which completes or drops that commit")]
+    #[error(
+        "this handle is out of use since a commit failed half-way ({why}): close it and open the arena again, which completes or drops that commit"
+    )]
     Poisoned {
         /// What failed.
         why: &'static str,
     },
     /// A sync failed before; what was written since the last good one may not be on the disk.
-    #[error("an earlier sync of this arena failed: close all handles and open it again, which writes it anew")]
+    #[error(
+        "an earlier sync of this arena failed: close all handles and open it again, which writes it anew"
+    )]
     SyncFailed,
     /// A `Process` arena was not synced before the machine went down.
     #[error("{} was not synced before the machine went down: open it with accept_unsynced to check it and keep what is sound", path.display())]
@@ -266,8 +274,34 @@ pub enum Error {
         path: PathBuf,
     },
     /// A save point was used that is not one of this transaction, or no longer.
-    #[error("this save point is no longer valid: it was released or rolled back past, or is of another transaction")]
+    #[error(
+        "this save point is no longer valid: it was released or rolled back past, or is of another transaction"
+    )]
     BadSavePoint,
+    /// A range of a file under a window pool reaches outside the file. Nothing was read.
+    #[error(
+        "bytes {start}..{end} reach outside the file, which has {len} bytes: ask within it; refresh() sees growth"
+    )]
+    OutsideFile {
+        /// First byte asked for.
+        start: u64,
+        /// End of the range asked for.
+        end: u64,
+        /// Length of the file as last seen.
+        len: u64,
+    },
+    /// A window pool is at a limit and all that it holds is in use. Nothing was changed.
+    #[error(
+        "the window pool's {what} of {limit} does not allow {needed} and nothing more can be dropped: drop windows and readers, or raise the limit"
+    )]
+    PoolLimit {
+        /// The limit: "memory_limit", "max_windows" or "max_files".
+        what: &'static str,
+        /// What would be in use: bytes, windows or files.
+        needed: u64,
+        /// The limit, in the same unit.
+        limit: u64,
+    },
     /// An option does not make sense.
     #[error("{option} of {value} is refused: {why}")]
     BadOption {

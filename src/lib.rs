@@ -6,5 +6,6 @@ mod error;
 mod heap;
 #[allow(dead_code)]
 mod layout;
+pub mod window;
 
 pub use error::{Error, OffsetFault, Result};
