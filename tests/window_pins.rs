@@ -95,9 +95,13 @@ fn release_says_who_still_pins() {
         assert_eq!((pinned.offset, pinned.len, pinned.clients), (8192, 4096, 2));
         assert!(pinned.last_pinned_by.file().ends_with("window_pins.rs"));
         assert_eq!(pinned.last_pinned_by.line(), line);
-        drop((pin, again));
+        drop(pin);
         assert!(!pool.release(&path).unwrap().is_complete(), "the handle is open");
         drop(file);
+        let release = pool.release(&path).unwrap();
+        assert_eq!((release.handles, release.pinned.len(), release.pinned[0].clients), (0, 1, 1));
+        assert_eq!(release.pinned[0].last_pinned_by.line(), line, "also of a file that is closed");
+        drop(again);
         assert!(pool.release(&path).unwrap().is_complete());
         assert!(pool.release(dir.path().join("missing")).is_err());
     }

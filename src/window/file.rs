@@ -121,7 +121,7 @@ impl FileInner {
         *self.modified.lock().unwrap_or_else(PoisonError::into_inner) = meta.modified().ok();
         self.len.store(meta.len(), Relaxed);
         self.generation.fetch_add(1, Relaxed);
-        self.pool.forget(self.id, meta.len(), self.backend == Backend::Pread);
+        self.pool.forget(self.id, &self.identity, meta.len(), self.backend == Backend::Pread);
         Ok(meta.len())
     }
 

@@ -11,7 +11,7 @@ use super::region::{Copied, Region};
 use super::source::{Opened, Source};
 use super::stats::{Collected, Pin, Release, Stats};
 use super::sys::{self, Identity};
-use super::table::Table;
+use super::table::{Entry, Table};
 use super::{Access, Backend};
 use crate::{Error, Result};
 use std::collections::HashMap;
@@ -59,6 +59,7 @@ pub(super) struct Shared {
 struct State {
     table: Table,
     files: HashMap<Identity, Weak<FileInner>>,
+    orphans: Vec<Orphan>,
     next_file: u64,
     hits: u64,
     misses: u64,
@@ -98,6 +99,7 @@ impl WindowPool {
         let state = State {
             table: Table::new(),
             files: HashMap::new(),
+            orphans: Vec::new(),
             next_file: 0,
             hits: 0,
             misses: 0,
@@ -228,9 +230,33 @@ impl WindowPool {
     }
 }
 
-fn dropped(regions: &[Arc<Region>]) -> Collected {
-    let bytes = regions.iter().map(|region| region.len() as u64).sum();
-    Collected { windows: regions.len() as u64, bytes }
+fn dropped(entries: &[Entry]) -> Collected {
+    let bytes = entries.iter().map(|entry| entry.region.len() as u64).sum();
+    Collected { windows: entries.len() as u64, bytes }
+}
+
+/// A window that is listed no longer (its file was closed or refreshed) but that a guard still pins.
+struct Orphan {
+    identity: Identity,
+    region: Weak<Region>,
+    last_pinned_by: &'static Location<'static>,
+}
+
+impl State {
+    /// Lists windows of a file no longer; remembers those that are pinned.
+    fn forget(&mut self, identity: &Identity, which: impl Fn(&Entry) -> bool) {
+        self.orphans.retain(|orphan| orphan.region.strong_count() > 0);
+        for entry in self.table.take(true, which) {
+            if entry.region.clients() > 1 {
+                let (region, last_pinned_by) = (Arc::downgrade(&entry.region), entry.last_pinned_by);
+                self.orphans.push(Orphan { identity: identity.clone(), region, last_pinned_by });
+            }
+        }
+    }
+}
+
+fn pin(region: &Arc<Region>, clients: usize, last_pinned_by: &'static Location<'static>) -> Pin {
+    Pin { offset: region.begin(), len: region.len() as u64, clients, last_pinned_by }
 }
 
 /// Which window a request gets.
@@ -281,35 +307,34 @@ impl Shared {
         if state.files.get(identity).is_some_and(|file| file.strong_count() == 0) {
             state.files.remove(identity);
         }
-        state.table.take(true, |entry| entry.key.0 == id);
+        state.forget(identity, |entry| entry.key.0 == id);
     }
 
     /// Lists no longer what of a file is not wholly below `len`, and copies, which may be out of date.
-    pub(super) fn forget(&self, id: u64, len: u64, copies: bool) {
-        self.lock().table.take(true, |entry| entry.key.0 == id && (copies || entry.region.end() > len));
+    pub(super) fn forget(&self, id: u64, identity: &Identity, len: u64, copies: bool) {
+        let stale = |entry: &Entry| entry.key.0 == id && (copies || entry.region.end() > len);
+        self.lock().forget(identity, stale);
     }
 
     fn release(&self, identity: &Identity) -> Release {
         let mut state = self.lock();
-        let Some(file) = state.files.get(identity).and_then(Weak::upgrade) else {
-            return Release::default();
-        };
+        let file = state.files.get(identity).and_then(Weak::upgrade);
+        let is_its = |entry: &Entry| file.as_ref().is_some_and(|file| entry.key.0 == file.id());
         // Gone before the lock is: nobody must miss room that is about to be given back.
-        let dropped = dropped(&state.table.take(false, |entry| entry.key.0 == file.id()));
-        let mut pinned: Vec<_> = state
-            .table
-            .iter()
-            .filter(|entry| entry.key.0 == file.id())
-            .map(|entry| Pin {
-                offset: entry.region.begin(),
-                len: entry.region.len() as u64,
-                clients: entry.region.clients(),
-                last_pinned_by: entry.last_pinned_by,
-            })
-            .collect();
+        let dropped = dropped(&state.table.take(false, is_its));
+        let listed = state.table.iter().filter(|entry| is_its(entry));
+        let mut pinned: Vec<_> =
+            listed.map(|entry| pin(&entry.region, entry.region.clients(), entry.last_pinned_by)).collect();
+        for orphan in state.orphans.iter().filter(|orphan| orphan.identity == *identity) {
+            if let Some(region) = orphan.region.upgrade() {
+                pinned.push(pin(&region, region.clients() - 1, orphan.last_pinned_by));
+            }
+        }
         drop(state);
+        pinned.retain(|pin| pin.clients > 0);
         pinned.sort_by_key(|pin| pin.offset);
-        Release { dropped, pinned, handles: Arc::strong_count(&file) - 1 }
+        let handles = file.as_ref().map_or(0, |file| Arc::strong_count(file) - 1);
+        Release { dropped, pinned, handles }
     }
 
     /// Bytes from `begin` of a file of `file_len` that the window for a request covers.

@@ -148,7 +148,7 @@ impl Iterator for Around {
         loop {
             match self.widened() {
                 Some(Ok(next)) if next.start <= now.end.saturating_add(NEAR) => {
-                    now.end = next.end.max(now.end)
+                    now.end = next.end.max(now.end);
                 }
                 Some(Ok(next)) => {
                     self.ahead = Some(next);

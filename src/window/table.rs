@@ -100,13 +100,13 @@ impl Table {
         self.link_newest(index);
     }
 
-    fn remove(&mut self, index: usize) -> Arc<Region> {
+    fn remove(&mut self, index: usize) -> Entry {
         self.unlink(index);
         let entry = self.entries[index].take().expect("linked entries are there");
         self.by_key.remove(&entry.key);
         self.free.push(index);
         entry.region.set_listed(false);
-        entry.region
+        entry
     }
 
     /// Takes out the unpinned region whose last request is longest ago. The caller holds the pool's lock, so
@@ -116,7 +116,7 @@ impl Table {
         while index != NONE {
             let entry = self.at(index);
             if entry.region.clients() == 0 {
-                let region = self.remove(index);
+                let region = self.remove(index).region;
                 return Some(Arc::into_inner(region).expect("the table held the only reference"));
             }
             index = entry.newer;
@@ -126,7 +126,7 @@ impl Table {
 
     /// Takes out those that `which` names; pinned ones only if `pinned` is set. Pinned ones live on until
     /// their guards go.
-    pub(super) fn take(&mut self, pinned: bool, which: impl Fn(&Entry) -> bool) -> Vec<Arc<Region>> {
+    pub(super) fn take(&mut self, pinned: bool, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         let chosen = |entry: &Entry| which(entry) && (pinned || entry.region.clients() == 0);
         let indices: Vec<_> =
             (0..self.entries.len()).filter(|&i| self.entries[i].as_ref().is_some_and(chosen)).collect();
