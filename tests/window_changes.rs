@@ -1,7 +1,7 @@
 //! The file changes while it is open: growth, truncation, other bytes, deletion, replacement.
 
 use heapfile::Error;
-use heapfile::window::{Backend, WindowFile, WindowPool};
+use heapfile::window::{WindowFile, WindowPool};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -49,8 +49,10 @@ fn growth_is_seen_after_refresh() {
     }
 }
 
+type Attempt = fn(&WindowFile) -> Result<(), Error>;
+
 /// Every way to read, each from a file that was cut short after it was opened.
-fn reads() -> Vec<(&'static str, fn(&WindowFile) -> Result<(), Error>)> {
+fn reads() -> Vec<(&'static str, Attempt)> {
     vec![
         ("window", |f| f.window(150_000, 10_000).map(drop)),
         ("whole window", |f| f.window(131_072, 65_536).map(drop)),
