@@ -1,29 +1,42 @@
 //! How much to load when a read is not in the reader's view: what [`Access::Auto`] means.
 //!
-//! A *visit* is a run of reads near one place. Scattered reads make visits of one: loading more than was asked
-//! for only costs. Longer visits pay for loading the surroundings at their first read; the usual length of past
-//! visits tells which it will be. Reads that go on just behind the view are a scan: each load doubles.
+//! Loading more than was asked for pays if later reads find it, and costs if they do not. So the state keeps
+//! what loading brought lately:
+//! - a *visit* is a run of reads near one place. Loading around a place at its first read pays if visits of new
+//!   places are long; at its second read, if past loads were read from several times; else reads are single.
+//! - reads that come back to one wide place again and again, with excursions between, get all of it loaded.
+//! - reads that go on just behind the view are a scan: each load doubles.
 //!
-//! A pure state machine: no file, no clock.
+//! A single read leaves the view as it is, so an excursion costs no reload. A pure state machine: no file, no clock.
 #![forbid(unsafe_code)]
 
 use super::Access;
 use std::ops::Range;
 
-/// Reads within this distance of a visit's first read belong to it.
+/// Reads within this distance of a visit's last miss belong to it.
 const REACH: u64 = 8 * 1024;
 /// Loaded around a place that is visited.
 const AROUND: usize = 16 * 1024;
+/// Loaded around a place that is visited all the time.
+const WIDE: usize = 64 * 1024;
 /// The most that is loaded at once: fits the second-level cache together with what uses it.
 pub(super) const MOST: usize = 256 * 1024;
 /// A scan may leave out this many bytes at the end of a view.
 const GAP: u64 = 512;
-/// Fixed-point one of the usual visit length.
+/// Reads of a wide place that pay for loading it.
+const OFTEN: u32 = 32;
+/// Reads elsewhere, one after the other, that end a wide place.
+const STRIKES: u32 = 4;
+/// Fixed-point one of the averages.
 const ONE: u32 = 8;
+/// Averages from which on loading pays: a load of 16 KiB costs about as much as three single reads.
+const PAYS: u32 = 3 * ONE;
+/// While loading does not pay it is tried once in so many chances, to see whether it does again.
+const TRY: u32 = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Load {
-    /// Only what was asked for.
+    /// Only what was asked for; the view stays.
     Exact,
     /// This many bytes with the read in their middle.
     Around(usize),
@@ -31,18 +44,57 @@ pub(super) enum Load {
     Ahead(usize),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
+    last: Load,
     place: u64,
+    /// The place of the visit before.
+    before: u64,
+    /// This visit is of a place that was visited just before.
+    is_return: bool,
     visit: u32,
+    /// Average length of visits of new places.
     usual: u32,
+    /// Average reads from what was loaded around a place.
+    gain: u32,
+    chances: u32,
     ahead: usize,
+    wide: u64,
+    wide_reads: u32,
+    strikes: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            last: Load::Exact,
+            place: u64::MAX,
+            before: u64::MAX,
+            is_return: false,
+            visit: 0,
+            usual: 0,
+            gain: 2 * PAYS,
+            chances: 0,
+            ahead: 0,
+            wide: u64::MAX,
+            wide_reads: 0,
+            strikes: 0,
+        }
+    }
+}
+
+fn average(now: u32, next: u32) -> u32 {
+    (now * 7 + next.min(16) * ONE) / 8
 }
 
 impl Pace {
     /// What to load for a read at `offset` that is not inside `view`; `hits` reads were since the last call.
     pub(super) fn miss(&mut self, access: Access, offset: u64, view: &Range<u64>, hits: u32) -> Load {
-        self.visit = self.visit.saturating_add(hits);
+        self.last = self.choose(access, offset, view, hits);
+        self.last
+    }
+
+    fn choose(&mut self, access: Access, offset: u64, view: &Range<u64>, hits: u32) -> Load {
         if access == Access::Sequential {
             return Load::Ahead(MOST);
         }
@@ -53,16 +105,58 @@ impl Pace {
             return Load::Ahead(self.ahead);
         }
         self.ahead = 0;
+        if self.last != Load::Exact {
+            // After a single read, hits were elsewhere: in the view that it left as it was.
+            self.visit = self.visit.saturating_add(hits);
+        }
+        if let Load::Around(_) = self.last {
+            self.gain = average(self.gain, hits);
+        }
+        if self.is_wide(offset, hits) {
+            self.wide_reads = 0;
+            return Load::Around(WIDE);
+        }
         if self.visit > 0 && offset.abs_diff(self.place) <= REACH {
             self.visit = self.visit.saturating_add(1);
             self.place = offset;
-            return Load::Around(AROUND);
+            return self.around();
         }
-        let ended = self.visit.min(64) * ONE;
-        self.usual = (self.usual * 7 + ended) / 8;
-        self.place = offset;
+        self.go_to(offset);
+        if self.is_return || self.usual >= PAYS { self.around() } else { Load::Exact }
+    }
+
+    /// Ends a visit and begins another.
+    fn go_to(&mut self, offset: u64) {
+        if !self.is_return {
+            self.usual = average(self.usual, self.visit);
+        }
+        self.is_return = offset.abs_diff(self.before) <= REACH;
+        self.before = std::mem::replace(&mut self.place, offset);
         self.visit = 1;
-        if self.usual >= 3 * ONE { Load::Around(AROUND) } else { Load::Exact }
+    }
+
+    fn around(&mut self) -> Load {
+        if self.gain < PAYS {
+            self.chances = self.chances.wrapping_add(1);
+            if self.chances % TRY != 0 {
+                return Load::Exact;
+            }
+        }
+        Load::Around(AROUND)
+    }
+
+    /// Whether the wide place around `offset` is read so often that all of it is worth loading.
+    fn is_wide(&mut self, offset: u64, hits: u32) -> bool {
+        if offset.abs_diff(self.wide) <= WIDE as u64 / 2 {
+            self.strikes = 0;
+            self.wide_reads = self.wide_reads.saturating_add(hits).saturating_add(1);
+            return self.wide_reads >= OFTEN;
+        }
+        self.strikes += 1;
+        if self.strikes >= STRIKES {
+            (self.wide, self.wide_reads, self.strikes) = (offset, 0, 0);
+        }
+        false
     }
 }
 
@@ -70,12 +164,48 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// Reads at places one after the other through a view as a reader keeps it; returns how many were misses
+    /// and how many bytes were loaded for them.
+    fn play(access: Access, reads: impl IntoIterator<Item = u64>) -> (usize, usize) {
+        let (mut pace, mut view, mut hits) = (Pace::default(), 0..0, 0);
+        let (mut misses, mut bytes) = (0, 0);
+        for at in reads {
+            if view.contains(&at) {
+                hits += 1;
+                continue;
+            }
+            misses += 1;
+            match pace.miss(access, at, &view, std::mem::take(&mut hits)) {
+                Load::Exact => {}
+                Load::Around(len) => {
+                    let start = at.saturating_sub(len as u64 / 2);
+                    view = start..start + len as u64;
+                    bytes += len;
+                }
+                Load::Ahead(len) => {
+                    view = at..at + len as u64;
+                    bytes += len;
+                }
+            }
+        }
+        (misses, bytes)
+    }
+
+    fn random(seed: u64) -> impl Iterator<Item = u64> {
+        let mut x = seed;
+        std::iter::repeat_with(move || {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            x
+        })
+    }
+
     #[test]
     fn scattered_reads_load_nothing_more() {
-        let mut pace = Pace::default();
-        for i in 0..1000 {
-            assert_eq!(pace.miss(Access::Auto, i * 1_000_000, &(0..0), 0), Load::Exact);
-        }
+        assert_eq!(play(Access::Auto, (1..1000).map(|i| i * 1_000_000)), (999, 0));
+        let (misses, bytes) = play(Access::Auto, random(7).map(|x| x % (2 << 30)).take(10_000));
+        assert!(misses > 9_900 && bytes < 20 * AROUND, "{misses} {bytes}");
     }
 
     #[test]
@@ -84,24 +214,33 @@ mod tests {
         assert_eq!(pace.miss(Access::Auto, 0, &(0..0), 0), Load::Exact);
         assert_eq!(pace.miss(Access::Auto, 1, &(0..0), 0), Load::Around(AROUND));
         let mut end = AROUND as u64;
-        for expect in [32, 64, 128, 256, 256] {
-            assert_eq!(pace.miss(Access::Auto, end, &(0..end), 9), Load::Ahead(expect * 1024));
-            end += expect as u64 * 1024;
+        for expect in [32u64, 64, 128, 256, 256] {
+            let load = pace.miss(Access::Auto, end, &(0..end), 9);
+            assert_eq!(load, Load::Ahead(expect as usize * 1024));
+            end += expect * 1024;
         }
     }
 
+    /// Visits of ten reads within `span`, at places far from each other.
+    fn visits(span: u64) -> impl Iterator<Item = u64> {
+        (0..1000u64).flat_map(move |i| random(i + 1).map(move |x| (i << 24) + x % span).take(10))
+    }
+
     #[test]
-    fn long_visits_load_their_surroundings_at_once_and_short_ones_end_that() {
-        let mut pace = Pace::default();
-        for i in 1..20 {
-            pace.miss(Access::Auto, i << 30, &(0..0), 9);
-        }
-        assert_eq!(pace.miss(Access::Auto, 1 << 20, &(0..0), 9), Load::Around(AROUND));
-        let mut last = Load::Around(AROUND);
-        for i in 1..20 {
-            last = pace.miss(Access::Auto, i << 30, &(0..0), 0);
-        }
-        assert_eq!(last, Load::Exact);
+    fn close_visits_are_one_load_each_and_wide_ones_none() {
+        let (misses, bytes) = play(Access::Auto, visits(4096));
+        assert!(misses < 1100 && bytes < 1100 * AROUND, "{misses} {bytes}");
+        let (misses, bytes) = play(Access::Auto, visits(64 * 1024));
+        assert!(misses > 8_000 && bytes < 500 * AROUND, "{misses} {bytes}");
+    }
+
+    #[test]
+    fn excursions_from_a_busy_place_do_not_reload_it() {
+        let reads = random(3)
+            .enumerate()
+            .map(|(i, x)| if i % 10 == 0 { x % (2 << 30) } else { (1 << 30) + x % (48 * 1024) });
+        let (misses, bytes) = play(Access::Auto, reads.take(10_000));
+        assert!(misses < 1_500 && bytes < 20 * WIDE, "{misses} {bytes}");
     }
 
     #[test]

@@ -208,6 +208,18 @@ impl Region {
     }
 }
 
+/// Asks the processor to fetch bytes into its second-level cache, where it knows how.
+pub(super) fn fetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and never faults, whatever the address; every x86-64 has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// Some bytes of a file, pinned: they stay where they are for as long as this guard lives.
 ///
 /// Dereferences to `[u8]`. A guard may outlive the handle and the pool that it came from, be sent to other
