@@ -138,7 +138,7 @@ impl Pace {
     fn around(&mut self) -> Load {
         if self.gain < PAYS {
             self.chances = self.chances.wrapping_add(1);
-            if self.chances % TRY != 0 {
+            if !self.chances.is_multiple_of(TRY) {
                 return Load::Exact;
             }
         }

@@ -260,12 +260,10 @@ impl Reader {
             obtained = self.file.obtain(offset, len, Shape::Grid, self.by);
         }
         match obtained {
-            Ok((region, _)) if forward => {
-                region.populate();
-                self.show_region(region)
-            }
             Ok((region, _)) => {
-                region.scattered();
+                if !forward {
+                    region.scattered();
+                }
                 self.show_region(region)
             }
             // No room, or the system refuses: positioned reads need neither.

@@ -176,14 +176,6 @@ impl Region {
         }
     }
 
-    /// Enters all pages of a mapping into the page table by one call instead of a fault for each few.
-    pub(super) fn populate(&self) {
-        #[cfg(target_os = "linux")]
-        if let Memory::Mapped(map) = &self.memory {
-            let _ = map.advise(Advice::PopulateRead);
-        }
-    }
-
     /// Makes sure that the bytes can be looked at. A mapping needs nothing.
     fn fill(&self, file: &FileInner, range: Range<usize>) -> Result<()> {
         match &self.memory {

@@ -1,7 +1,8 @@
 //! Passing over a file piece by piece, each piece looked at once.
 //!
-//! Pieces of a mapped file are mappings of their own, populated by one call and gone with the next piece: the
-//! footprint is one piece, and nothing pushes out the pool's windows. Copied pieces share one buffer.
+//! Pieces of a mapped file are mappings of their own, gone with the next piece: the footprint is one piece, and
+//! nothing pushes out the pool's windows. They are not populated beforehand: where the page cache holds large
+//! folios, faults that map a whole folio are cheaper than that. Copied pieces share one buffer.
 #![forbid(unsafe_code)]
 
 use super::file::{FileInner, WindowFile};
@@ -13,9 +14,8 @@ use crate::Result;
 use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 
-/// Bytes mapped at once: enough to make the calls cheap; few enough that the kernel's records of the pages are
-/// still in the processor's cache when they are unmapped (4 MiB are slower).
-const MAPPED: u64 = 2 << 20;
+/// Bytes mapped at once: enough to make the calls cheap.
+const MAPPED: u64 = 4 << 20;
 
 pub(super) struct Scan {
     file: Arc<FileInner>,
@@ -111,7 +111,6 @@ impl Scan {
                 region.scattered();
                 sys::will_need(self.file.file(), begin..end);
             }
-            region.populate();
             Window::new(&self.file, Arc::new(region), start, len as usize)
         });
         self.mapped = piece.is_ok();
@@ -194,7 +193,7 @@ impl Chunks {
 }
 
 impl WindowFile {
-    /// Passes over a range in chunks of a convenient size (256 KiB copied, 2 MiB mapped), at the speed of
+    /// Passes over a range in chunks of a convenient size (256 KiB copied, 4 MiB mapped), at the speed of
     /// memory and in the footprint of one chunk. Holes are read as zeros; [`data_ranges`](Self::data_ranges) tells
     /// where they are.
     ///

@@ -5,7 +5,7 @@
 //! the processor for this thread, in the program and the kernel, so that what else runs on the machine disturbs
 //! little; only threads and Python are timed by the clock. Files go to
 //! `HEAPFILE_BENCH_DIR` (default: the directory for temporary files): 2 GiB of data, and a sparse file of
-//! 100 GB. `HEAPFILE_BENCH_PYTHON` names the Python to use (default `python3`).
+//! 100 GB. `HEAPFILE_BENCH_ONLY` picks rows by a part of their name; `HEAPFILE_BENCH_PYTHON` names the Python to use (default `python3`).
 
 use heapfile::window::{Access, Backend, Buffer, WindowFile, WindowPool};
 use memmap2::{Advice, Mmap, MmapOptions};
@@ -45,12 +45,17 @@ type Contender<'a> = (&'static str, Box<dyn FnMut() -> f64 + 'a>);
 struct Report {
     rounds: usize,
     json: bool,
+    /// Only rows whose name has this.
+    only: String,
     lines: Vec<String>,
 }
 
 impl Report {
     /// Runs the contenders in turns; prints medians and their ratio to `reference`.
     fn row(&mut self, work: &str, unit: &str, reference: &str, mut contenders: Vec<Contender<'_>>) {
+        if !work.contains(&self.only) {
+            return;
+        }
         let mut figures = vec![Vec::new(); contenders.len()];
         for _ in 0..self.rounds {
             for (contender, figures) in contenders.iter_mut().zip(&mut figures) {
@@ -253,7 +258,8 @@ fn python_rows(report: &mut Report, files: &Files) {
     );
     let python = std::env::var("HEAPFILE_BENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let run = |script: &str| {
-        let output = std::process::Command::new(&python).args(["-c", script]).arg(&files.data).output().ok()?;
+        let output =
+            std::process::Command::new(&python).args(["-c", script]).arg(&files.data).output().ok()?;
         String::from_utf8(output.stdout).ok()?.trim().parse::<f64>().ok()
     };
     let mut contenders: Vec<Contender<'_>> = Vec::new();
@@ -289,10 +295,7 @@ fn sum_row(report: &mut Report, files: &Files) {
         "whole map",
         vec![
             ("whole map", Box::new(|| gib / seconds(|| drop(black_box(sum(&files.map())))))),
-            (
-                "4 MiB populated windows",
-                Box::new(|| gib / seconds(|| pieces(&|on| populated(files, 0, on)))),
-            ),
+            ("4 MiB populated windows", Box::new(|| gib / seconds(|| pieces(&|on| populated(files, 0, on))))),
             ("pread 256 KiB", Box::new(|| gib / seconds(|| pieces(&|on| read_pieces(files, 0, on))))),
             ("heapfile, safe default", Box::new(|| gib / seconds(|| ours(Backend::Auto)))),
             ("heapfile, Backend::Mmap", Box::new(|| gib / seconds(|| ours(Backend::Mmap)))),
@@ -452,7 +455,8 @@ fn cold_rows(report: &mut Report, files: &Files) {
         [("cold random over 100 GB, 3,000 reads", "ms", false), ("the same: page cache", "MiB", true)]
     {
         let contenders = figures.iter().map(|(name, figures)| {
-            let mut figures = figures.iter().map(move |figure| if memory { figure.1 } else { figure.0 }).cycle();
+            let mut figures =
+                figures.iter().map(move |figure| if memory { figure.1 } else { figure.0 }).cycle();
             let next: Box<dyn FnMut() -> f64 + '_> = Box::new(move || figures.next().unwrap_or(f64::NAN));
             (*name, next)
         });
@@ -552,7 +556,8 @@ fn log_row(report: &mut Report, dir: &Path, count: usize) {
         }))
     };
     let mapped = || {
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("creates");
+        let file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).expect("creates");
         file.set_len((count * 100) as u64).expect("grows");
         each(seconds(|| {
             // SAFETY: the file is the bench's own, and nobody else has it open.
@@ -580,7 +585,8 @@ pub fn run(quick: bool, json: bool) {
     let dir = std::env::var_os("HEAPFILE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let len = if quick { 128 << 20 } else { 2 << 30 };
     let files = Files::create(&dir, len).expect("the directory has room for the files");
-    let mut report = Report { rounds: if quick { 3 } else { 9 }, json, lines: Vec::new() };
+    let only = std::env::var("HEAPFILE_BENCH_ONLY").unwrap_or_default();
+    let mut report = Report { rounds: if quick { 3 } else { 9 }, json, only, lines: Vec::new() };
     let count = if quick { 100_000 } else { 1_000_000 };
     find_rows(&mut report, &files);
     sum_row(&mut report, &files);
