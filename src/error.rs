@@ -278,6 +278,30 @@ pub enum Error {
         "this save point is no longer valid: it was released or rolled back past, or is of another transaction"
     )]
     BadSavePoint,
+    /// A range of a file under a window pool reaches outside the file. Nothing was read.
+    #[error(
+        "bytes {start}..{end} reach outside the file, which has {len} bytes: ask within it; refresh() sees growth"
+    )]
+    OutsideFile {
+        /// First byte asked for.
+        start: u64,
+        /// End of the range asked for.
+        end: u64,
+        /// Length of the file as last seen.
+        len: u64,
+    },
+    /// A window pool is at a limit and all that it holds is in use. Nothing was changed.
+    #[error(
+        "the window pool's {what} of {limit} does not allow {needed} and nothing more can be dropped: drop windows and readers, or raise the limit"
+    )]
+    PoolLimit {
+        /// The limit: "memory_limit", "max_windows" or "max_files".
+        what: &'static str,
+        /// What would be in use: bytes, windows or files.
+        needed: u64,
+        /// The limit, in the same unit.
+        limit: u64,
+    },
     /// An option does not make sense.
     #[error("{option} of {value} is refused: {why}")]
     BadOption {
@@ -302,10 +326,12 @@ impl Error {
         Self::Io { op, path: path.to_owned(), source: source.into() }
     }
 
+    #[cfg(feature = "arena")]
     pub(crate) fn corrupt(offset: u64, what: &'static str) -> Self {
         Self::Corrupt { offset, what }
     }
 
+    #[cfg(feature = "arena")]
     pub(crate) fn bad_offset(offset: u64, fault: OffsetFault) -> Self {
         Self::BadOffset { offset, fault }
     }

@@ -57,27 +57,52 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `arena` (default) | everything but [`window`]; needs 64-bit little-endian Linux |
 //! | `testing` | the simulated disk and the failpoints of this project's own tests; no part of the stable interface |
 //!
 //! How it works inside is told in `docs/ARCHITECTURE.md`, every byte of the file in `docs/FORMAT.md`.
 
+#[cfg(all(
+    feature = "arena",
+    not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little"))
+))]
+compile_error!(
+    "an arena needs 64-bit little-endian Linux: elsewhere use `default-features = false`, which leaves the module `window`"
+);
+
+#[cfg(feature = "arena")]
 mod arena;
 mod error;
+#[cfg(feature = "arena")]
 mod failpoint;
+#[cfg(feature = "arena")]
 mod heap;
+#[cfg(feature = "arena")]
 mod layout;
+#[cfg(feature = "arena")]
 mod lock;
+#[cfg(feature = "arena")]
 mod log;
+#[cfg(feature = "arena")]
 mod media;
+#[cfg(feature = "arena")]
 mod offset;
+#[cfg(feature = "arena")]
 mod roots;
+#[cfg(feature = "arena")]
 mod runtime;
+#[cfg(feature = "arena")]
 mod sabotage;
+#[cfg(feature = "arena")]
 mod txn;
+pub mod window;
 
+#[cfg(feature = "arena")]
 pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Shrunk, Stats};
 pub use error::{Error, OffsetFault, Result};
+#[cfg(feature = "arena")]
 pub use offset::{Offset, Shape};
+#[cfg(feature = "arena")]
 pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 
 /// The simulated disk and the failpoints, for tests of this project and of what is built on it. No part of the stable interface.

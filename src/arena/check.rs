@@ -108,7 +108,7 @@ impl Report {
         match result {
             Err(Error::Corrupt { offset, what }) => self.find(offset, what),
             Err(Error::BadOffset { offset, fault }) => {
-                self.find(offset, format!("a stored offset is bad: {fault}"))
+                self.find(offset, format!("a stored offset is bad: {fault}"));
             }
             Err(e) => return Err(e),
             Ok(()) => {}

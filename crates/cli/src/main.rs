@@ -3,7 +3,7 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`); 2 an error. Data goes to stdout, everything
+//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`, `find`); 2 an error. Data goes to stdout, everything
 //! else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
@@ -12,6 +12,8 @@ mod check;
 mod create;
 mod demo;
 mod dump;
+mod find;
+mod hexdump;
 mod info;
 mod output;
 mod progress;
@@ -33,11 +35,11 @@ const FOUND: u8 = 1;
 /// Exit code for errors.
 const ERROR: u8 = 2;
 
-/// A heap in a file: create, inspect and check arenas.
+/// A heap in a file: create, inspect and check arenas; search and show files of any size.
 #[derive(Debug, Parser)]
 #[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump), 2 an error.\n\n\
+    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump, find), 2 an error.\n\n\
     To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
 )]
 struct Cli {
@@ -51,6 +53,8 @@ enum Command {
     Info(info::Args),
     Check(check::Args),
     Dump(dump::Args),
+    Find(find::FindArgs),
+    Hexdump(hexdump::HexdumpArgs),
     Demo(demo::Args),
     #[command(name = demo::EDITOR, hide = true)]
     DemoEditor(demo::EditorArgs),
@@ -66,6 +70,8 @@ fn run(command: Command) -> Outcome {
         Command::Info(args) => info::run(args),
         Command::Check(args) => check::run(args),
         Command::Dump(args) => dump::run(args),
+        Command::Find(args) => Ok(find::run(&args)?),
+        Command::Hexdump(args) => Ok(hexdump::run(&args)?),
         Command::Demo(args) => demo::run(args),
         Command::DemoEditor(args) => demo::run_editor(args),
     }
@@ -86,9 +92,12 @@ fn report(failure: &(dyn std::error::Error + 'static)) -> ExitCode {
 
 /// Whether the reader of our output went away.
 fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = match failure.downcast_ref::<std::io::Error>() {
-        Some(e) => Some(e.kind()),
-        None => failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind),
+    let kind = if let Some(e) = failure.downcast_ref::<std::io::Error>() {
+        Some(e.kind())
+    } else if let Some(Error::Io { source, .. }) = failure.downcast_ref() {
+        Some(source.kind())
+    } else {
+        failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind)
     };
     kind == Some(ErrorKind::BrokenPipe)
 }

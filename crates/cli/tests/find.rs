@@ -1,0 +1,111 @@
+//! `heapfile find`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn find(file: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_heapfile")).arg("find").arg(file).args(args).output().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8(output.stdout.clone()).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn text(content: &[u8]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    file
+}
+
+#[test]
+fn matching_lines_are_printed_once() {
+    let file = text(b"one fish\ntwo fish fish\nred\nblue fish");
+    let output = find(file.path(), &["fish"]);
+    assert_eq!(lines(&output), ["one fish", "two fish fish", "blue fish"]);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn exit_codes_are_those_of_grep() {
+    let file = text(b"content");
+    let nothing = find(file.path(), &["absent"]);
+    assert_eq!((nothing.status.code(), nothing.stdout.len()), (Some(1), 0));
+    let quiet = find(file.path(), &["-q", "tent"]);
+    assert_eq!((quiet.status.code(), quiet.stdout.len()), (Some(0), 0));
+    let missing = find(Path::new("/nonexistent/file"), &["x"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("/nonexistent/file"));
+    for bad in [&["--hex", "xyz"][..], &["--hex", "abc"], &[""], &["--count", "--offset", "x"]] {
+        assert_eq!(find(file.path(), bad).status.code(), Some(2), "{bad:?}");
+    }
+    assert_eq!(find(text(b"").path(), &["x"]).status.code(), Some(1));
+    assert_eq!(find(text(b"").path(), &[""]).status.code(), Some(2));
+}
+
+#[test]
+fn offsets_and_counts() {
+    let file = text(b"abcabcabc");
+    assert_eq!(lines(&find(file.path(), &["--offset", "bc"])), ["1", "4", "7"]);
+    assert_eq!(lines(&find(file.path(), &["--count", "bc"])), ["3"]);
+    assert_eq!(lines(&find(file.path(), &["--count", "-m", "2", "bc"])), ["2"]);
+    let none = find(file.path(), &["--count", "x"]);
+    assert_eq!((lines(&none), none.status.code()), (vec!["0".to_owned()], Some(1)));
+}
+
+#[test]
+fn bytes_in_hexadecimal() {
+    let file = text(&[0, 0xde, 0xad, 0xbe, 0xef, 0, 0xde, 0xad]);
+    for pattern in ["dead", "DE AD", "0xdead", "de:ad"] {
+        assert_eq!(lines(&find(file.path(), &["--hex", "--offset", pattern])), ["1", "6"], "{pattern}");
+    }
+}
+
+#[test]
+fn context_in_bytes_is_escaped() {
+    let file = text(b"abc\x00needle\xffxyz");
+    assert_eq!(lines(&find(file.path(), &["--bytes", "2", "needle"])), ["c\\x00needle\\xffx"]);
+    assert_eq!(lines(&find(text("schön\x07 \\ 'x'\t".as_bytes()).path(), &["x"])), ["schön\\x07 \\ 'x'\t"]);
+    assert_eq!(lines(&find(file.path(), &["-b", "--bytes", "100", "needle"])), ["4:abc\\x00needle\\xffxyz"]);
+}
+
+#[test]
+fn context_in_lines_overlaps_once_and_is_parted() {
+    let file = text(b"1\n2\n3 x\n4\n5 x\n6\n7\n8\n9\n10 x\n");
+    let output = find(file.path(), &["--lines", "1", "x"]);
+    assert_eq!(lines(&output), ["2", "3 x", "4", "5 x", "6", "--", "9", "10 x"]);
+    let output = find(file.path(), &["--offset", "--lines", "1", "10 x"]);
+    assert_eq!(lines(&output), ["20:9", "22:10 x"]);
+}
+
+#[test]
+fn a_line_without_end_is_shown_around_the_match() {
+    let mut content = vec![b'.'; 1 << 20];
+    content[500_000..500_006].copy_from_slice(b"needle");
+    let shown = lines(&find(text(&content).path(), &["needle"]));
+    assert_eq!(shown.len(), 1);
+    assert!(shown[0].contains("needle") && shown[0].len() < 10_000);
+}
+
+#[test]
+fn a_huge_sparse_file_is_searched_at_once() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let len = 100u64 << 30;
+    file.as_file().set_len(len).unwrap();
+    use std::os::unix::fs::FileExt as _;
+    file.as_file().write_all_at(b"needle", len - 6).unwrap();
+    let output = find(file.path(), &["--offset", "needle"]);
+    assert_eq!(lines(&output), [(len - 6).to_string()]);
+}
+
+#[test]
+fn matches_across_the_steps_of_the_search_are_found_once() {
+    let step = 64 << 20;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(2 * step + 10).unwrap();
+    use std::os::unix::fs::FileExt as _;
+    file.as_file().write_all_at(b"aaaa", step - 1).unwrap();
+    file.as_file().write_all_at(b"aa", 2 * step - 2).unwrap();
+    let output = find(file.path(), &["--offset", "aa"]);
+    let expect = [step - 1, step + 1, 2 * step - 2].map(|at| at.to_string());
+    assert_eq!(lines(&output), expect);
+}

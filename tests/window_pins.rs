@@ -1,0 +1,122 @@
+//! Guards pin: what they show stays, and the pool says who holds it.
+
+use heapfile::window::{Backend, WindowPool};
+use std::path::Path;
+
+fn pool(mapped: bool) -> WindowPool {
+    let builder = WindowPool::builder().window_size(4096);
+    // SAFETY: the files of these tests are their own, and not changed while they are open.
+    if mapped { unsafe { builder.trust_files() } } else { builder.backend(Backend::Pread) }.build().unwrap()
+}
+
+fn write(path: &Path) {
+    std::fs::write(path, (0..20_000u32).map(|i| (i / 4096) as u8).collect::<Vec<_>>()).unwrap();
+}
+
+#[test]
+fn a_guard_outlives_its_handle_and_its_pool() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    for mapped in [false, true] {
+        let pool = pool(mapped);
+        let file = pool.open(&path).unwrap();
+        let guard = file.window(4096, 100).unwrap();
+        drop(file);
+        assert_eq!((pool.stats().files, pool.stats().windows, pool.stats().pinned_windows), (0, 1, 1));
+        assert_eq!(pool.stats().mapped_bytes, 4096);
+        let other = guard.clone();
+        drop(guard);
+        drop(pool);
+        assert!(std::thread::spawn(move || other.iter().all(|&b| b == 1)).join().unwrap());
+    }
+}
+
+#[test]
+fn clients_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    for mapped in [false, true] {
+        let pool = pool(mapped);
+        let file = pool.open(&path).unwrap();
+        let first = file.window(0, 10).unwrap();
+        assert_eq!(first.clients(), 1);
+        let mut cursor = file.cursor();
+        assert!(cursor.use_region(100, 10).unwrap());
+        assert!(cursor.region().unwrap().shares(&first));
+        let copy = cursor.clone();
+        assert_eq!(first.clients(), 3);
+        cursor.unuse_region();
+        drop(copy);
+        assert_eq!(first.clients(), 1);
+        assert!(!first.shares(&file.window(4096, 1).unwrap()));
+        file.refresh().unwrap();
+        assert_eq!(first.clients(), 1, "also when the pool lists it no longer");
+    }
+}
+
+#[test]
+fn collect_leaves_only_pins() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    for mapped in [false, true] {
+        let pool = pool(mapped);
+        let file = pool.open(&path).unwrap();
+        for page in 0..4 {
+            drop(file.window(page * 4096, 1).unwrap());
+        }
+        let pin = file.window(4096, 1).unwrap();
+        let collected = pool.collect();
+        assert_eq!((collected.windows, collected.bytes), (3, 3 * 4096));
+        assert_eq!((pool.stats().windows, pool.stats().mapped_bytes), (1, 4096));
+        drop(pin);
+        assert_eq!(pool.collect().windows, 1);
+        assert_eq!(pool.stats().mapped_bytes, 0);
+    }
+}
+
+#[test]
+fn release_says_who_still_pins() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    for mapped in [false, true] {
+        let pool = pool(mapped);
+        let file = pool.open(&path).unwrap();
+        drop(file.window(0, 1).unwrap());
+        let line = line!() + 1;
+        let pin = file.window(8192, 5).unwrap();
+        let again = pin.clone();
+        let release = pool.release(&path).unwrap();
+        assert_eq!((release.dropped.windows, release.handles, release.pinned.len()), (1, 1, 1));
+        let pinned = release.pinned[0];
+        assert_eq!((pinned.offset, pinned.len, pinned.clients), (8192, 4096, 2));
+        assert!(pinned.last_pinned_by.file().ends_with("window_pins.rs"));
+        assert_eq!(pinned.last_pinned_by.line(), line);
+        drop(pin);
+        assert!(!pool.release(&path).unwrap().is_complete(), "the handle is open");
+        drop(file);
+        let release = pool.release(&path).unwrap();
+        assert_eq!((release.handles, release.pinned.len(), release.pinned[0].clients), (0, 1, 1));
+        assert_eq!(release.pinned[0].last_pinned_by.line(), line, "also of a file that is closed");
+        drop(again);
+        assert!(pool.release(&path).unwrap().is_complete());
+        assert!(pool.release(dir.path().join("missing")).is_err());
+    }
+}
+
+#[test]
+fn cursors_and_buffers_are_handles() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    let pool = pool(false);
+    let file = pool.open(&path).unwrap();
+    let (cursor, buffer) = (file.cursor(), file.buffer());
+    drop(file);
+    assert!(pool.release(&path).unwrap().handles >= 2);
+    drop((cursor, buffer));
+    assert!(pool.release(&path).unwrap().is_complete());
+}
