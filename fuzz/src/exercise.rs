@@ -68,7 +68,7 @@ fn change(arena: &Arena, seed: u8) -> Result<()> {
         // What is no block has to be refused, whatever the arena holds.
         let _ = tx.free(Offset::<[u8]>::from_raw(block.raw() + 1));
     }
-    if seed % 3 == 0 {
+    if seed.is_multiple_of(3) {
         tx.roll_back_to(&point)?;
     }
     for len in [0, 1, 8, 100, 300, 5_000, 17_000, 70_000] {

@@ -181,7 +181,7 @@ fn one_commit(arena: &Arena, number: u64) -> heapfile::Result<()> {
     let mut tx = arena.write()?;
     let counter = tx.root::<u64>()?.expect("made by `fill`");
     *tx.get_mut(counter)? = number;
-    if number % 4 == 0 {
+    if number.is_multiple_of(4) {
         let block = tx.alloc_bytes(&vec![number as u8; 70_000])?;
         tx.set_named_root("large", block)?;
     } else if number % 4 == 2
