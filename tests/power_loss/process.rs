@@ -35,7 +35,7 @@ fn history(seed: u64) -> (Recording, Vec<Event>) {
                 recorder.step(step);
                 events.push(synced(&recorder));
             }
-            _ => {
+            Step::Commit(_) | Step::RollBack(_) | Step::Shrink => {
                 recorder.step(step);
                 events.push(Event::Changed { begun });
             }

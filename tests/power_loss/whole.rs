@@ -29,7 +29,7 @@ fn mixed_histories() {
 #[test]
 fn refilled_space() {
     survive("refilled_space", 50, |_| {
-        rounds(&[Kind::Pages, Kind::Pages, Kind::Small, Kind::FreeLarge, Kind::InPlace], 10)
+        rounds(&[Kind::InPlace, Kind::Patch, Kind::Patch, Kind::Small, Kind::FreeLarge], 11)
     });
 }
 
@@ -49,6 +49,17 @@ fn ring_wraps() {
 fn spills_and_growth() {
     survive("spills_and_growth", 100, |_| {
         rounds(&[Kind::Spill, Kind::InPlace, Kind::Spill, Kind::Small], 12)
+    });
+}
+
+/// The file is cut and punched, and grows again.
+#[test]
+fn shrinking() {
+    survive("shrinking", 50, |seed| {
+        let mut steps =
+            rounds(&[Kind::InPlace, Kind::Patch, Kind::InPlace, Kind::Small, Kind::FreeLarge], 15);
+        (0..3).for_each(|i| steps.insert(4 * i + 5 + (seed as usize + i) % 4, Step::Shrink));
+        steps
     });
 }
 
