@@ -19,7 +19,7 @@ pub enum Break {
     CheckpointWithoutSync,
     /// Rule 5: the ring counts as free before the slot is on the disk.
     SlotNotFlushed,
-    /// Rule 7: a spill extent is cut off before the tail has passed its record.
+    /// Rule 7: space is cut off or punched before the tail has passed the records that touch it.
     CutBeforeCheckpoint,
     /// The revoke rule: old writes are replayed over what was filled in place later.
     NoRevoke,

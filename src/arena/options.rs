@@ -236,7 +236,8 @@ impl Options {
     }
 
     /// Opens an arena for reading. Where the file may be written, an unfinished commit of a killed process is still completed; where it may
-    /// not, its log is replayed into private memory, and writing handles are kept out meanwhile.
+    /// not, its log is replayed into private memory, and writing handles are kept out meanwhile. A `Process` arena that was not synced is refused as by
+    /// [`open`](Self::open); with [`accept_unsynced`](Self::accept_unsynced) it is shown as it is, unchecked.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@
 use super::Arena;
 use crate::error::{Error, Result};
 use crate::layout::{Page, page_offset};
+use crate::sabotage::{Break, broken};
 
 /// What [`Arena::shrink`] gave back, in bytes.
 ///
@@ -79,7 +80,9 @@ fn give_back(arena: &Arena) -> Result<u64> {
     let inner = &arena.inner;
     let media = &inner.media;
     let mut tx = arena.write()?;
-    if let Some(log) = &inner.power {
+    if let Some(log) = &inner.power
+        && !broken(Break::CutBeforeCheckpoint)
+    {
         log.checkpoint_now(media, media.runtime())?;
     }
     tx.with_heap(|heap, work| {

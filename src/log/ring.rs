@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::layout::{PAGE, Superblock, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
+use std::cmp::Ordering;
 
 /// Where the ring lies.
 #[derive(Debug, Clone, Copy)]
@@ -90,10 +91,7 @@ impl Ring {
 
     fn read_at(&self, media: &Media, cursor: Cursor, tail: u64) -> Result<Option<(Record, Cursor)>> {
         let at = self.offset(cursor.position);
-        let mut bytes = [0u8; 64];
-        let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
-        media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
-        let header: RecordHeader = bytemuck::cast(bytes);
+        let header = self.header_at(media, at)?;
         let follows = header.position == cursor.position
             && header.sequence == cursor.sequence
             && header.seed == cursor.seed;
@@ -129,6 +127,32 @@ impl Ring {
         let mut body = vec![0u64; header.body_words as usize];
         media.copy_to(from, bytemuck::cast_slice_mut(&mut body))?;
         Some(body)
+    }
+
+    /// Whether the ring holds the header of a record that was written after those that end at `head`. The last record written is never
+    /// overwritten, so this tells whether they are all there were. A torn record in flight at `head` is none.
+    pub(crate) fn has_later(&self, media: &Media, head: Cursor) -> Result<bool> {
+        for at in (0..self.len).step_by(size_of::<RecordHeader>()) {
+            let header = self.header_at(media, self.start + at)?;
+            let later = match header.sequence.cmp(&head.sequence) {
+                Ordering::Greater => true,
+                // Its body was on the disk before it, and is gone: what it committed is lost.
+                Ordering::Equal => header.kind == KIND_SPILL && header.seed == head.seed,
+                Ordering::Less => false,
+            };
+            let sound = header.magic == RECORD_MAGIC && header.position % self.len == at;
+            if sound && later && header.position >= head.position {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn header_at(&self, media: &Media, at: u64) -> Result<RecordHeader> {
+        let mut bytes = [0u8; size_of::<RecordHeader>()];
+        let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
+        media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
+        Ok(bytemuck::cast(bytes))
     }
 
     /// Reads all valid records from `from` on; `from.position` is the tail. Returns them and the head.

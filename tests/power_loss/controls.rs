@@ -81,12 +81,16 @@ fn rule_5_the_slot_is_flushed() {
 #[test]
 fn rule_7_the_tail_passes_before_the_cut() {
     must_be_found(Break::CutBeforeCheckpoint, |seed| power(seed, rounds(&[Kind::Spill], 4)));
+    must_be_found(Break::CutBeforeCheckpoint, |seed| {
+        let kinds = [Kind::InPlace, Kind::Patch, Kind::Patch, Kind::FreeLarge];
+        power(seed, kinds.map(Step::Commit).into_iter().chain([Step::Shrink]))
+    });
 }
 
 #[test]
 fn the_revoke_rule() {
     must_be_found(Break::NoRevoke, |seed| {
-        power(seed, rounds(&[Kind::Pages, Kind::Pages, Kind::FreeLarge, Kind::InPlace], 8))
+        power(seed, rounds(&[Kind::InPlace, Kind::Patch, Kind::FreeLarge], 5))
     });
 }
 

@@ -6,7 +6,7 @@ use crate::killed::mortal;
 use crate::model::{Kind, State, transact};
 use crate::oracle::{Bench, find, is_exactly};
 use crate::process::{self, Event, Found};
-use crate::recording::{Ack, Recorder, Recording, options};
+use crate::recording::{Ack, Recorder, Recording, Step, options};
 use heapfile::testing::{self, Break, Call};
 use heapfile::{Durability, Error};
 use std::sync::Arc;
@@ -14,22 +14,24 @@ use std::sync::Arc;
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-/// What the history does: each kind of commit, checkpoints (or syncs) between.
-const SCRIPT: [Option<Kind>; 14] = [
-    Some(Kind::Small),
-    Some(Kind::Pages),
-    Some(Kind::InPlace),
-    Some(Kind::Spill),
-    None,
-    Some(Kind::Even),
-    Some(Kind::FreeLarge),
-    Some(Kind::InPlace),
-    Some(Kind::Small),
-    None,
-    Some(Kind::Spill),
-    Some(Kind::SavePoints),
-    Some(Kind::InPlace),
-    Some(Kind::Small),
+/// What the history does: each kind of commit, checkpoints (or syncs) and shrinking between.
+const SCRIPT: [Step; 16] = [
+    Step::Commit(Kind::Small),
+    Step::Commit(Kind::Pages),
+    Step::Commit(Kind::InPlace),
+    Step::Commit(Kind::Spill),
+    Step::Checkpoint,
+    Step::Commit(Kind::Even),
+    Step::Commit(Kind::FreeLarge),
+    Step::Shrink,
+    Step::Commit(Kind::InPlace),
+    Step::Commit(Kind::Small),
+    Step::Checkpoint,
+    Step::Commit(Kind::Spill),
+    Step::Commit(Kind::SavePoints),
+    Step::Shrink,
+    Step::Commit(Kind::InPlace),
+    Step::Commit(Kind::Small),
 ];
 
 /// A failing call.
@@ -66,8 +68,10 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
         let arena = recorder.take_arena();
         let mut next = None;
         let done = match step {
-            None => arena.checkpoint().and_then(|()| arena.sync()),
-            Some(kind) => transact(&arena, &before, kind, &mut recorder.rng).and_then(|pending| {
+            Step::Checkpoint => arena.checkpoint().and_then(|()| arena.sync()),
+            Step::Shrink => arena.shrink().map(drop),
+            Step::RollBack(_) | Step::Reopen => unreachable!("not in the script"),
+            Step::Commit(kind) => transact(&arena, &before, kind, &mut recorder.rng).and_then(|pending| {
                 next = Some(Arc::new(pending.next.clone()));
                 pending.commit().map(drop)
             }),
@@ -101,9 +105,9 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
         let found = find(&arena, &allowed).unwrap_or_else(|what| panic!("{fault:?}, {step:?}: {what}"));
         let (done, state) = (recorder.disk.steps(), allowed[found].clone());
         outcome.events.push(match step {
-            Some(_) => Event::Changed { begun },
-            None if failed => Event::Synced { begun, done: usize::MAX, state: state.clone() },
-            None => Event::Synced { begun, done, state: state.clone() },
+            Step::Checkpoint if failed => Event::Synced { begun, done: usize::MAX, state: state.clone() },
+            Step::Checkpoint => Event::Synced { begun, done, state: state.clone() },
+            _ => Event::Changed { begun },
         });
         recorder.acks.push(Ack::new(begun, done, state));
         recorder.put_arena(arena);
@@ -181,30 +185,32 @@ fn a_write_fails() {
 #[test]
 fn a_durable_write_fails() {
     each("a_durable_write_fails", Call::WriteDurable, EIO, false, Durability::Power, 11);
-    each("a_durable_write_fails", Call::WriteDurable, EIO, false, Durability::Process, 1);
+    each("a_durable_write_fails", Call::WriteDurable, EIO, false, Durability::Process, 5);
 }
 
 #[test]
 fn a_flush_fails() {
     each("a_flush_fails", Call::Flush, EIO, false, Durability::Power, 11);
-    each("a_flush_fails", Call::Flush, EIO, false, Durability::Process, 1);
+    each("a_flush_fails", Call::Flush, EIO, false, Durability::Process, 5);
 }
 
 #[test]
 fn a_sync_fails() {
     each("a_sync_fails", Call::Sync, EIO, false, Durability::Power, 7);
-    each("a_sync_fails", Call::Sync, EIO, false, Durability::Process, 1);
+    each("a_sync_fails", Call::Sync, EIO, false, Durability::Process, 5);
 }
 
 #[test]
 fn growing_fails() {
     each("growing_fails", Call::Reserve, ENOSPC, false, Durability::Power, 11);
-    each("growing_fails", Call::Reserve, ENOSPC, false, Durability::Process, 1);
+    each("growing_fails", Call::Reserve, ENOSPC, false, Durability::Process, 11);
 }
 
 #[test]
 fn a_cut_fails() {
     each("a_cut_fails", Call::Truncate, EIO, false, Durability::Power, 11);
+    each("a_cut_fails", Call::Punch, EIO, false, Durability::Power, 11);
+    each("a_cut_fails", Call::Truncate, EIO, false, Durability::Process, 3);
 }
 
 #[test]

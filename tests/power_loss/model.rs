@@ -63,6 +63,8 @@ pub(crate) enum Kind {
     Small,
     /// One small block of always the same size is replaced: all records have the same length.
     Even,
+    /// Parts of long blocks overwritten, few enough to be logged in the ring.
+    Patch,
     /// Blocks of a few pages, below the limit for filling in place.
     Pages,
     /// At least 64 KiB of new blocks, filled in place.
@@ -103,6 +105,13 @@ pub(crate) fn transact<'a>(
             }
         }
         Kind::Even => pending.even(rng)?,
+        Kind::Patch => {
+            for _ in 0..=rng.below(3) {
+                if let Some(at) = pending.pick(rng, |len| len > 16 << 10) {
+                    pending.write(rng, at, 3_000)?;
+                }
+            }
+        }
         Kind::Pages => {
             for _ in 0..=rng.below(3) {
                 let len = 4_096 + rng_len(rng, 12_000);

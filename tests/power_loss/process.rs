@@ -4,9 +4,9 @@ use crate::budget::Budget;
 use crate::killed::mortal;
 use crate::model::{Kind, State, transact};
 use crate::oracle::{Bench, Violation, find, guarded, work};
-use crate::recording::{Ack, Recorder, Recording, Step, mixed, options};
+use crate::recording::{Ack, Recorder, Recording, Step, boot, mixed, options};
 use heapfile::testing::{self, Break, SplitMix64};
-use heapfile::{Durability, Error};
+use heapfile::{Durability, Error, View};
 use std::sync::Arc;
 
 /// A sync (one that failed or died is never done), or a commit.
@@ -35,7 +35,7 @@ fn history(seed: u64) -> (Recording, Vec<Event>) {
                 recorder.step(step);
                 events.push(synced(&recorder));
             }
-            _ => {
+            Step::Commit(_) | Step::RollBack(_) | Step::Shrink => {
                 recorder.step(step);
                 events.push(Event::Changed { begun });
             }
@@ -181,7 +181,6 @@ fn accept(bench: &Bench, seed: u64, found: &mut Found) -> Result<(), String> {
     // Closing synced it.
     let arena = testing::open(&bench.disk, &bench.options).map_err(|e| format!("after closing: {e}"))?;
     let (block, content) = last.expect("ten were allocated");
-    use heapfile::View;
     let tx = arena.read().map_err(|e| e.to_string())?;
     if tx.bytes(block).map_err(|e| e.to_string())? != content {
         return Err("what was allocated after accepting is lost".to_owned());
@@ -298,6 +297,39 @@ fn cuts_after_a_death_around_the_mark() {
         }
     }
     println!("cuts_after_a_death_around_the_mark: {} images", bench.images);
+}
+
+/// Who accepts an unsynced arena accepts for itself; only a writer who found it sound, and synced it, settles the matter.
+#[test]
+fn unsynced_is_refused_until_a_writer_accepts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, path) = (dir.path().join("live.heap"), dir.path().join("a.heap"));
+    let plain = options(Durability::Process);
+    let accepting = plain.clone().accept_unsynced(true);
+    boot(1);
+    let arena = plain.create(&live).unwrap();
+    let block = arena.alloc(&7u64).unwrap();
+    std::fs::write(&path, std::fs::read(&live).unwrap()).unwrap();
+
+    // Under the same boot it is a file whose processes were killed.
+    assert_eq!(plain.open_read_only(&path).unwrap().read().unwrap().get(block).unwrap(), &7);
+    std::fs::write(&path, std::fs::read(&live).unwrap()).unwrap();
+    boot(2);
+    let refused = || {
+        assert!(matches!(plain.open(&path), Err(Error::Unsynced { .. })));
+        assert!(matches!(plain.open_read_only(&path), Err(Error::Unsynced { .. })));
+    };
+    refused();
+    let reader = accepting.open_read_only(&path).unwrap();
+    assert_eq!(reader.read().unwrap().get(block).unwrap(), &7);
+    refused();
+    drop(reader);
+    refused();
+    let writer = accepting.open(&path).unwrap();
+    assert!(plain.open(&path).is_ok() && plain.open_read_only(&path).is_ok());
+    drop(writer);
+    boot(3);
+    assert_eq!(plain.open(&path).unwrap().read().unwrap().get(block).unwrap(), &7);
 }
 
 fn control(rule: Break) {

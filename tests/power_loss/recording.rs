@@ -27,6 +27,7 @@ pub(crate) enum Step {
     Commit(Kind),
     RollBack(Kind),
     Checkpoint,
+    Shrink,
     Reopen,
 }
 
@@ -140,6 +141,7 @@ impl Recorder {
                 drop(transact(arena, &state, kind, &mut self.rng).unwrap());
             }
             Step::Checkpoint => self.arena().checkpoint().unwrap(),
+            Step::Shrink => drop(self.arena().shrink().unwrap()),
             Step::Reopen => {
                 drop(self.take_arena());
                 self.arena = Some(testing::open(&self.disk, &self.options).unwrap());
@@ -163,9 +165,10 @@ impl Recorder {
 /// `count` steps of all kinds.
 pub(crate) fn mixed(seed: u64, count: u64) -> Vec<Step> {
     let mut rng = SplitMix64(seed ^ 0x5EED);
-    let step = |_| match rng.below(24) {
+    let step = |_| match rng.below(25) {
         0..=7 => Step::Commit(Kind::Small),
-        8..=10 => Step::Commit(Kind::Pages),
+        8..=9 => Step::Commit(Kind::Pages),
+        10 => Step::Commit(Kind::Patch),
         11..=13 => Step::Commit(Kind::InPlace),
         14..=16 => Step::Commit(Kind::Spill),
         17 => Step::Commit(Kind::FreeLarge),
@@ -173,6 +176,7 @@ pub(crate) fn mixed(seed: u64, count: u64) -> Vec<Step> {
         20 => Step::RollBack(Kind::InPlace),
         21 => Step::RollBack(Kind::SavePoints),
         22 => Step::Checkpoint,
+        23 => Step::Shrink,
         _ => Step::Reopen,
     };
     (0..count).map(step).collect()
