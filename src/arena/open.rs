@@ -381,23 +381,46 @@ fn finish(
         sequence_seen: AtomicU64::new(u64::MAX),
     };
     let recovered = if alone { recover_at_open(&inner) } else { Ok(()) }.and_then(|()| look_at_heap(&inner));
-    if access != Access::Private {
+    let arena = Arena { inner: Arc::new(inner) };
+    let inner = &arena.inner;
+    // A check takes the lock as any reader does: where that is the whole file's, it has to be free.
+    if inner.lock.is_exclusive() && access != Access::Private {
         inner.media.unlock();
     }
-    if recovered.is_err() {
+    let outcome = recovered.and_then(|()| accept_unsynced(&arena));
+    if !inner.lock.is_exclusive() {
+        inner.media.unlock();
+    }
+    if outcome.is_err() {
         // What could not be recovered must not be closed as if it had been.
         inner.poison("it could not be opened");
     }
-    recovered?;
-    let arena = Arena { inner: Arc::new(inner) };
-    if options.accept_unsynced && access == Access::Write && !arena.check()?.findings.is_empty() {
-        arena.inner.poison("the state that was accepted unsynced is not sound");
+    outcome.map(|()| arena)
+}
+
+/// Makes an unsynced state that a writing handle accepts this boot's, if it is sound. Until then the runtime words keep the other
+/// boot's name, so that nobody else takes it for one that is.
+fn accept_unsynced(arena: &Arena) -> Result<()> {
+    let inner = &arena.inner;
+    let runtime = inner.media.runtime();
+    let is_process = arena.durability() == Durability::Process;
+    if !is_process || inner.access == Access::Private || runtime.boot() == boot_id() {
+        return Ok(());
+    }
+    if !inner.options.accept_unsynced {
+        return Err(Error::Unsynced { path: inner.media.path().to_owned() });
+    }
+    if inner.access == Access::Read {
+        return Ok(());
+    }
+    if !arena.check()?.is_clean() {
         return Err(Error::corrupt(
-            page_offset(superblock.heap_page),
+            page_offset(inner.heap_page()),
             "what was left unsynced is not sound; `heapfile check` lists the findings",
         ));
     }
-    Ok(arena)
+    runtime.set_boot(boot_id());
+    Ok(())
 }
 
 /// Byte that handles with [`Locking::File`] lock together, so that those with [`Locking::Shared`] know of them.
@@ -478,8 +501,9 @@ fn recover_process(inner: &Inner) -> Result<()> {
     let runtime = inner.media.runtime();
     let mark = read_mark(&inner.media)?;
     let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
-    if mark.changed != 0 && mark.boot != boot_id() && !same_boot {
-        if !inner.options.accept_unsynced && inner.access == Access::Write {
+    let unsynced = mark.changed != 0 && mark.boot != boot_id() && !same_boot;
+    if unsynced {
+        if !inner.options.accept_unsynced {
             return Err(Error::Unsynced { path: inner.media.path().to_owned() });
         }
         // Half a commit on top of an unsynced state says nothing.
@@ -487,7 +511,9 @@ fn recover_process(inner: &Inner) -> Result<()> {
     }
     if inner.access != Access::Private {
         runtime.set_marked(mark.changed != 0);
-        runtime.set_boot(boot_id());
+        if !unsynced {
+            runtime.set_boot(boot_id());
+        }
         if !same_boot {
             // What an earlier boot left in these words says nothing about this one's page cache.
             runtime.set_sync_failed(false);
