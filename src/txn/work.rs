@@ -31,7 +31,7 @@ pub(crate) struct ChangesMark {
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.deferred.is_empty() && !self.grown
+        self.set.is_empty() && !self.set.has_save_points() && self.deferred.is_empty() && !self.grown
     }
 
     pub(crate) fn clear(&mut self) {
@@ -106,10 +106,12 @@ impl Work<'_> {
     }
 
     /// Writes the first content of a block that was just allocated. Where stores cost nothing, and the place is free in the
-    /// committed state, that needs no log: nobody else reaches it before the commit.
+    /// committed state, that needs no log: nobody else reaches it before the commit. Not so under a save point, which may bring
+    /// back a block of this transaction that had the place before.
     #[inline]
     pub(crate) fn write_new(&mut self, heap: &Heap, offset: u64, bytes: &[u8]) -> Result<()> {
-        if self.apply == Apply::Store && heap.is_free(&Committed(self.media), offset) {
+        let cheap = self.apply == Apply::Store && !self.changes.set.has_save_points();
+        if cheap && heap.is_free(&Committed(self.media), offset) {
             return self.fill(offset, bytes);
         }
         self.write(offset, bytes)

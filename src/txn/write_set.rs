@@ -418,6 +418,12 @@ impl WriteSet {
         Ok(start)
     }
 
+    /// Whether a save point may still be rolled back to.
+    #[inline]
+    pub(crate) fn has_save_points(&self) -> bool {
+        self.save_points > 0
+    }
+
     /// Begins a save point.
     pub(crate) fn mark(&mut self) -> Mark {
         self.save_points += 1;
