@@ -55,8 +55,10 @@ enum End {
 
 fn lens() -> impl Strategy<Value = u64> {
     prop_oneof![
-        4 => 0u64..80,
-        3 => 80u64..3000,
+        // A few lengths again and again, so that places are used again.
+        5 => prop::sample::select(vec![24, 100, 3000, 20_000]),
+        3 => 0u64..80,
+        2 => 80u64..3000,
         2 => 3000u64..20_000,
         2 => 20_000u64..200_000,
         1 => prop::sample::select(vec![0, 4095, 4096, 4097, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537]),
@@ -107,7 +109,7 @@ fn ends() -> impl Strategy<Value = End> {
 type Transaction = (Vec<Act>, End);
 
 fn transactions() -> impl Strategy<Value = Vec<Transaction>> {
-    prop::collection::vec((prop::collection::vec(acts(), 1..16), ends()), 1..10)
+    prop::collection::vec((prop::collection::vec(acts(), 1..24), ends()), 1..10)
 }
 
 /// What an arena should hold.
@@ -432,7 +434,7 @@ fn play(durability: Durability, max_size: u64, transactions: &[Transaction]) {
 }
 
 fn config() -> Config {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150);
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(500);
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 

@@ -401,13 +401,18 @@ fn finish(
         end_seen: AtomicU64::new(u64::MAX),
     };
     let arena = Arena { inner: Arc::new(inner) };
-    let outcome = recover_at_open(&arena.inner, alone).and_then(|unsynced| accept(&arena, unsynced));
-    if let Err(e) = outcome {
+    let recovered = recover_at_open(&arena.inner, alone);
+    // A check takes the lock as any reader does: where that is the whole file's, it has to be free.
+    let whole_file = arena.inner.lock.is_exclusive();
+    if whole_file && access != Access::Private {
+        arena.inner.media.unlock();
+    }
+    if let Err(e) = recovered.and_then(|unsynced| accept(&arena, unsynced)) {
         // What could not be recovered must not be closed as if it had been.
         arena.inner.poison("it could not be opened");
         return Err(e);
     }
-    if access != Access::Private {
+    if !whole_file {
         arena.inner.media.unlock();
     }
     if !alone {
@@ -520,10 +525,10 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
             log.replay_only(&inner.media, inner.apply)?;
         }
         (Some(log), _) => {
-            let extent = if is_this(runtime.boot()) { Extent::SinceApplied } else { Extent::All };
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
             runtime.clear_intent();
-            log.recover(&inner.media, runtime, extent, inner.apply)?;
+            // Everything since the tail: nothing vouches that the page cache has what the runtime words say was applied.
+            log.recover(&inner.media, runtime, Extent::All, inner.apply)?;
         }
         (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
         (None, None) => {}

@@ -184,7 +184,8 @@ impl Options {
     }
 
     /// Whether to open a `Process` arena that was not synced before the machine went down. What is there is checked; if it is sound, work
-    /// goes on with it, though recent commits may be lost in part. Default: no, [`Error::Unsynced`](crate::Error::Unsynced).
+    /// goes on with it, though recent commits may be lost in part. A read-only handle takes it as it is, sound or not. Default: no,
+    /// [`Error::Unsynced`](crate::Error::Unsynced).
     ///
     /// ```
     /// let options = heapfile::Options::new().accept_unsynced(true);

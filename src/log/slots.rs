@@ -33,7 +33,7 @@ pub(crate) fn read(media: &Media, index: usize) -> Result<Option<CheckpointSlot>
     let mut bytes = [0u8; 64];
     media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + 64, found: media.len() })?;
     let slot: CheckpointSlot = bytemuck::cast(bytes);
-    let sane = slot.tail < LIMIT && slot.sequence < LIMIT && slot.generation < LIMIT;
+    let sane = slot.tail < LIMIT && (1..LIMIT).contains(&slot.sequence) && slot.generation < LIMIT;
     Ok((slot.is_sound() && slot.magic == SLOT_MAGIC && sane).then_some(slot))
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct ChangesMark {
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.deferred.is_empty() && !self.grown
+        self.set.is_empty() && !self.set.has_save_points() && self.deferred.is_empty() && !self.grown
     }
 
     pub(crate) fn clear(&mut self) {

@@ -15,6 +15,7 @@ use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a write transaction works with. A handle keeps one for reuse.
 #[derive(Debug)]
@@ -79,7 +80,6 @@ pub struct WriteTxn<'a> {
     state: MutexGuard<'a, State>,
     scratch: Scratch,
     save_points: Vec<(u64, ChangesMark)>,
-    next_save_point: u64,
     stays_on_thread: PhantomData<*const ()>,
 }
 
@@ -109,7 +109,6 @@ impl<'a> WriteTxn<'a> {
             state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
-            next_save_point: 0,
             stays_on_thread: PhantomData,
         })
     }
@@ -528,9 +527,11 @@ impl<'a> WriteTxn<'a> {
     pub fn save_point(&mut self) -> SavePoint {
         self.scratch.clear();
         let mark = self.state.changes.mark();
-        self.next_save_point += 1;
-        self.save_points.push((self.next_save_point, mark));
-        SavePoint(self.next_save_point)
+        // Unlike all others of this process, so that one of another transaction is known for what it is.
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.save_points.push((number, mark));
+        SavePoint(number)
     }
 
     /// Takes back everything since the save point, which stays valid; those made after it are gone.

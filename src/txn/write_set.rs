@@ -413,6 +413,7 @@ impl WriteSet {
         Ok(start)
     }
 
+    /// Whether a save point may still be rolled back to.
     #[inline]
     pub(crate) fn has_save_points(&self) -> bool {
         self.save_points > 0

@@ -4,7 +4,7 @@ use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
-use heapfile::{Arena, Counts, Error, Finding};
+use heapfile::{Counts, Error, Finding, Options};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,8 @@ impl From<Finding> for Wrong {
 /// All findings and, unless the arena is too damaged to be opened, the counts.
 fn examine(file: &Path) -> Result<(Vec<Wrong>, Option<Counts>), Error> {
     let _spinner = Spinner::new("checking");
-    match Arena::open_read_only(file).and_then(|arena| arena.check()) {
+    let options = Options::new().accept_unsynced(true);
+    match options.open_read_only(file).and_then(|arena| arena.check()) {
         Ok(report) => Ok((report.findings.into_iter().map(Wrong::from).collect(), Some(report.counts))),
         // Damage that is in the way of everything else is still what was asked for.
         Err(Error::Corrupt { offset, what }) => Ok((vec![Wrong { offset, what: what.to_owned() }], None)),

@@ -2,7 +2,7 @@
 
 use crate::units::{count, counted, hex, size};
 use crate::{Failure, Outcome, output};
-use heapfile::{Arena, Durability, Error, Handle, Locking, Offset, RootInfo, Stats, View};
+use heapfile::{Arena, Durability, Error, Handle, Locking, Offset, Options, RootInfo, Stats, View};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    show(&Arena::open_read_only(&args.file)?, args.json)
+    show(&Options::new().accept_unsynced(true).open_read_only(&args.file)?, args.json)
 }
 
 /// Describes an arena on stdout.
