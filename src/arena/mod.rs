@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
 use crate::lock::gate::Taken;
-use crate::lock::held::{self, HandleKey};
+use crate::lock::held::{self, HandleKey, Held};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
@@ -401,7 +401,7 @@ impl Inner {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
-            while !self.try_begin_read(timeout, held.own_reads > 0)? {}
+            while !self.try_begin_read(timeout, held)? {}
         }
         held::change(self.key, |h| h.reads += 1);
         Ok(())
@@ -409,8 +409,9 @@ impl Inner {
 
     /// One attempt to read; `false` if a dead owner's commit was completed instead.
     #[inline]
-    fn try_begin_read(&self, timeout: Duration, nested: bool) -> Result<bool> {
-        if self.lock.read(&self.media, timeout, nested)? == Taken::Over {
+    fn try_begin_read(&self, timeout: Duration, held: Held) -> Result<bool> {
+        let nested = held.own_reads > 0;
+        if self.lock.read(&self.media, timeout, nested, held.reads > 0)? == Taken::Over {
             held::change(self.key, |h| h.writes += 1);
             self.complete(Exclusive(self), Taken::Over, true)?;
             return Ok(false);
