@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::{failpoint, is_dead};
 use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
 use crate::lock::gate::Taken;
-use crate::lock::held::HandleNumber;
+use crate::lock::held::{HandleNumber, Held};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
@@ -419,7 +419,7 @@ impl Inner {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if self.access != Access::Private {
-            while !self.try_begin_read(timeout, held.own_reads > 0)? {}
+            while !self.try_begin_read(timeout, held)? {}
         }
         self.number.read_begins();
         Ok(())
@@ -427,8 +427,9 @@ impl Inner {
 
     /// One attempt to read; `false` if a dead owner's commit was completed instead.
     #[inline]
-    fn try_begin_read(&self, timeout: Duration, nested: bool) -> Result<bool> {
-        if self.lock.read(&self.media, timeout, nested)? == Taken::Over {
+    fn try_begin_read(&self, timeout: Duration, held: Held) -> Result<bool> {
+        let nested = held.own_reads > 0;
+        if self.lock.read(&self.media, timeout, nested, held.reads > 0)? == Taken::Over {
             self.number.with(|h| h.writes += 1);
             self.complete(Exclusive(self), Taken::Over, true)?;
             return Ok(false);

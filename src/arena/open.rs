@@ -111,14 +111,23 @@ struct WholeFile<'a>(&'a ArenaFile);
 impl<'a> WholeFile<'a> {
     fn take(file: &'a ArenaFile, exclusive: bool, timeout: Duration) -> Result<Self> {
         let start = Instant::now();
-        while !file.try_lock(exclusive)? {
-            let waited = start.elapsed();
-            if waited >= timeout {
-                return Err(Error::Busy { slot: None, pid: None, waited });
+        let mut waited = Duration::ZERO;
+        let outcome = loop {
+            match file.try_lock(exclusive) {
+                Ok(false) if waited < timeout => {}
+                Ok(false) => break Err(Error::Busy { slot: None, pid: None, waited }),
+                other => break other,
+            }
+            if exclusive {
+                file.take_turn();
             }
             std::thread::sleep(Duration::from_micros(200).min(timeout - waited));
+            waited = start.elapsed();
+        };
+        if exclusive && waited > Duration::ZERO {
+            file.end_turn();
         }
-        Ok(Self(file))
+        outcome.map(|_| Self(file))
     }
 
     /// Keeps the lock: whoever has the file now is to release it.

@@ -3,6 +3,13 @@
 //! The file's lock belongs to the open file description, thus to all threads of this handle together; a count beside it keeps
 //! them apart. Slow (system calls, polling) and complete: it works wherever a file can be locked, needs no
 //! slots, and a killed holder's lock is dropped by the kernel.
+//!
+//! Readers that overlap would keep writers out for ever. So whoever waits to write holds a second lock, on one byte, the turn;
+//! readers that see it wait a little, then go ahead all the same, for a waiting writer may be stopped. Where bytes cannot be locked
+//! the turn holds only inside a process.
+//!
+//! Invariants: the file's lock is shared exactly while `readers > 0`, exclusive exactly while `writer`; a thread
+//! that reads already is never made to wait.
 
 use crate::error::{Error, Result};
 use crate::media::Media;
@@ -13,6 +20,9 @@ use std::time::{Duration, Instant};
 struct State {
     readers: u32,
     writer: bool,
+    waiting_writers: u32,
+    /// This handle has the turn.
+    turn: bool,
 }
 
 /// The threads of one handle in front of the file's lock.
@@ -23,6 +33,8 @@ pub(crate) struct FileLock {
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+/// How long a reader lets waiting writers go first.
+const COURTESY: Duration = Duration::from_millis(20);
 
 impl FileLock {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -47,10 +59,16 @@ impl FileLock {
         }
     }
 
-    /// Shared.
-    pub(crate) fn read(&self, media: &Media, timeout: Duration) -> Result<()> {
+    /// Shared. `nested`: this thread reads through this handle already; `reading`: through this or another one.
+    pub(crate) fn read(&self, media: &Media, timeout: Duration, nested: bool, reading: bool) -> Result<()> {
+        if nested {
+            self.state().readers += 1;
+            return Ok(());
+        }
+        let start = Instant::now();
         self.acquire(timeout, |state| {
-            if state.writer {
+            let courteous = !reading && start.elapsed() < COURTESY.min(timeout / 2);
+            if state.writer || (courteous && (state.waiting_writers > 0 || media.is_turn_taken())) {
                 return Ok(false);
             }
             let granted = state.readers > 0 || media.try_lock(false)?;
@@ -70,13 +88,24 @@ impl FileLock {
 
     /// Exclusive.
     pub(crate) fn write(&self, media: &Media, timeout: Duration) -> Result<()> {
-        self.acquire(timeout, |state| {
-            if state.writer || state.readers > 0 {
+        self.state().waiting_writers += 1;
+        let outcome = self.acquire(timeout, |state| {
+            if state.writer {
                 return Ok(false);
             }
-            state.writer = media.try_lock(true)?;
-            Ok(state.writer)
-        })
+            if state.readers == 0 && media.try_lock(true)? {
+                state.writer = true;
+                return Ok(true);
+            }
+            state.turn = state.turn || media.try_take_turn();
+            Ok(false)
+        });
+        let mut state = self.state();
+        state.waiting_writers -= 1;
+        if state.waiting_writers == 0 && std::mem::replace(&mut state.turn, false) {
+            media.end_turn();
+        }
+        outcome
     }
 
     pub(crate) fn write_end(&self, media: &Media) {

@@ -11,7 +11,7 @@
 //! - Readers: count themselves in their own slot (`SeqCst`), then look at the gate (`SeqCst`); if it is shut they take the count back and
 //!   wait, unless this thread reads already: the committer waits for that one anyway.
 //! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
-//!   committer sees the count. It never waits long with a shut gate: it opens it again, backs off, and tries with a growing
+//!   committer sees the count. It does not wait long with a shut gate at first: it opens it again, backs off, and tries with a growing
 //!   share of the time, up to the timeout. Counts of dead handles are cleaned on the way.
 //! - Whoever waits sleeps on a futex, first 1 ms, at most 50 ms at a time, then asks whether the owner lives (its byte lock and generation). A dead
 //!   owner's word is taken over by compare-and-swap from exactly the word that was judged, gate bit kept: a slot's next owner has another
@@ -37,9 +37,14 @@ const OWNER: u64 = 0xFFFF_FFFF_0000_FFFF;
 /// not waited long does not wait long after a death either.
 const FIRST_PROBE: Duration = Duration::from_millis(1);
 const LONGEST_PROBE: Duration = Duration::from_millis(50);
-/// How long the gate stays shut at the first attempt to drain the readers, and at most.
+/// How long the gate stays shut at the first attempt to drain the readers; twice as long at each further one, at most so long:
+/// a reader that runs gets its work done meanwhile, also on a machine that has far more to do than it can.
 const FIRST_SHUT: Duration = Duration::from_micros(50);
-const LONGEST_SHUT: Duration = Duration::from_millis(20);
+const LONGEST_SHUT: Duration = Duration::from_millis(100);
+/// For how long the committer spins behind a shut gate before it sleeps between looks.
+const SPIN_SHUT: Duration = FIRST_SHUT;
+/// Longest time for which the gate is open again between attempts: with the time before it the growing share.
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 const SPINS: u32 = 200;
 
 /// This handle's part in the protocol.
@@ -280,9 +285,10 @@ impl Gate {
                 if left.is_none() {
                     return Ok(());
                 }
-                std::hint::spin_loop();
-                if share > FIRST_SHUT {
-                    std::thread::yield_now();
+                if shut_at.elapsed() < SPIN_SHUT {
+                    std::hint::spin_loop();
+                } else {
+                    std::thread::sleep(SPIN_SHUT);
                 }
             }
             let Some(slot) = left else { continue };
@@ -297,10 +303,10 @@ impl Gate {
             }
             if may_open {
                 Self::open_word(word);
+                std::thread::sleep((share * 4).min(LONGEST_PAUSE).min(timeout - waited));
+                word.fetch_or(SHUT, SeqCst);
             }
-            std::thread::sleep((share * 4).min(LONGEST_SHUT).min(timeout - waited));
-            share = (share * 2).min(LONGEST_SHUT);
-            word.fetch_or(SHUT, SeqCst);
+            share = (share * 2).min(LONGEST_SHUT).min(timeout);
         }
     }
 

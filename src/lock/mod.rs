@@ -24,13 +24,19 @@ pub(crate) enum Lock {
 }
 
 impl Lock {
-    /// Shared access. `nested`: this thread has it already. [`Taken::Over`]: this call got the *writer* lock of an owner that
+    /// Shared access. `nested`: this thread has it already through this handle; `reading`: through this or another one. [`Taken::Over`]: this call got the *writer* lock of an owner that
     /// is gone instead; what that left has to be completed first.
     #[inline]
-    pub(crate) fn read(&self, media: &Media, timeout: Duration, nested: bool) -> Result<Taken> {
+    pub(crate) fn read(
+        &self,
+        media: &Media,
+        timeout: Duration,
+        nested: bool,
+        reading: bool,
+    ) -> Result<Taken> {
         match self {
             Self::Shared(gate) => gate.read(media, timeout, nested),
-            Self::File(lock) => lock.read(media, timeout).map(|()| Taken::Free),
+            Self::File(lock) => lock.read(media, timeout, nested, reading).map(|()| Taken::Free),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariants: the descriptor is this handle's own file description (never duplicated), close-on-exec, given up by children of `fork`; all
 //! writes are complete or an error (short writes and `EINTR` are continued here).
 
+use super::{TURN_BYTE, byte_lock};
 use crate::error::{Error, Result};
 use crate::lock::fork::{self, Registered};
 use fs2::FileExt as Fs2;
@@ -263,6 +264,16 @@ impl ArenaFile {
             }
             Err(e) => Err(Error::io("lock", &self.path, e)),
         }
+    }
+
+    /// Asks for the whole-file lock next (see `Media::try_take_turn`); until `end_turn`.
+    pub(crate) fn take_turn(&self) {
+        // A courtesy of others, without which this one waits longer.
+        let _ = byte_lock::try_lock(self.file.as_fd(), TURN_BYTE, 1, true);
+    }
+
+    pub(crate) fn end_turn(&self) {
+        let _ = byte_lock::unlock(self.file.as_fd(), TURN_BYTE, 1);
     }
 
     pub(crate) fn unlock(&self) {

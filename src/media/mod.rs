@@ -22,10 +22,15 @@ pub(crate) use file::{ArenaFile, OpenMode};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 
 use crate::error::{Error, Result};
+use crate::layout::{PAGE, RUNTIME_PAGE, page_offset};
 use crate::lock::fork;
 use crate::runtime::Runtime;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+/// Byte that is locked by who waits for the whole-file lock, so that readers do not keep it from it for ever. Its content means
+/// nothing.
+const TURN_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 2;
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
@@ -237,6 +242,20 @@ impl Media {
     /// Whether another handle holds a lock on any of these bytes.
     pub(crate) fn is_byte_locked(&self, offset: u64, len: u64) -> Result<bool> {
         byte_lock::is_locked(self.fd(), offset, len).map_err(|e| self.no_byte_locks(e))
+    }
+
+    /// Tries to take the turn: a lock that asks others to let this handle have the whole-file lock next.
+    pub(crate) fn try_take_turn(&self) -> bool {
+        byte_lock::try_lock(self.fd(), TURN_BYTE, 1, true).unwrap_or(false)
+    }
+
+    pub(crate) fn end_turn(&self) {
+        self.unlock_byte(TURN_BYTE);
+    }
+
+    /// Whether another handle has the turn.
+    pub(crate) fn is_turn_taken(&self) -> bool {
+        byte_lock::is_locked(self.fd(), TURN_BYTE, 1).unwrap_or(false)
     }
 
     fn no_byte_locks(&self, e: std::io::Error) -> Error {

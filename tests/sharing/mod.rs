@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub const BOTH: [Durability; 2] = [Durability::Process, Durability::Power];
 
 /// Longer than anything here takes on a machine that works; only a hang reaches it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A directory in memory where there is one: kills leave the same there, and flushes cost nothing.
 pub fn dir() -> TempDir {
