@@ -76,7 +76,7 @@ fn a_waiting_writer_gets_its_turn() {
             overlap(&arena, || {
                 eventually("the writer is done", || done.load(Ordering::Relaxed));
                 false
-            })
+            });
         });
         for _ in 0..10 {
             commit_next(&arena).expect("its turn comes");
