@@ -131,6 +131,16 @@ impl Ring {
         Some(body)
     }
 
+    /// Whether records were written a lap after `tail`: not where one lies over the tail's own record, but where none did because
+    /// that is too near the ring's end. Then the first one lies at the ring's start.
+    pub(crate) fn came_round(&self, media: &Media, tail: u64) -> Result<bool> {
+        let mut bytes = [0u8; 64];
+        let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
+        media.copy_to(self.start, &mut bytes).ok_or_else(truncated)?;
+        let header: RecordHeader = bytemuck::cast(bytes);
+        Ok(header.magic == RECORD_MAGIC && header.position >= tail.saturating_add(self.len))
+    }
+
     /// Reads all valid records from `from` on; `from.position` is the tail. Returns them and the head.
     pub(crate) fn scan(&self, media: &Media, from: Cursor) -> Result<(Vec<Record>, Cursor)> {
         let (mut records, mut cursor) = (Vec::new(), from);

@@ -1,8 +1,8 @@
 //! The two checkpoint slots: from where the log has to be replayed after a power cut.
 //!
 //! A checkpoint writes the slot that is not the newest, so that a torn write leaves the other. Rule 5 of the log:
-//! where one slot is damaged, the other counts only if the ring still holds the record at its tail; otherwise records
-//! may have been overwritten that it needs, and an older state would be passed off as the current one.
+//! where one slot is damaged, the other counts only if the ring still holds all records since its tail: the one at the tail is there,
+//! and no later lap has begun. Otherwise an older state would be passed off as the current one.
 
 use super::ring::{Cursor, Ring};
 use crate::error::{Error, Result};
@@ -52,7 +52,7 @@ pub(crate) fn newest(media: &Media, ring: &Ring) -> Result<CheckpointSlot> {
         (Some(a), Some(b)) => Ok(if a.generation > b.generation { a } else { b }),
         (None, None) => Err(Error::corrupt(page_offset(SLOT_PAGES[0]), "both checkpoint slots are damaged")),
         (Some(slot), None) | (None, Some(slot)) => {
-            if ring.read(media, cursor(&slot), slot.tail)?.is_some() {
+            if ring.read(media, cursor(&slot), slot.tail)?.is_some() && !ring.came_round(media, slot.tail)? {
                 return Ok(slot);
             }
             let damaged = SLOT_PAGES[1 - (slot.generation % 2) as usize];
