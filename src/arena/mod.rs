@@ -563,7 +563,9 @@ impl Inner {
     #[inline]
     fn needs_recovery(&self, writing: bool) -> bool {
         let runtime = self.media.runtime();
-        runtime.in_doubt() || runtime.intent().is_some() || (writing && runtime.sync_failed())
+        // Each kind of arena has its own word; what the other one holds in a damaged file means nothing.
+        let cut_off = if self.power.is_some() { runtime.in_doubt() } else { runtime.intent().is_some() };
+        cut_off || (writing && runtime.sync_failed())
     }
 
     /// Completes what was cut off. The lock is held exclusively.

@@ -18,3 +18,5 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod ring;
 pub(crate) mod slots;
+#[cfg(all(test, feature = "testing"))]
+mod tests;

@@ -508,3 +508,6 @@ fn dirty_words(start: usize, n: usize) -> u8 {
     let (first, last) = (start / 8, (start + n - 1) / 8);
     ((0xFFu32 << first) & (0xFFu32 >> (7 - last))) as u8
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
