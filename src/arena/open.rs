@@ -20,7 +20,6 @@ use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -496,7 +495,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     }
     let runtime = media.runtime();
     if !shared {
-        runtime.lock_word().store(0, SeqCst);
+        Gate::reset(media);
         runtime.set_slots_used(0);
     }
     let (slot, generation) = slots::attach(media)?;
@@ -513,7 +512,11 @@ fn byte_locks_work(media: &Media) -> bool {
 fn recover_at_open(inner: &Inner) -> Result<()> {
     recover_alone(inner)?;
     Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
-    inner.see_length()
+    inner.see_length()?;
+    if inner.access != Access::Private {
+        inner.lock.open(&inner.media);
+    }
+    Ok(())
 }
 
 /// Computes all runtime words anew: after a loss of power, or in a copy of the file, they may hold anything.

@@ -186,8 +186,8 @@ impl Gate {
         loop {
             let seen = word.load(SeqCst);
             if seen & !SLEEPERS == 0 {
-                // Whoever slept takes the word with the sleepers' bit: others may still sleep.
-                if word.compare_exchange(seen, mine | SLEEPERS, SeqCst, Relaxed).is_ok() {
+                // Who unlocked woke everybody; who still has to wait says so anew.
+                if word.compare_exchange(seen, mine | seen, SeqCst, Relaxed).is_ok() {
                     return Ok(Taken::Free);
                 }
                 continue;
@@ -233,6 +233,11 @@ impl Gate {
         let runtime = media.runtime();
         runtime.lock_word().swap(SHUT, SeqCst);
         wake_all(runtime.lock_word());
+    }
+
+    /// Before anything is known of what is in doubt: nobody's, and shut. The whole-file lock is held, and no slot's byte is locked.
+    pub(crate) fn reset(media: &Media) {
+        media.runtime().lock_word().store(SHUT, SeqCst);
     }
 
     /// Shuts the gate and waits until no reader is left. With `may_open` it opens the gate again between attempts and on an
