@@ -1,158 +1,259 @@
-//! What a user does is recorded as it happens; others read each item, acknowledge it, and its space is used again.
+//! One process records what happens in a session; three others read each item, acknowledge it, and recycle what all have seen.
 //!
-//! A plugin records keys, clicks and URLs of any length. The items are a linked list of blocks that begins at the root. Whoever has
-//! the file open finds all of it through the root: no function here knows more than the arena. Each change is a transaction, so a party
-//! that is killed leaves a list that is whole.
-//!
-//!     cargo run --release --example session_log
+//! Run it with `cargo run --release --example session_log`. The items form a linked list of blocks under the root. A listener acknowledges an
+//! item in the same transaction in which it notes what it heard; whoever acknowledges last unlinks the item and frees its
+//! blocks. One listener is killed again and again and started anew: it goes on where it was, and hears nothing twice. Another
+//! one comes late: until then the items are kept for it, and the producer waits when too many are.
 
-use bytemuck::{Pod, Zeroable};
-use heapfile::{Arena, Durability, Offset, View};
+use heapfile::{Arena, Durability, Offset, Options, Result, View, WriteTxn};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+const LISTENERS: usize = 3;
+const KILLED: usize = 1;
+const LATE: usize = 2;
+/// Items that may wait for a listener.
+const MOST_KEPT: u64 = 200;
+const ROLE: &str = "SESSION_LOG_ROLE";
+const FILE: &str = "SESSION_LOG_FILE";
 
-/// At the root.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C)]
-struct Log {
-    oldest: Offset<Item>,
-    newest: Offset<Item>,
-    /// Items ever recorded.
-    recorded: u64,
-}
-
-#[derive(Clone, Copy, Pod, Zeroable)]
+/// One thing that happened. Its text may be of any length.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 struct Item {
     next: Offset<Item>,
     text: Offset<[u8]>,
-    /// Counted from 1 on.
     number: u64,
-    kind: u32,
-    acknowledged: u32,
+    /// One bit for each listener.
+    acknowledged: u64,
 }
 
-const KEY: u32 = 1;
-const CLICK: u32 = 2;
-const URL: u32 = 3;
-
-fn main() -> Result<()> {
-    run()
+/// What the root leads to.
+#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Session {
+    first: Offset<Item>,
+    last: Offset<Item>,
+    recorded: u64,
+    recycled: u64,
+    /// How many items the producer will record.
+    planned: u64,
+    listeners: [Heard; LISTENERS],
 }
 
-/// The example.
-pub fn run() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    // Kills are what matters here, not power cuts: a commit costs no flush of the disk.
-    let options = Arena::options().durability(Durability::Process);
-    let arena = options.create(dir.path().join("session.heap"))?;
-    let mut tx = arena.write()?;
-    let log = tx.alloc(&Log::zeroed())?;
-    tx.set_root(log)?;
-    tx.commit()?;
+/// What a listener made of the items, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+struct Heard {
+    items: u64,
+    bytes: u64,
+    digest: u64,
+}
 
-    // The plugin records; nothing is cut off.
-    let long_url = format!("https://example.org/?q={}", "x".repeat(100_000));
-    record(&arena, KEY, "Ctrl+S")?;
-    record(&arena, CLICK, "120,48")?;
-    record(&arena, URL, &long_url)?;
-
-    // Another program reads each item and acknowledges it.
-    let items = pending(&arena)?;
-    let texts: Vec<&str> = items.iter().map(|(_, _, text)| text.as_str()).collect();
-    assert_eq!(texts, ["Ctrl+S", "120,48", &long_url]);
-    for (at, kind, text) in &items {
-        let name = ["", "key", "click", "url"][*kind as usize];
-        println!("{name:<6} {} bytes: {:.40}", text.len(), text);
-        acknowledge(&arena, *at)?;
+impl Heard {
+    fn hear(&mut self, number: u64, text: &[u8]) {
+        assert_eq!(number, self.items, "an item was lost, or heard twice");
+        self.items += 1;
+        self.bytes += text.len() as u64;
+        self.digest = text.iter().fold(self.digest, |d, &b| d.wrapping_mul(31).wrapping_add(b.into()));
     }
-    assert!(pending(&arena)?.is_empty());
-    assert_eq!(recycle(&arena)?, 3);
-
-    // Hours of that take no more space than the items that nobody has acknowledged yet.
-    let blocks = arena.check()?.counts.blocks;
-    let mut most_bytes = 0;
-    for round in 0..200 {
-        for key in 0..10 {
-            record(&arena, KEY, &format!("round {round}, key {key}"))?;
-        }
-        record(&arena, URL, &long_url[..1000 + round * 300])?;
-        for (at, ..) in pending(&arena)? {
-            acknowledge(&arena, at)?;
-        }
-        recycle(&arena)?;
-        most_bytes = arena.stats()?.file_bytes.max(most_bytes);
-    }
-    assert_eq!(arena.check()?.counts.blocks, blocks, "all of them were freed");
-    let tx = arena.read()?;
-    let recorded = tx.get(log)?.recorded;
-    assert_eq!(recorded, 3 + 200 * 11);
-    println!("{recorded} items recorded, acknowledged and recycled in a file of {most_bytes} bytes");
-    assert!(most_bytes < 4 << 20);
-    Ok(())
 }
 
-/// Appends an item.
-fn record(arena: &Arena, kind: u32, text: &str) -> Result<()> {
+/// A key, a click, a URL.
+fn text(number: u64) -> String {
+    match number % 3 {
+        0 => format!("key {}", (b'a' + (number % 26) as u8) as char),
+        1 => format!("click {} {}", number * 7 % 1920, number * 13 % 1080),
+        _ => format!("https://example.org/{}?n={number}", "long/".repeat((number * number % 3000) as usize)),
+    }
+}
+
+fn session(view: &impl View) -> Result<(Offset<Session>, Session)> {
+    let at = view.root()?.expect("the parent made it");
+    Ok((at, *view.get(at)?))
+}
+
+/// Appends an item. `false`: there are too many that wait.
+fn record(arena: &Arena, text: &str) -> Result<bool> {
     let mut tx = arena.write()?;
-    let at = tx.root::<Log>()?.ok_or("no log")?;
-    let log = *tx.get(at)?;
-    let number = log.recorded + 1;
+    let (at, mut session) = session(&tx)?;
+    if session.recorded - session.recycled >= MOST_KEPT {
+        return Ok(false);
+    }
     let text = tx.alloc_bytes(text.as_bytes())?;
-    let item = tx.alloc(&Item { next: Offset::null(), text, number, kind, acknowledged: 0 })?;
-    if log.newest.is_null() {
-        tx.get_mut(at)?.oldest = item;
+    let item = Item { next: Offset::null(), text, number: session.recorded, acknowledged: 0 };
+    let item = tx.alloc(&item)?;
+    if session.last.is_null() {
+        session.first = item;
     } else {
-        tx.get_mut(log.newest)?.next = item;
+        tx.get_mut(session.last)?.next = item;
     }
-    let log = tx.get_mut(at)?;
-    log.newest = item;
-    log.recorded = number;
-    Ok(tx.commit()?)
+    session.last = item;
+    session.recorded += 1;
+    *tx.get_mut(at)? = session;
+    tx.commit()?;
+    Ok(true)
 }
 
-/// All items that are not acknowledged: where they are, of what kind, their texts. Copies, so that nobody waits for what the caller does with them.
-fn pending(arena: &Arena) -> Result<Vec<(Offset<Item>, u32, String)>> {
-    let tx = arena.read()?;
-    let mut items = Vec::new();
-    let mut at = tx.get(tx.root::<Log>()?.ok_or("no log")?)?.oldest;
+/// The first item that `listener` has not acknowledged.
+fn unheard(view: &impl View, session: &Session, listener: usize) -> Result<Option<(Offset<Item>, Item)>> {
+    let mut at = session.first;
     while !at.is_null() {
-        let item = tx.get(at)?;
-        if item.acknowledged == 0 {
-            items.push((at, item.kind, String::from_utf8(tx.bytes(item.text)?.to_vec())?));
+        let item = *view.get(at)?;
+        if item.acknowledged & 1 << listener == 0 {
+            return Ok(Some((at, item)));
         }
         at = item.next;
     }
-    Ok(items)
+    Ok(None)
 }
 
-/// Marks an item as read.
-fn acknowledge(arena: &Arena, item: Offset<Item>) -> Result<()> {
+/// Acknowledges one item and recycles what all have acknowledged. `false`: there is none at the moment.
+fn acknowledge(arena: &Arena, listener: usize) -> Result<bool> {
+    {
+        // Looking costs no lock.
+        let tx = arena.read()?;
+        let (_, session) = session(&tx)?;
+        if unheard(&tx, &session, listener)?.is_none() {
+            return Ok(false);
+        }
+    }
     let mut tx = arena.write()?;
-    tx.get_mut(item)?.acknowledged = 1;
-    Ok(tx.commit()?)
+    let (at, mut session) = session(&tx)?;
+    let Some((item_at, item)) = unheard(&tx, &session, listener)? else { return Ok(false) };
+    session.listeners[listener].hear(item.number, tx.bytes(item.text)?);
+    tx.get_mut(item_at)?.acknowledged |= 1 << listener;
+    recycle(&mut tx, &mut session)?;
+    *tx.get_mut(at)? = session;
+    tx.commit()?;
+    Ok(true)
 }
 
-/// Frees the acknowledged items up to the first that is not; how many.
-fn recycle(arena: &Arena) -> Result<u64> {
-    let mut tx = arena.write()?;
-    let at = tx.root::<Log>()?.ok_or("no log")?;
-    let mut log = *tx.get(at)?;
-    let mut freed = 0;
-    while !log.oldest.is_null() {
-        let item = *tx.get(log.oldest)?;
-        if item.acknowledged == 0 {
+/// Frees the items at the front that everybody has acknowledged.
+fn recycle(tx: &mut WriteTxn<'_>, session: &mut Session) -> Result<()> {
+    while !session.first.is_null() {
+        let item = *tx.get(session.first)?;
+        if item.acknowledged != (1 << LISTENERS) - 1 {
             break;
         }
         tx.free(item.text)?;
-        tx.free(log.oldest)?;
-        log.oldest = item.next;
-        freed += 1;
+        tx.free(session.first)?;
+        session.first = item.next;
+        session.recycled += 1;
     }
-    if log.oldest.is_null() {
-        log.newest = Offset::null();
+    if session.first.is_null() {
+        session.last = Offset::null();
     }
-    *tx.get_mut(at)? = log;
+    Ok(())
+}
+
+/// The role of this process, if it is a child.
+pub(crate) fn role() -> Option<String> {
+    std::env::var(ROLE).ok()
+}
+
+/// A child: the producer, or a listener.
+pub(crate) fn play(role: &str) -> Result<()> {
+    let arena = Arena::open(std::env::var(FILE).expect("the parent names the file"))?;
+    let planned = session(&arena.read()?)?.1.planned;
+    let mut done = 0;
+    while done < planned {
+        let went_on = match role.parse::<usize>() {
+            Ok(listener) => {
+                let went_on = acknowledge(&arena, listener)?;
+                done = session(&arena.read()?)?.1.listeners[listener].items;
+                went_on
+            }
+            Err(_) => {
+                let went_on = record(&arena, &text(done))?;
+                done += u64::from(went_on);
+                went_on
+            }
+        };
+        if !went_on {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
+}
+
+fn start(role: &str, file: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this program has a path"))
+        .args(std::env::args_os().skip(1))
+        .env(ROLE, role)
+        .env(FILE, file)
+        .spawn()
+        .expect("this program can be started again")
+}
+
+/// Records `items` items, prints the table; whether every listener heard every item once and in order, and all space came back.
+pub(crate) fn run(items: u64) -> Result<bool> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("session.heap");
+    let arena = Options::new().durability(Durability::Process).create(&file)?;
+    let mut tx = arena.write()?;
+    let at = tx.alloc(&Session {
+        first: Offset::null(),
+        last: Offset::null(),
+        recorded: 0,
+        recycled: 0,
+        planned: items,
+        listeners: [Heard::default(); LISTENERS],
+    })?;
+    tx.set_root(at)?;
     tx.commit()?;
-    Ok(freed)
+    let before = arena.check()?.counts;
+
+    let heard = |listener: usize| Ok(arena.read()?.get(at)?.listeners[listener].items);
+    let mut producer = start("producer", &file);
+    let mut listeners: Vec<Option<Child>> =
+        (0..LISTENERS).map(|l| (l != LATE).then(|| start(&l.to_string(), &file))).collect();
+    let (mut killed, mut most_bytes) = (0, 0);
+    let begin = Instant::now();
+    while (0..LISTENERS).any(|l| heard(l).is_ok_and(|n: u64| n < items)) {
+        std::thread::sleep(Duration::from_millis(100));
+        most_bytes = most_bytes.max(arena.stats()?.heap_bytes);
+        if let Some(child) = &mut listeners[KILLED]
+            && heard(KILLED)? < items
+        {
+            child.kill().and_then(|()| child.wait()).expect("a child can be killed");
+            killed += 1;
+            *child = start(&KILLED.to_string(), &file);
+        }
+        if listeners[LATE].is_none() && begin.elapsed() > Duration::from_millis(500) {
+            listeners[LATE] = Some(start(&LATE.to_string(), &file));
+        }
+    }
+    for child in listeners.iter_mut().flatten().chain([&mut producer]) {
+        assert!(child.wait().expect("a child can be waited for").success());
+    }
+
+    let mut expected = Heard::default();
+    (0..items).for_each(|number| expected.hear(number, text(number).as_bytes()));
+    let session = *arena.read()?.get(at)?;
+    let report = arena.check()?;
+    println!("listener           items       bytes");
+    for (listener, heard) in session.listeners.iter().enumerate() {
+        let what = match listener {
+            KILLED => format!("killed {killed}x"),
+            LATE => "late".to_owned(),
+            _ => String::new(),
+        };
+        println!("{:>8} {what:<11} {:>7} {:>11}", listener + 1, heard.items, heard.bytes);
+    }
+    println!("recorded {:>17}, recycled {}", session.recorded, session.recycled);
+    println!("heap at most {most_bytes} bytes for {} bytes of text", expected.bytes);
+    Ok(session.listeners.iter().all(|heard| *heard == expected)
+        && session.recycled == items
+        && report.is_clean()
+        && report.counts.blocks == before.blocks)
+}
+
+fn main() -> Result<()> {
+    if let Some(role) = role() {
+        return play(&role);
+    }
+    println!("{}", if run(20_000)? { "complete" } else { "WRONG" });
+    Ok(())
 }

@@ -20,7 +20,6 @@ use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -501,7 +500,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     }
     let runtime = media.runtime();
     if !shared {
-        runtime.lock_word().store(0, SeqCst);
+        Gate::reset(media);
         runtime.set_slots_used(0);
     }
     let (slot, generation) = slots::attach(media)?;
@@ -516,7 +515,11 @@ fn byte_locks_work(media: &Media) -> bool {
 /// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
 fn look_at_heap(inner: &Inner) -> Result<()> {
     Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
-    inner.see_length()
+    inner.see_length()?;
+    if inner.access != Access::Private {
+        inner.lock.open(&inner.media);
+    }
+    Ok(())
 }
 
 /// Completes what a death left half-done, if this handle is alone with the file, and looks at the heap. Whether the state is one that was not

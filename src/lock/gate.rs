@@ -9,15 +9,17 @@
 //!
 //! - Writers: compare-and-swap from "nobody" to themselves. The body of a transaction leaves the gate open.
 //! - Readers: count themselves in their own slot (`SeqCst`), then look at the gate (`SeqCst`); if it is shut they take the count back and
-//!   wait, unless this thread reads already: the committer waits for that one anyway.
+//!   wait, unless this thread reads already through this handle: the committer waits for that one anyway.
 //! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
 //!   committer sees the count. It does not wait long with a shut gate at first: it opens it again, backs off, and tries with a growing
 //!   share of the time, up to the timeout. Counts of dead handles are cleaned on the way.
 //! - Whoever waits sleeps on a futex, first 1 ms, at most 50 ms at a time, then asks whether the owner lives (its byte lock and generation). A dead
 //!   owner's word is taken over by compare-and-swap from exactly the word that was judged, gate bit kept: a slot's next owner has another
 //!   generation, so its word is another. The new owner completes what is in doubt, with the gate shut and the readers gone, before it
-//!   opens the gate.
+//!   opens the gate. Where the dead one had shut it a part may be applied: then it does not open at all meanwhile.
 //! - A handle that could not complete its commit gives the lock up and leaves the gate shut: "nobody, shut" is taken over like a dead owner's.
+//!   So does who opens the file alone, until it has recovered.
+//! - `tests/gate_model.rs` explores all this exhaustively; whoever changes it changes both.
 //!
 //! Invariants: only the owner changes slot and generation of a word that names it; committed bytes change only while the gate is
 //! shut and all counts are zero; the word is reset only when no slot's byte is locked.
@@ -186,8 +188,8 @@ impl Gate {
         loop {
             let seen = word.load(SeqCst);
             if seen & !SLEEPERS == 0 {
-                // Whoever slept takes the word with the sleepers' bit: others may still sleep.
-                if word.compare_exchange(seen, mine | SLEEPERS, SeqCst, Relaxed).is_ok() {
+                // Who unlocked woke everybody; who still has to wait says so anew.
+                if word.compare_exchange(seen, mine | seen, SeqCst, Relaxed).is_ok() {
                     return Ok(Taken::Free);
                 }
                 continue;
@@ -233,6 +235,11 @@ impl Gate {
         let runtime = media.runtime();
         runtime.lock_word().swap(SHUT, SeqCst);
         wake_all(runtime.lock_word());
+    }
+
+    /// Before anything is known of what is in doubt: nobody's, and shut. The whole-file lock is held, and no slot's byte is locked.
+    pub(crate) fn reset(media: &Media) {
+        media.runtime().lock_word().store(SHUT, SeqCst);
     }
 
     /// Shuts the gate and waits until no reader is left. With `may_open` it opens the gate again between attempts and on an
