@@ -3,11 +3,11 @@
 //! One thread or more of the bench's own process are measured; the other processes are cells (`company`). Rows of a scene take turns
 //! round by round, like the systems of a workload.
 
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use heapfile::{Arena, Durability, Offset};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::cell::Spec;
 use crate::company::SPELL;
@@ -97,15 +97,28 @@ impl Word {
 }
 
 /// Does `op` in each of `threads` threads at the same time until `time` is over; nanoseconds per operation and thread.
-fn each(threads: u64, time: Duration, op: impl Fn(u64) -> heapfile::Result<()> + Sync) -> Result<f64> {
+///
+/// Each has a processor of its own, if there are enough, and they wait for each other without sleeping: the scheduler would wake
+/// one on the processor of the other, and for a short round they would run one after the other.
+fn each(threads: usize, time: Duration, op: impl Fn(u64) -> heapfile::Result<()> + Sync) -> Result<f64> {
     const CHUNK: u64 = 1000;
-    let barrier = Barrier::new(threads as usize);
-    let timed = &|thread: u64| -> Result<f64> {
-        barrier.wait();
+    let missing = AtomicUsize::new(threads);
+    let processors = processors()?;
+    let timed = &|thread: usize| -> Result<f64> {
+        if let Some(&processor) = processors.get(thread) {
+            let mut only = CpuSet::new();
+            only.set(processor);
+            // Without, the figure is only less sure.
+            let _ = sched_setaffinity(None, &only);
+        }
+        missing.fetch_sub(1, Ordering::SeqCst);
+        while missing.load(Ordering::SeqCst) > 0 {
+            std::hint::spin_loop();
+        }
         let start = Instant::now();
         let mut done = 0;
         loop {
-            (0..CHUNK).try_for_each(|_| op(thread))?;
+            (0..CHUNK).try_for_each(|_| op(thread as u64 + 1))?;
             done += CHUNK;
             let elapsed = start.elapsed();
             if elapsed >= time {
@@ -114,16 +127,17 @@ fn each(threads: u64, time: Duration, op: impl Fn(u64) -> heapfile::Result<()> +
         }
     };
     let sum = std::thread::scope(|scope| {
-        let others: Vec<_> = (2..=threads).map(|n| scope.spawn(move || timed(n))).collect();
+        let all: Vec<_> = (0..threads).map(|n| scope.spawn(move || timed(n))).collect();
         let panicked = || Failure::new("a thread panicked");
-        let own = timed(1);
-        others
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|_| Err(panicked())))
-            .sum::<Result<f64>>()
-            .and_then(|others| Ok(others + own?))
+        all.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(panicked()))).sum::<Result<f64>>()
     })?;
     Ok(sum / threads as f64)
+}
+
+/// The processors that this program may run on.
+fn processors() -> Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&n| set.is_set(n)).collect())
 }
 
 /// The writer lock that nobody else wants, against a lock that is one compare-and-swap and one store.
@@ -163,7 +177,7 @@ fn read(stage: &Stage<'_>) -> Result<Vec<Figures>> {
         .row("2 threads, 2 processes attached", Some(2));
     let figures = figures.interleave(rounds, |row| {
         let arena = if row < 2 { &arena } else { &shared };
-        each(1 + row as u64 % 2, time, |_| arena.read().map(drop))
+        each(1 + row % 2, time, |_| arena.read().map(drop))
     })?;
     other.finish()?;
     Ok(vec![figures])
