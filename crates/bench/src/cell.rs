@@ -17,6 +17,7 @@ use heapfile::Durability;
 use serde_json::json;
 
 use crate::arena::ArenaSystem;
+use crate::company;
 use crate::contender::{Mode, Place, SystemId};
 use crate::ffi::{self, Foreign};
 use crate::raw;
@@ -96,12 +97,17 @@ impl Spec {
 }
 
 /// Named figures of one answer.
-type Values = BTreeMap<&'static str, f64>;
+pub(crate) type Values = BTreeMap<&'static str, f64>;
 
 fn say(line: &serde_json::Value) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
+}
+
+/// The cell is what it is to be.
+pub(crate) fn say_ready() -> Result<()> {
+    say(&json!({ "ready": true }))
 }
 
 fn say_values(values: &Values) -> Result<()> {
@@ -132,6 +138,9 @@ fn run(spec: &Spec) -> Result<()> {
     if spec.kind == Kind::Probe {
         return say(&json!({ "version": version(spec.system)? }));
     }
+    if matches!(spec.kind, Kind::Attend | Kind::Own | Kind::Spells) {
+        return company::play(spec);
+    }
     let sizes = Sizes::log_uniform(spec.min, spec.max);
     let bytes = if spec.join { 0 } else { spec.file_bytes(&sizes) };
     let file = spec.file.as_path();
@@ -151,9 +160,6 @@ fn run(spec: &Spec) -> Result<()> {
         SystemId::RawDsync => {
             let mut log = raw::Log::create(file)?;
             converse(spec, |time| with_disk(file, || log.change_for(time))).map(drop)
-        }
-        SystemId::CasLock => {
-            converse(spec, |time| Ok(Values::from([("time", raw::lock_for(spec.threads, time))]))).map(drop)
         }
     }
 }
@@ -176,13 +182,13 @@ fn version(system: SystemId) -> Result<String> {
         SystemId::Jemalloc => loaded(ffi::jemalloc_version()),
         SystemId::Glibc => Ok(ffi::libc_version()),
         SystemId::Heapfile | SystemId::HeapfilePower => Ok("of this tree".to_owned()),
-        SystemId::RawDsync | SystemId::CasLock => Ok("of this bench".to_owned()),
+        SystemId::RawDsync => Ok("of this bench".to_owned()),
     }
 }
 
 /// Answers `round` until told to finish; false when the parent has gone without a word.
-fn converse(spec: &Spec, mut round: impl FnMut(Duration) -> Result<Values>) -> Result<bool> {
-    say(&json!({ "ready": true }))?;
+pub(crate) fn converse(spec: &Spec, mut round: impl FnMut(Duration) -> Result<Values>) -> Result<bool> {
+    say_ready()?;
     let time = Duration::from_millis(spec.millis);
     while let Some(command) = next_command()? {
         match command.as_str() {
@@ -207,7 +213,9 @@ fn serve<S: System>(open: impl FnOnce() -> Result<S>, spec: &Spec, sizes: &Sizes
             reopened(&system, spec, started.elapsed())
         }
         Kind::Change => change(&system, spec, sizes),
-        Kind::Probe | Kind::Lock => Err(Failure::new("not a workload of a heap")),
+        Kind::Probe | Kind::Attend | Kind::Own | Kind::Spells => {
+            Err(Failure::new("not a workload of a heap"))
+        }
     }?;
     drop(system);
     say(&json!({ "closed": true }))
@@ -362,14 +370,14 @@ fn reopened<S: System>(system: &S, spec: &Spec, time: Duration) -> Result<()> {
 
 /// Answers `round` with what was measured already; after `churn`, allocates and frees until killed.
 fn until_killed_or_told<H: Heap>(heap: &mut H, measured: Values) -> Result<()> {
-    say(&json!({ "ready": true }))?;
+    say_ready()?;
     while let Some(command) = next_command()? {
         match command.as_str() {
             "round" => say_values(&measured)?,
             "churn" => {
                 // Ready only after the first: a heap that can be opened is not always one that works.
                 let mut block = heap.alloc_touched(200)?;
-                say(&json!({ "ready": true }))?;
+                say_ready()?;
                 loop {
                     heap.free(block)?;
                     block = heap.alloc_touched(200)?;

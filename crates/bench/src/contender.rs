@@ -26,8 +26,6 @@ pub(crate) enum SystemId {
     Glibc,
     /// No heap: 256 bytes written through to the disk, the least that a commit can cost.
     RawDsync,
-    /// No heap: a bare compare-and-swap lock.
-    CasLock,
 }
 
 impl SystemId {
@@ -42,7 +40,6 @@ impl SystemId {
             Self::Jemalloc => "jemalloc",
             Self::Glibc => "glibc",
             Self::RawDsync => "raw-dsync",
-            Self::CasLock => "cas-lock",
         }
     }
 
@@ -66,7 +63,7 @@ impl SystemId {
             Self::Mimalloc => "libmimalloc2.0",
             Self::Jemalloc => "libjemalloc2",
             Self::Glibc => "libc6",
-            Self::Heapfile | Self::HeapfilePower | Self::RawDsync | Self::CasLock => "none",
+            Self::Heapfile | Self::HeapfilePower | Self::RawDsync => "none",
         }
     }
 }

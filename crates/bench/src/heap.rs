@@ -54,7 +54,7 @@ fn lasting(quick: bool) -> Vec<Contender> {
 
 /// The workloads, in the order in which they run.
 pub(crate) fn works(quick: bool) -> Vec<Work> {
-    let (rounds, millis) = if quick { (5, 25) } else { (15, 150) };
+    let (rounds, millis) = if quick { (3, 25) } else { (15, 150) };
     let base = Work {
         name: String::new(),
         title: String::new(),

@@ -3,15 +3,19 @@
 
 mod arena;
 mod cell;
+mod company;
 mod contender;
 mod ffi;
+mod figures;
 mod heap;
+mod latency;
 mod peers;
 mod places;
 mod raw;
 mod report;
 mod rng;
 mod run;
+mod scenes;
 mod sharing;
 mod system;
 mod work;
@@ -42,8 +46,10 @@ enum Bench {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().bench {
-        Bench::Heap(options) => run::bench("heap", &options, heap::works(options.quick)),
-        Bench::Sharing(options) => run::bench("sharing", &options, sharing::works(options.quick)),
+        Bench::Heap(options) => run::bench("heap", &options, &[], heap::works(options.quick)),
+        Bench::Sharing(options) => {
+            run::bench("sharing", &options, &scenes::SCENES, sharing::works(options.quick))
+        }
         Bench::Cell(spec) => return cell::main(&spec),
     };
     match result {

@@ -1,11 +1,8 @@
-//! What no heap can beat: the disk's own rate of small durable writes, and a lock that is nothing but a
-//! compare-and-swap.
+//! What no heap can beat: the disk's own rate of small durable writes.
 
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::Path;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::{ReadWriteFlags, pwritev2};
@@ -48,37 +45,4 @@ impl Log {
             }
         }
     }
-}
-
-/// A word alone in its cache lines.
-#[repr(align(128))]
-struct Word(AtomicU64);
-
-/// Takes and releases one lock in each of `threads` threads until `time` is over; nanoseconds per pair and thread.
-pub(crate) fn lock_for(threads: usize, time: Duration) -> f64 {
-    let word = Word(AtomicU64::new(0));
-    let barrier = Barrier::new(threads);
-    let timed = &|owner: u64| {
-        barrier.wait();
-        let start = Instant::now();
-        let mut done = 0u64;
-        loop {
-            for _ in 0..1000 {
-                while word.0.compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed).is_err() {
-                    std::hint::spin_loop();
-                }
-                word.0.store(0, Ordering::Release);
-            }
-            done += 1000;
-            let elapsed = start.elapsed();
-            if elapsed >= time {
-                return elapsed.as_nanos() as f64 / done as f64;
-            }
-        }
-    };
-    let sum: f64 = std::thread::scope(|scope| {
-        let others: Vec<_> = (2..=threads as u64).map(|owner| scope.spawn(move || timed(owner))).collect();
-        timed(1) + others.into_iter().map(|t| t.join().unwrap_or(f64::NAN)).sum::<f64>()
-    });
-    sum / threads as f64
 }

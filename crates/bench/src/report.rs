@@ -11,8 +11,7 @@ use crate::contender::{Contender, Mode, Place, SystemId};
 use crate::peers::Peers;
 
 /// Peers that ratios are given to.
-const REFERENCES: [SystemId; 5] =
-    [SystemId::Boost, SystemId::Pmdk, SystemId::Mimalloc, SystemId::RawDsync, SystemId::CasLock];
+const REFERENCES: [SystemId; 4] = [SystemId::Boost, SystemId::Pmdk, SystemId::Mimalloc, SystemId::RawDsync];
 
 /// One measure of one contender.
 struct Row {
@@ -77,11 +76,7 @@ impl Table {
 
     fn ratio(&self, row: &Row, peer: SystemId) -> Option<f64> {
         let reference = self.reference(peer, row)?;
-        if reference.samples.len() != row.samples.len() {
-            return Some(median(&row.samples)? / median(&reference.samples)?);
-        }
-        let ratios: Vec<f64> = row.samples.iter().zip(&reference.samples).map(|(a, b)| a / b).collect();
-        median(&ratios)
+        ratio_by_round(&row.samples, &reference.samples)
     }
 
     /// The table for people.
@@ -178,7 +173,7 @@ pub(crate) fn print_head_json(
     Ok(())
 }
 
-fn figure(x: f64) -> String {
+pub(crate) fn figure(x: f64) -> String {
     match x {
         _ if x < 0.1 => format!("{x:.4}"),
         _ if x < 10.0 => format!("{x:.2}"),
@@ -187,12 +182,20 @@ fn figure(x: f64) -> String {
     }
 }
 
-fn bounds(samples: &[f64]) -> (f64, f64) {
+pub(crate) fn bounds(samples: &[f64]) -> (f64, f64) {
     let least = samples.iter().copied().fold(f64::INFINITY, f64::min);
     (least, samples.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
 
-fn median(samples: &[f64]) -> Option<f64> {
+/// The median of the ratios round by round; of rows that had not the same rounds, the ratio of the medians.
+pub(crate) fn ratio_by_round(samples: &[f64], reference: &[f64]) -> Option<f64> {
+    if samples.len() != reference.len() {
+        return Some(median(samples)? / median(reference)?);
+    }
+    median(&samples.iter().zip(reference).map(|(a, b)| a / b).collect::<Vec<f64>>())
+}
+
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;

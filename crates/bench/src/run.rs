@@ -9,6 +9,7 @@ use crate::contender::{Contender, Place, SystemId};
 use crate::peers::Peers;
 use crate::places::Places;
 use crate::report::{Table, print_head, print_head_json};
+use crate::scenes::{Scene, Stage};
 use crate::system::{Failure, Result};
 use crate::work::Kind;
 use crate::worker::{PATIENCE, Worker};
@@ -40,8 +41,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn wants(&self, work: &Work) -> bool {
-        self.work.is_empty() || self.work.iter().any(|w| work.name.starts_with(w.as_str()))
+    fn wants(&self, name: &str) -> bool {
+        self.work.is_empty() || self.work.iter().any(|w| name.starts_with(w.as_str()))
+    }
+
+    /// Scenes are heapfile's own, on files in shared memory.
+    fn wants_scene(&self, scene: &Scene) -> bool {
+        self.wants(scene.name)
+            && (self.system.is_empty() || self.system.contains(&SystemId::Heapfile))
+            && (self.place.is_empty() || self.place.contains(&Place::Shm))
     }
 
     fn wants_contender(&self, contender: &Contender) -> bool {
@@ -129,15 +137,15 @@ struct Runner<'r> {
     files: usize,
 }
 
-/// Runs a bench: looks for the systems, runs the workloads asked for, prints as they end.
-pub(crate) fn bench(name: &str, options: &Options, works: Vec<Work>) -> Result<()> {
+/// Runs a bench: looks for the systems, runs the scenes and workloads asked for, prints as they end.
+pub(crate) fn bench(name: &str, options: &Options, scenes: &[Scene], works: Vec<Work>) -> Result<()> {
     let disk = match &options.disk_dir {
         Some(dir) => dir.clone(),
         None => std::env::current_exe()?.with_file_name(""),
     };
     let places = Places::make(&options.shm_dir, &disk)?;
     let mut systems: Vec<SystemId> = Vec::new();
-    let mut works: Vec<Work> = works.into_iter().filter(|w| options.wants(w)).collect();
+    let mut works: Vec<Work> = works.into_iter().filter(|w| options.wants(&w.name)).collect();
     for work in &mut works {
         work.contenders.retain(|c| options.wants_contender(c));
         for contender in &work.contenders {
@@ -153,6 +161,19 @@ pub(crate) fn bench(name: &str, options: &Options, works: Vec<Work>) -> Result<(
         print_head_json(name, &machine, &peers, &mut out)?;
     } else {
         print_head(&machine, &peers, &mut out)?;
+    }
+    let stage = Stage { places: &places, quick: options.quick };
+    for scene in scenes.iter().filter(|s| options.wants_scene(s)) {
+        progress(scene.name);
+        let figures = (scene.run)(&stage).map_err(|e| Failure::new(format!("{}: {e}", scene.name)))?;
+        progress("");
+        for figures in figures {
+            if options.json {
+                figures.print_json(name, &mut out)?;
+            } else {
+                figures.print(&mut out)?;
+            }
+        }
     }
     for work in &mut works {
         work.contenders.retain(|c| peers.has(c.system));

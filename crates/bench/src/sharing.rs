@@ -1,4 +1,4 @@
-//! Bench `sharing`: several threads and processes on one heap.
+//! Workloads of `sharing`: one process and two on one heap, beside Boost. What has no peer is in `scenes`.
 
 use crate::contender::{Contender, Mode, Place, SystemId};
 use crate::run::{Plan, Work};
@@ -7,18 +7,6 @@ use crate::work::Kind;
 /// The workloads, in the order in which they run.
 pub(crate) fn works(quick: bool) -> Vec<Work> {
     let (rounds, millis) = if quick { (3, 200) } else { (7, 1000) };
-    let lock = |threads| Work {
-        name: if threads == 1 { "lock".to_owned() } else { format!("lock_{threads}_threads") },
-        title: "take and release a lock".to_owned(),
-        kind: Kind::Lock,
-        plan: Plan::Kept,
-        live: 1,
-        sizes: (1, 1),
-        threads,
-        rounds,
-        millis: millis / 4,
-        contenders: vec![Contender { system: SystemId::CasLock, place: Place::Dram, mode: Mode::Each }],
-    };
     let churn = |plan: Plan| Work {
         name: if plan == Plan::Together { "churn_small_2_processes" } else { "churn_small_1_process" }
             .to_owned(),
@@ -39,5 +27,5 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         .map(|(system, mode)| Contender { system, place: Place::Shm, mode })
         .to_vec(),
     };
-    vec![lock(1), lock(2), churn(Plan::Fresh), churn(Plan::Together)]
+    vec![churn(Plan::Fresh), churn(Plan::Together)]
 }

@@ -29,8 +29,12 @@ pub(crate) enum Kind {
     Open,
     /// A small change to an existing block, in a commit of its own.
     Change,
-    /// Take and release a lock nobody else wants.
-    Lock,
+    /// Have an arena open that another process is measured on.
+    Attend,
+    /// Own its writer lock until killed.
+    Own,
+    /// Read it for 10 ms, again and again.
+    Spells,
 }
 
 /// How a heap is prepared, outside the measured time: fast, whatever the mode measured.

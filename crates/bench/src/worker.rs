@@ -68,6 +68,11 @@ impl Worker {
         writeln!(self.input, "{command}").or_else(|_| self.answer(PATIENCE).map(drop))
     }
 
+    /// Kills the process and does not wait for its end.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
     /// One measurement: figures by name.
     pub(crate) fn round(&mut self) -> Result<Vec<(String, f64)>> {
         self.tell("round")?;

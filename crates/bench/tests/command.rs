@@ -71,3 +71,19 @@ fn two_processes_share_one_file() {
     let measured = lines.iter().find(|l| l["work"] == "churn_small_2_processes");
     assert!(missing || measured.is_some_and(|l| l["value"].is_f64() && l["failed"].is_null()), "{lines:?}");
 }
+
+#[test]
+fn scenes_print_rows_with_the_ratio_to_their_reference() {
+    let lines = bench(&["sharing", "--work", "lock,take_over"], "");
+    let row = |work: &str, row: &str| {
+        let found = lines.iter().find(|l| l["work"] == work && l["row"] == row);
+        found.unwrap_or_else(|| panic!("{work}, {row}: {lines:?}"))
+    };
+    assert!(row("lock", "compare-and-swap")["ratio_to"].is_null());
+    assert!(row("lock", "write, drop")["ratio_to"]["compare-and-swap"].as_f64().is_some_and(|r| r > 0.0));
+    for name in ["write() called after the kill", "write() waited 1 to 70 ms before"] {
+        let figure = row("take_over", name);
+        assert!(figure["rounds"].as_u64().is_some_and(|kills| kills >= 30), "{figure}");
+        assert!(figure["max"].as_f64() >= figure["value"].as_f64(), "{figure}");
+    }
+}
