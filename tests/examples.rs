@@ -3,19 +3,12 @@
 
 #[path = "../examples/persistence.rs"]
 mod persistence;
-#[path = "../examples/session_log.rs"]
-mod session_log;
 #[path = "../examples/tree_edit.rs"]
 mod tree_edit;
 
 #[test]
 fn tree_edit() {
     tree_edit::run(64 << 20).unwrap();
-}
-
-#[test]
-fn session_log() {
-    session_log::run().unwrap();
 }
 
 #[test]

@@ -356,7 +356,7 @@ fn rule_5_one_record_that_was_spared_is_no_whole_log() {
     // Up to the last line before `end`.
     let fill = |end: u64, checkpoints: bool| {
         while bench.runtime().log().head < end - 64 {
-            if checkpoints && bench.runtime().log().head % 8192 == 0 {
+            if checkpoints && bench.runtime().log().head.is_multiple_of(8192) {
                 bench.checkpoint();
             }
             let left = (end - 64 - bench.runtime().log().head) / 64;
