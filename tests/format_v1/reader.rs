@@ -210,12 +210,12 @@ impl Reader {
         let len = match word & 15 {
             1 if offset.is_multiple_of(4096) => 4096 * (word >> 32) - (word >> 16 & 0xFFFF),
             2 => {
-                let (class, shape) = (word >> 8 & 0xFF, word >> 16 & 0xFF);
+                let (class, shape) = (word >> 10 & 0x3FFF, word >> 8 & 3);
                 let slab = (page - (word >> 32)) * 4096;
                 let Shape { size, wide, pages, slots, start } = shape_of(class, shape);
                 assert_eq!(pages, word >> 24 & 0xFF, "pages of a slab, by the page map");
                 let head = self.u64(slab as usize);
-                let expected = 0xA5 | class << 8 | shape << 16 | pages << 24 | slots << 48;
+                let expected = 0xA5 | shape << 8 | class << 10 | pages << 24 | slots << 48;
                 assert_eq!(head & !0x0000_FFFF_0000_0000, expected, "first word of a slab");
                 let slot = offset.checked_sub(slab + start)? / size;
                 if slot >= slots || slab + start + slot * size != offset {
