@@ -242,7 +242,9 @@ fn the_page_describes_recovery() {
             for _ in 0..count {
                 script::play(&arena).unwrap();
             }
-            let image = killed_at(point, &path, || drop(script::play(&arena).unwrap()));
+            let image = killed_at(point, &path, || {
+                script::play(&arena).unwrap();
+            });
             let copy = dir.path().join("copy");
             std::fs::write(&copy, &image).unwrap();
             let recovered = Arena::open(&copy).unwrap();

@@ -18,6 +18,7 @@ mod run;
 mod scenes;
 mod sharing;
 mod system;
+mod window;
 mod work;
 mod worker;
 
@@ -39,9 +40,22 @@ enum Bench {
     Heap(run::Options),
     /// Several threads and processes on one heap.
     Sharing(run::Options),
+    /// Reading, scanning and searching of large files.
+    Window(WindowOptions),
     /// One measurement; the benches start it themselves.
     #[command(hide = true)]
     Cell(cell::Spec),
+}
+
+/// Options of the bench `window`.
+#[derive(clap::Args)]
+struct WindowOptions {
+    /// Smaller files and fewer rounds
+    #[arg(long)]
+    quick: bool,
+    /// Write JSON lines
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +63,10 @@ fn main() -> ExitCode {
         Bench::Heap(options) => run::bench("heap", &options, &[], heap::works(options.quick)),
         Bench::Sharing(options) => {
             run::bench("sharing", &options, &scenes::SCENES, sharing::works(options.quick))
+        }
+        Bench::Window(options) => {
+            window::run(options.quick, options.json);
+            Ok(())
         }
         Bench::Cell(spec) => return cell::main(&spec),
     };

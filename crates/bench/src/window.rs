@@ -9,6 +9,8 @@
 //! `python3`). `HEAPFILE_BENCH_SMALL_WRITES` writes the file by 4 KiB: the page cache then holds it in single
 //! pages, not in large folios, which maps feel more than reads.
 
+#![allow(unsafe_code, reason = "the peers are raw maps and system calls")]
+
 use heapfile::window::{Access, Backend, Buffer, WindowFile, WindowPool};
 use memmap2::{Advice, Mmap, MmapOptions};
 use std::fs::File;
@@ -585,7 +587,7 @@ fn log_row(report: &mut Report, dir: &Path, count: usize) {
 }
 
 /// Runs all rows. `quick`: a small file and few rounds, to see that it works.
-pub fn run(quick: bool, json: bool) {
+pub(crate) fn run(quick: bool, json: bool) {
     let dir = std::env::var_os("HEAPFILE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let len = if quick { 128 << 20 } else { 2 << 30 };
     let files = Files::create(&dir, len).expect("the directory has room for the files");
