@@ -206,8 +206,27 @@ impl ArenaFile {
         }
     }
 
-    /// Reserves disk space for `[offset, offset + len)`, lengthening the file to it.
+    /// Reserves disk space for `[offset, offset + len)`, lengthening the file to it. On an error the file is as long as before.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        let before = self.len()?;
+        if offset >= before && self.lacks(len) {
+            return Err(Error::NoSpace { needed: len });
+        }
+        self.allocate(offset, len).inspect_err(|_| {
+            // ext4, for one, keeps what it got before the space ran out, and with it the last of the disk.
+            if offset + len > before {
+                let _ = self.file.set_len(before);
+            }
+        })
+    }
+
+    /// Whether the file system says that it has not so much space: then it is not even tried, for that would take for a moment what others need.
+    fn lacks(&self, len: u64) -> bool {
+        rustix::fs::fstatvfs(&self.file)
+            .is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bfree.saturating_mul(fs.f_frsize) < len)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         loop {
             return match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
                 Ok(()) => Ok(()),

@@ -22,7 +22,7 @@ pub(crate) use file::{ArenaFile, OpenMode};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, RUNTIME_PAGE, page_offset};
+use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use crate::lock::fork;
 use crate::runtime::Runtime;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -187,11 +187,16 @@ impl Media {
     pub(crate) fn grow(&self, len: u64) -> Result<()> {
         self.may_change()?;
         let now = self.refresh_len()?;
-        if len > now {
-            on_backend!(self, b => b.reserve(now, len - now))?;
-            self.refresh_len()?;
+        if len <= now {
+            return Ok(());
         }
-        Ok(())
+        let outcome = on_backend!(self, b => b.reserve(now, len - now));
+        if outcome.is_err() && now > page_offset(RUNTIME_PAGE + RUNTIME_PAGES) {
+            // Longer for a moment: whoever looked then has to look again.
+            self.runtime().count_cut();
+        }
+        self.refresh_len()?;
+        outcome
     }
 
     /// Reserves disk space inside the file again, where it was given back.

@@ -290,6 +290,7 @@ fn sum_row(report: &mut Report, files: &Files) {
         }
         black_box(total);
     };
+    #[allow(clippy::type_complexity, reason = "named, it would be no simpler")]
     let pieces = |over: &dyn Fn(&mut dyn FnMut(&[u8]))| {
         let mut total = 0u64;
         over(&mut |bytes| total = total.wrapping_add(sum(bytes)));
@@ -325,12 +326,12 @@ fn wide(random: &mut Random, last: u64, len: u64) -> u64 {
 /// Nine of ten in one place of 64 KiB, one anywhere.
 fn busy(random: &mut Random, _last: u64, len: u64) -> u64 {
     let x = random.next();
-    if x % 10 == 0 { scattered(random, 0, len) } else { len / 4 + (x >> 8) % 65_536 / 8 * 8 }
+    if x.is_multiple_of(10) { scattered(random, 0, len) } else { len / 4 + (x >> 8) % 65_536 / 8 * 8 }
 }
 
 fn near(random: &mut Random, last: u64, len: u64, span: u64) -> u64 {
     let x = random.next();
-    if x % 10 == 0 {
+    if x.is_multiple_of(10) {
         return scattered(random, last, len);
     }
     ((last + (x >> 8) % span).saturating_sub(span / 2)).min(len - 64) / 8 * 8
@@ -494,6 +495,7 @@ fn huge_rows(report: &mut Report, files: &Files) {
         }
         // SAFETY: advice about a descriptor changes nothing in memory.
         let again = File::open(&files.sparse).expect("created");
+        // SAFETY: advice on an open descriptor; it touches no memory.
         unsafe { libc::posix_fadvise(again.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     };
     report.row(

@@ -1,0 +1,179 @@
+//! A full disk is `NoSpace` with nothing changed; when there is space again, work goes on.
+//!
+//! The test runs itself in a mount namespace of its own, on a small file system there. Where that may not be made it says so and ends.
+
+mod common;
+
+use common::{BOTH, assert_clean, bytes, child, dir, role, small};
+use heapfile::{Arena, Durability, Error, Offset, Options, View};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const MIB: u64 = 1 << 20;
+
+/// Runs the test `test` as a child on a file system of this kind and size; false where that cannot be.
+fn on_a_small_disk(test: &str, mount: &str) -> bool {
+    let dir = dir();
+    let disk = dir.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let child = child(test, "full", &disk);
+    let mut inside = Command::new("unshare");
+    inside.args(["-m", "sh", "-c", &format!("{mount} || exit 77; exec \"$@\""), "sh"]);
+    inside.arg(child.get_program()).args(child.get_args()).stdin(Stdio::null());
+    inside.env("DISK", &disk).env("IMAGE", dir.path().join("image"));
+    for (name, value) in child.get_envs() {
+        match value {
+            Some(value) => inside.env(name, value),
+            None => inside.env_remove(name),
+        };
+    }
+    let Ok(output) = inside.output() else {
+        println!("skipped: there is no `unshare` here");
+        return false;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() && !said.contains("panicked") && output.status.code() != Some(101) {
+        println!("skipped: no file system can be mounted here: {said}");
+        return false;
+    }
+    assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
+    true
+}
+
+fn is_full<T: std::fmt::Debug>(outcome: heapfile::Result<T>) {
+    assert!(matches!(outcome, Err(Error::NoSpace { needed }) if needed > 0), "{outcome:?}");
+}
+
+/// Bytes that the file system has left.
+fn left(disk: &Path) -> u64 {
+    let fs = rustix::fs::statvfs(disk).unwrap();
+    fs.f_bavail * fs.f_frsize
+}
+
+/// Takes all space but `but` bytes.
+fn fill(disk: &Path, but: u64) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(disk.join("filler")).unwrap();
+    let zeros = [1; 4096];
+    while left(disk) > but && file.write_all(&zeros).is_ok() {}
+}
+
+fn empty(disk: &Path) {
+    std::fs::remove_file(disk.join("filler")).unwrap();
+}
+
+fn play(disk: &Path, durability: Durability) {
+    let path = disk.join(format!("{durability:?}.heap"));
+    let options = small(durability).max_size(1 << 40);
+    let arena = options.create(&path).unwrap();
+    let mut blocks: Vec<Offset<[u8]>> = Vec::new();
+    for i in 0..4 {
+        blocks.push(arena.alloc_bytes(&bytes(i, 50_000)).unwrap());
+    }
+    let all_there = |arena: &Arena, blocks: &[Offset<[u8]>]| {
+        assert_clean(arena);
+        let tx = arena.read().unwrap();
+        for (i, &block) in blocks.iter().enumerate() {
+            assert!(tx.bytes(block).unwrap() == bytes(i as u64, 50_000));
+        }
+        assert_eq!(tx.blocks().count(), blocks.len());
+    };
+
+    // Far more than there is: at once, and without taking what there is.
+    let before = (left(disk), std::fs::metadata(&path).unwrap().len());
+    for len in [64 * MIB, 1 << 30, 1 << 38] {
+        let mut tx = arena.write().unwrap();
+        is_full(tx.alloc_unset(len, 8));
+        is_full(tx.alloc_zeroed(len, 4096));
+        is_full(tx.resize(blocks[0], len));
+        tx.commit().unwrap();
+        is_full(arena.alloc_bytes(&vec![1; 64 << 20]));
+    }
+    assert_eq!((left(disk), std::fs::metadata(&path).unwrap().len()), before, "space is gone");
+    all_there(&arena, &blocks);
+
+    // Until nothing is left.
+    fill(disk, 300_000);
+    let error = loop {
+        match arena.alloc_bytes(&bytes(blocks.len() as u64, 50_000)) {
+            Ok(block) => blocks.push(block),
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    all_there(&arena, &blocks);
+    fill(disk, 0);
+    // What needs no new space goes on; a commit whose record does not fit the log needs some.
+    let mut tx = arena.write().unwrap();
+    tx.write_at(blocks[0], 0, &bytes(0, 100)).unwrap();
+    tx.commit().unwrap();
+    let mut tx = arena.write().unwrap();
+    for &block in &blocks {
+        tx.bytes_mut(block).unwrap().fill(9);
+    }
+    if blocks.len() > 6 {
+        is_full(tx.commit());
+    } else {
+        drop(tx);
+    }
+    all_there(&arena, &blocks);
+    // Another handle, and another arena.
+    drop(arena);
+    let arena = options.open(&path).unwrap();
+    all_there(&arena, &blocks);
+    is_full(options.create(disk.join("other.heap")));
+    is_full(options.open_or_create(disk.join("other.heap")));
+
+    // Space again, by freeing inside the arena and on the disk.
+    let last = blocks.pop().unwrap();
+    arena.free(last).unwrap();
+    blocks.push(arena.alloc_bytes(&bytes(blocks.len() as u64, 50_000)).unwrap());
+    all_there(&arena, &blocks);
+    empty(disk);
+    blocks.push(arena.alloc_bytes(&bytes(blocks.len() as u64, 50_000)).unwrap());
+    let mut tx = arena.write().unwrap();
+    for &block in &blocks {
+        tx.bytes_mut(block).unwrap()[0] ^= 0xFF;
+    }
+    tx.commit().unwrap();
+    let mut tx = arena.write().unwrap();
+    for &block in &blocks {
+        tx.bytes_mut(block).unwrap()[0] ^= 0xFF;
+    }
+    tx.commit().unwrap();
+    all_there(&arena, &blocks);
+    assert_clean(&options.create(disk.join("other.heap")).unwrap());
+    drop(arena);
+    for name in ["other.heap".to_owned(), format!("{durability:?}.heap")] {
+        std::fs::remove_file(disk.join(name)).unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_in_memory() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| play(&disk, durability));
+    }
+    on_a_small_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+}
+
+/// ext4 keeps what it had reserved when it found that the rest does not fit.
+#[test]
+fn a_full_disk_of_blocks() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| play(&disk, durability));
+    }
+    let mount =
+        "truncate -s 24m \"$IMAGE\" && mkfs.ext4 -q -m 0 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";
+    on_a_small_disk("a_full_disk_of_blocks", mount);
+}
+
+#[test]
+fn a_failed_creation_leaves_an_empty_file_that_can_be_created_again() {
+    let dir = dir();
+    let path = dir.path().join("a.heap");
+    let refused = Options::new().max_size(1 << 20).create(&path);
+    assert!(matches!(refused, Err(Error::MaxSize { .. })));
+    assert!(!path.exists() || std::fs::metadata(&path).unwrap().len() == 0);
+    assert_clean(&Options::new().log_size(64 << 10).create(&path).unwrap());
+}
