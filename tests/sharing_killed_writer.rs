@@ -95,7 +95,9 @@ fn wait(file: &Path) {
     // The parent knows when the owner was dead; the clock is one for all processes.
     let dead_for = Duration::from_nanos(listen().parse().expect("nanoseconds since the death"));
     let death = Instant::now() - dead_for;
-    let late = heapfile::testing::sleeps().iter().filter(|&&began| began > death).count();
+    let sleeps = heapfile::testing::sleeps();
+    assert!(sleeps.iter().all(|&(_, most)| most <= Duration::from_millis(50)), "a sleep without a probe");
+    let late = sleeps.iter().filter(|&&(began, _)| began > death).count();
     say(&format!("{late} {}", got.saturating_duration_since(death).as_micros()));
     commit_next(&arena).expect("the waiter commits");
     assert_clean(&arena);

@@ -79,6 +79,16 @@ fn a_cut_is_seen_at_sync_growth_and_open() {
         is_truncated(Arena::options().locking(locking).open(&file));
         drop(arena);
 
+        // In the middle of a transaction, before anything else could see it.
+        let (arena, len) = lengths();
+        let mut tx = arena.write().expect("a writer");
+        cut(&file, len - (64 << 10));
+        is_truncated(tx.alloc_zeroed(32 << 20, 8));
+        drop(tx);
+        is_truncated(arena.write());
+        is_truncated(arena.read());
+        drop(arena);
+
         // To nothing: no page of the mapping can be touched any more.
         let (arena, _) = lengths();
         cut(&file, 0);

@@ -38,6 +38,8 @@ fn the_next_owner_of_a_slot_keeps_the_lock() {
         // Stops once it knows that the owner is dead, before it takes the lock.
         let mut waiter = start_stopped_at(TEST, "own", &file, "lock: owner judged dead");
         until_handle(&arena, "the waiter waits", |h| h.waiting_writers == 1);
+        // Until it sleeps: then the word differs from the one of the slot's next owner in nothing but the generation.
+        std::thread::sleep(Duration::from_millis(30));
         first.kill();
         waiter.wait_stopped();
 

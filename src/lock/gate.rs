@@ -78,22 +78,22 @@ fn futex_word(word: &AtomicU64) -> &AtomicU32 {
     unsafe { &*std::ptr::from_ref(word).cast::<AtomicU32>() }
 }
 
-/// When each sleep of this process on a lock word began, so that tests can count those after a death.
+/// When each sleep of this process on a lock word began and how long it could be, so that tests can count those after a death.
 #[cfg(feature = "testing")]
-static SLEEPS: std::sync::Mutex<Vec<Instant>> = std::sync::Mutex::new(Vec::new());
+static SLEEPS: std::sync::Mutex<Vec<(Instant, Duration)>> = std::sync::Mutex::new(Vec::new());
 
-/// When each sleep of this process on a lock word began.
+/// When each sleep of this process on a lock word began, and how long it could be.
 #[cfg(feature = "testing")]
-pub fn sleeps() -> Vec<Instant> {
+pub fn sleeps() -> Vec<(Instant, Duration)> {
     SLEEPS.lock().map(|all| all.clone()).unwrap_or_default()
 }
 
 fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
     #[cfg(feature = "testing")]
     if let Ok(mut all) = SLEEPS.lock() {
-        all.push(Instant::now());
+        all.push((Instant::now(), at_most));
     }
-    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: at_most.min(LONGEST_PROBE).as_nanos() as _ };
+    let timeout = futex::Timespec { tv_sec: at_most.as_secs() as _, tv_nsec: at_most.subsec_nanos() as _ };
     // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
     let _ = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout));
 }
