@@ -10,6 +10,7 @@
 //! pages, not in large folios, which maps feel more than reads.
 
 #![allow(unsafe_code, reason = "the peers are raw maps and system calls")]
+#![allow(dropping_copy_types, reason = "what is measured returns nothing")]
 
 use heapfile::window::{Access, Backend, Buffer, WindowFile, WindowPool};
 use memmap2::{Advice, Mmap, MmapOptions};
