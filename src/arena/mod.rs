@@ -763,10 +763,13 @@ impl Drop for Inner {
             return;
         }
         let _ = self.close();
-        if let Lock::Shared(gate) = &self.lock
-            && !self.is_forked()
-        {
-            slots::detach(&self.media, gate.slot);
+        if self.is_forked() {
+            return;
+        }
+        // Released by name, not only with the descriptor: a child that is about to `exec` may still have that open.
+        match &self.lock {
+            Lock::Shared(gate) => slots::detach(&self.media, gate.slot),
+            Lock::File(_) => open::leave(&self.media),
         }
     }
 }

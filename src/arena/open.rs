@@ -508,6 +508,12 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     Ok((Lock::Shared(Gate { slot, generation }), !shared))
 }
 
+/// Undoes `join` for a handle without a slot.
+pub(super) fn leave(media: &Media) {
+    media.unlock_byte(FILE_MODE_BYTE);
+    media.unlock();
+}
+
 fn byte_locks_work(media: &Media) -> bool {
     media.is_byte_locked(FILE_MODE_BYTE, 1).is_ok()
 }
