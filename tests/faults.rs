@@ -1,0 +1,127 @@
+//! Every call on the file fails once, at every place of a stretch of work: what was acknowledged stays, what failed changed nothing or is
+//! completed by the next owner, and work goes on.
+
+mod common;
+
+use common::script::{self, Script};
+use common::{BOTH, assert_clean, small};
+use heapfile::testing::{self, Call, SimDisk};
+use heapfile::{Arena, Durability, Error, Options};
+
+const COMMITS: u64 = 7;
+
+/// A handle on the disk, as often as needed: one that was poisoned is closed first.
+fn reopen(disk: &SimDisk, options: &Options) -> Arena {
+    testing::open(disk, options).expect("it opens when nothing fails")
+}
+
+/// Works with one call failing; whether that call was reached.
+fn work(durability: Durability, call: Call, nth: u64, errno: i32, lasting: bool) -> bool {
+    let what = format!("{durability:?}, {call:?} {nth} fails with {errno}");
+    let disk = SimDisk::new().unwrap();
+    disk.record(false).unwrap();
+    let options = small(durability);
+    let mut arena = testing::create(&disk, &options).unwrap();
+    script::begin(&arena).unwrap();
+    if lasting {
+        disk.fail_from(call, nth, errno);
+    } else {
+        disk.fail(call, nth, errno);
+    }
+    let (mut count, mut failed) = (0, false);
+    while count < COMMITS {
+        let outcome = script::play(&arena);
+        match &outcome {
+            Ok(acknowledged) => assert_eq!(*acknowledged, count + 1, "{what}"),
+            Err(Error::Io { .. } | Error::NoSpace { .. } | Error::SyncFailed | Error::Poisoned { .. }) => {}
+            Err(e) => panic!("{what}: {e}"),
+        }
+        failed |= outcome.is_err();
+        if outcome.is_err() {
+            disk.clear_faults();
+        }
+        if matches!(outcome, Err(Error::Poisoned { .. })) {
+            arena = reopen(&disk, &options);
+        }
+        let found = script::count(&arena);
+        match outcome {
+            Ok(_) => assert_eq!(found, count + 1, "{what}"),
+            Err(Error::Poisoned { .. }) => assert!((count..=count + 1).contains(&found), "{what}"),
+            Err(_) => assert_eq!(found, count, "{what}: a commit that failed has changed something"),
+        }
+        count = found;
+        Script::after(count).assert_in(&arena);
+        for outcome in [arena.sync(), if count % 3 == 2 { arena.checkpoint() } else { Ok(()) }] {
+            if outcome.is_err() {
+                failed = true;
+                disk.clear_faults();
+            }
+        }
+    }
+    disk.clear_faults();
+    assert_clean(&arena);
+    arena.sync().unwrap_or_else(|e| panic!("{what}: {e}"));
+    drop(arena);
+    let arena = reopen(&disk, &options);
+    Script::after(count).assert_in(&arena);
+    assert_clean(&arena);
+    failed
+}
+
+fn sweep(durability: Durability) {
+    let calls = [
+        (Call::Write, libc::EIO),
+        (Call::WriteDurable, libc::EIO),
+        (Call::WriteDurable, libc::ENOSPC),
+        (Call::Flush, libc::EIO),
+        (Call::Sync, libc::EIO),
+        (Call::Reserve, libc::ENOSPC),
+        (Call::Reserve, libc::EIO),
+        (Call::Truncate, libc::EIO),
+    ];
+    for (call, errno) in calls {
+        for lasting in [false, true] {
+            // Until the call is not reached any more; a cut that fails is nobody's loss, so it never shows.
+            let mut reached = 0;
+            for nth in 0.. {
+                let shown = work(durability, call, nth, errno, lasting);
+                reached += u64::from(shown);
+                if !shown && (nth > 40 || nth > reached + 8) {
+                    break;
+                }
+            }
+            let silent = call == Call::Truncate || durability == Durability::Process && call == Call::Write;
+            assert!(silent || reached > 0, "{durability:?}: no {call:?} failed");
+        }
+    }
+}
+
+#[test]
+fn every_call_of_a_power_arena() {
+    sweep(Durability::Power);
+}
+
+#[test]
+fn every_call_of_a_process_arena() {
+    sweep(Durability::Process);
+}
+
+#[test]
+fn a_creation_that_fails_can_be_done_again() {
+    for durability in BOTH {
+        for call in [Call::Write, Call::WriteDurable, Call::Flush, Call::Sync, Call::Reserve, Call::Truncate]
+        {
+            for nth in 0..30 {
+                let disk = SimDisk::new().unwrap();
+                disk.fail(call, nth, libc::EIO);
+                let first = testing::create(&disk, &small(durability));
+                let Err(e) = first else { break };
+                assert!(matches!(e, Error::Io { .. }), "{e}");
+                disk.clear_faults();
+                let arena = testing::create(&disk, &small(durability)).unwrap();
+                script::begin(&arena).unwrap();
+                assert_clean(&arena);
+            }
+        }
+    }
+}
