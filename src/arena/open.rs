@@ -542,10 +542,8 @@ fn recover_process(inner: &Inner) -> Result<()> {
     let mark = read_mark(&inner.media)?;
     let same_boot = runtime.boot() == boot_id() && runtime.boot() != [0; 16];
     let unsynced = mark.changed != 0 && mark.boot != boot_id() && !same_boot;
-    if unsynced {
-        if !inner.options.accept_unsynced && inner.access == Access::Write {
-            return Err(Error::Unsynced { path: inner.media.path().to_owned() });
-        }
+    if unsynced && !inner.options.accept_unsynced && inner.access == Access::Write {
+        return Err(Error::Unsynced { path: inner.media.path().to_owned() });
     }
     if unsynced || mark.changed == 0 {
         // Half a commit on top of an unsynced state says nothing; and before a commit counts the mark is set.
