@@ -110,7 +110,7 @@ fn leave_a_child(file: &Path) {
             threads.spawn(|| {
                 let _tx = arena.read().expect("a reader");
                 reading.0.send(()).expect("the other thread lives");
-                std::thread::park();
+                wait_for_death();
             });
             reading.1.recv().expect("the thread reads");
         }
@@ -118,7 +118,7 @@ fn leave_a_child(file: &Path) {
             listen();
         });
         say(&format!("{child}"));
-        std::thread::park();
+        wait_for_death();
     });
 }
 
@@ -142,7 +142,7 @@ fn fork_while_opening(file: &Path) {
         }
     });
     say("forked");
-    std::thread::park();
+    wait_for_death();
 }
 
 #[test]
@@ -194,7 +194,8 @@ fn no_fork_falls_between_opening_and_giving_up() {
     parent.expect("forked");
     assert_eq!(arena.handles().expect("handles").len(), 181);
     parent.kill();
-    assert_eq!(arena.handles().expect("handles").len(), 1, "children keep slots locked");
+    // The last child may not have come to give up anything yet.
+    eventually("children give up what they inherited", || arena.handles().expect("handles").len() == 1);
     assert_eq!(commit_next(&arena).expect("a commit"), 1);
     assert_clean(&arena);
 }

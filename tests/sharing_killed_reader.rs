@@ -18,7 +18,7 @@ fn read_in_threads(file: &Path) {
                 let tx = arena.read().expect("a reader");
                 number(&tx);
                 say("reads");
-                std::thread::park();
+                wait_for_death();
             });
         }
     });

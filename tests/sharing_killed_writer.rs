@@ -215,3 +215,39 @@ fn a_reader_completes_what_a_dead_owner_left() {
         }
     }
 }
+
+/// Who completes a dead owner's commit may die of it too, at every step of that: the next one does it all again.
+#[test]
+fn a_completion_is_completed_by_the_next_one() {
+    const TEST: &str = "a_completion_is_completed_by_the_next_one";
+    if let Some((role, file)) = role() {
+        let arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
+        match role.as_str() {
+            "own" => assert_eq!(commit_next(&arena).expect("a commit"), 1),
+            "read" => assert_eq!(read_number(&arena), 1),
+            _ => drop(arena.write().expect("a writer")),
+        }
+        return;
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    for durability in BOTH {
+        let mut points = vec!["lock: owner judged dead", "lock: taken over", "recover: replayed"];
+        if durability == Durability::Power {
+            points.push("recover: log rewritten");
+        }
+        for left in ["commit: half applied#5", "commit: applied"] {
+            for point in &points {
+                let _ = std::fs::remove_file(&file);
+                let arena = create(&file, &options_for(Kind::Small, durability, Locking::Shared));
+                start_killed_at(TEST, "own", &file, left).wait_killed();
+                for role in ["read", "write", "read"] {
+                    start_killed_at(TEST, role, &file, point).wait_killed();
+                }
+                assert_eq!(read_number(&arena), 1, "{durability:?} {left:?} {point:?}");
+                assert_eq!(commit_next(&arena).expect("a commit"), 2);
+                assert_clean(&arena);
+            }
+        }
+    }
+}

@@ -38,7 +38,7 @@ fn the_next_owner_of_a_slot_keeps_the_lock() {
         // Stops once it knows that the owner is dead, before it takes the lock.
         let mut waiter = start_stopped_at(TEST, "own", &file, "lock: owner judged dead");
         until_handle(&arena, "the waiter waits", |h| h.waiting_writers == 1);
-        // Until it sleeps: then the word differs from the one of the slot's next owner in nothing but the generation.
+        // Until it sleeps.
         std::thread::sleep(Duration::from_millis(30));
         first.kill();
         waiter.wait_stopped();
@@ -46,17 +46,30 @@ fn the_next_owner_of_a_slot_keeps_the_lock() {
         let mut second = start(TEST, "own", &file);
         second.expect("owns 1");
         assert_eq!(slot_of(second.pid()), slot, "the slot is used again");
-        waiter.go_on();
-        assert!(waiter.is_silent_for(Duration::from_millis(200)), "the waiter has the lock of a live owner");
-        assert!(arena.handles().expect("handles").iter().any(|h| h.holds_lock && h.pid == second.pid()));
-        second.tell("commit");
-        second.expect("committed");
-        waiter.expect("owns 2");
-        waiter.tell("commit");
-        waiter.expect("committed");
+        std::thread::scope(|threads| {
+            // A third one that sleeps on the word makes it the one that was judged, but for the generation.
+            let third = threads.spawn(|| commit_next(&arena).expect("a commit"));
+            until_handle(&arena, "the third one waits", |h| {
+                h.pid == std::process::id() && h.waiting_writers == 1
+            });
+            std::thread::sleep(Duration::from_millis(30));
+            waiter.go_on();
+            assert!(
+                waiter.is_silent_for(Duration::from_millis(200)),
+                "the waiter has the lock of a live owner"
+            );
+            let handles = arena.handles().expect("handles");
+            assert!(handles.iter().any(|h| h.holds_lock && h.pid == second.pid()), "{handles:?}");
+            second.tell("commit");
+            second.expect("committed");
+            assert!(waiter.hear().starts_with("owns "));
+            waiter.tell("commit");
+            waiter.expect("committed");
+            third.join().expect("it does not panic");
+        });
         waiter.finish();
         second.finish();
-        assert_eq!(read_number(&arena), 2);
+        assert_eq!(read_number(&arena), 3);
         assert_clean(&arena);
     }
 }

@@ -10,8 +10,8 @@
 //! Invariants: no fork falls between the opening of a descriptor and its registration ([`hold_off`]); a descriptor is
 //! taken off the list before it is closed.
 //!
-//! Limits: children made by the bare system call `clone` do not run such handlers; `vfork` and `posix_spawn` children `exec`
-//! at once, which closes the descriptors. Of more than 4,096 open handles a child keeps the descriptors of the further ones until it
+//! Limits: a child gives up what it inherited when it first runs, not at the moment of the fork. Children made by the bare
+//! system call `clone` do not run such handlers; `vfork` and `posix_spawn` children `exec` at once, which closes the descriptors. Of more than 4,096 open handles a child keeps the descriptors of the further ones until it
 //! ends or calls `exec`; they are [`Error::Forked`](crate::Error::Forked) like the others.
 
 use std::os::fd::RawFd;
@@ -109,5 +109,40 @@ impl Drop for Registered {
         {
             DESCRIPTORS[place].store(-1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// Forks a child that ends at once, and waits for it.
+    fn fork() {
+        // SAFETY: the child does nothing but end, beside the handlers of this module.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) }
+        }
+        // SAFETY: waits for the child of this process; its status is not asked for.
+        assert_eq!(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }, child);
+    }
+
+    #[test]
+    fn a_fork_waits_until_the_descriptor_is_registered() {
+        let file = tempfile::tempfile().unwrap();
+        let held = hold_off();
+        std::thread::scope(|threads| {
+            let forking = threads.spawn(fork);
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!forking.is_finished());
+            let registered = held.register(std::os::fd::AsRawFd::as_raw_fd(&file));
+            forking.join().unwrap();
+            drop(registered);
+        });
+        let before = count();
+        fork();
+        assert_eq!(count(), before, "only children count");
     }
 }
