@@ -50,8 +50,12 @@ fn a_reader_completes_the_commit_of_a_killed_writer() {
             let path = dir.path().join(format!("{i}-{count}"));
             let arena = small(durability).create(&path).unwrap();
             script::begin(&arena).unwrap();
-            (0..count).for_each(|_| drop(script::play(&arena).unwrap()));
-            let image = killed_at("commit: half applied", &path, || drop(script::play(&arena).unwrap()));
+            (0..count).for_each(|_| {
+                script::play(&arena).unwrap();
+            });
+            let image = killed_at("commit: half applied", &path, || {
+                script::play(&arena).unwrap();
+            });
             drop(arena);
             std::fs::write(&path, image).unwrap();
             let reader = Arena::open_read_only(&path).unwrap();
@@ -153,7 +157,9 @@ fn without_permission_to_write() {
             while script::count(&arena) < at {
                 script::play(&arena).unwrap();
             }
-            let image = killed_at(point, &path, || drop(script::play(&arena).unwrap()));
+            let image = killed_at(point, &path, || {
+                script::play(&arena).unwrap();
+            });
             let copy = dir.path().join("copy");
             std::fs::write(&copy, image).unwrap();
             set_mode(&copy, 0o600);
