@@ -53,6 +53,8 @@ impl HandleNumber {
     /// Numbers for a new handle on the file with this device and inode.
     pub(crate) fn new((device, inode): (u64, u64)) -> Self {
         let key = (device, inode, super::fork::count());
+        // A fork while the numbers are locked would leave the child without them.
+        let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         let files = &mut numbers.files;
         let file = files
@@ -115,6 +117,7 @@ impl HandleNumber {
 
 impl Drop for HandleNumber {
     fn drop(&mut self) {
+        let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, handles)) = numbers.files.get_mut(self.file) {
             *handles = handles.saturating_sub(1);
