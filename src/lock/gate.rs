@@ -194,21 +194,35 @@ impl Gate {
                 }
                 continue;
             }
-            if self.may_take(media, seen)? {
-                if self.take_over(word, seen) {
-                    return Ok(Taken::Over);
-                }
-                continue;
-            }
-            let waited = start.elapsed();
-            if waited >= timeout {
-                return Err(Self::busy(media, seen, waited));
-            }
-            if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-                sleep_on(word, seen | SLEEPERS, probe.min(timeout - waited));
-                probe = (probe * 2).min(LONGEST_PROBE);
+            if self.outwait(media, word, seen, start, timeout, &mut probe)? {
+                return Ok(Taken::Over);
             }
         }
+    }
+
+    /// One step of waiting for the owner in `seen`: takes the word over if that is gone (`true`), else sleeps for a probe at most. Busy at
+    /// the timeout.
+    fn outwait(
+        &self,
+        media: &Media,
+        word: &AtomicU64,
+        seen: u64,
+        start: Instant,
+        timeout: Duration,
+        probe: &mut Duration,
+    ) -> Result<bool> {
+        if self.may_take(media, seen)? {
+            return Ok(self.take_over(word, seen));
+        }
+        let waited = start.elapsed();
+        if waited >= timeout {
+            return Err(Self::busy(media, seen, waited));
+        }
+        if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
+            sleep_on(word, seen | SLEEPERS, (*probe).min(timeout - waited));
+            *probe = (*probe * 2).min(LONGEST_PROBE);
+        }
+        Ok(false)
     }
 
     /// From exactly the word that was judged abandoned; the gate stays as it is.
@@ -372,19 +386,8 @@ impl Gate {
                 std::hint::spin_loop();
                 continue;
             }
-            if self.may_take(media, seen)? {
-                if self.take_over(word, seen) {
-                    return Ok(Taken::Over);
-                }
-                continue;
-            }
-            let waited = start.elapsed();
-            if waited >= timeout {
-                return Err(Self::busy(media, seen, waited));
-            }
-            if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-                sleep_on(word, seen | SLEEPERS, probe.min(timeout - waited));
-                probe = (probe * 2).min(LONGEST_PROBE);
+            if self.outwait(media, word, seen, start, timeout, &mut probe)? {
+                return Ok(Taken::Over);
             }
         }
     }
