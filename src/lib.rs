@@ -72,6 +72,8 @@ compile_error!(
 
 #[cfg(feature = "arena")]
 mod arena;
+#[cfg(feature = "arena")]
+pub mod collections;
 mod error;
 #[cfg(feature = "arena")]
 mod failpoint;

@@ -1,0 +1,18 @@
+//! Collections inside an arena.
+//!
+//! Each collection is a handle of eight bytes that leads to a header block. Handles are plain data: they can be a field of a struct in a block, the
+//! value of another collection, or a root's content, so collections nest to any depth. Methods that read take any transaction, and borrow
+//! what they return from it; methods that change take the write transaction, and nobody sees their changes before its commit. Names and
+//! behaviour are those of `std::collections` where it has them.
+//!
+//! What is read from the file is never trusted: a damaged or hostile collection gives [`Error::Corrupt`](crate::Error::Corrupt), no panic and no
+//! endless loop. If a method that changes returns an error of the file or the disk (no space, corrupt), the collection may be changed in part: roll the transaction back, or to
+//! a [`SavePoint`](crate::SavePoint).
+//!
+//! Collections do not free what their items lead to: `free` frees the collection's own blocks, `free_with` calls a closure for each item before.
+
+#[macro_use]
+mod handle;
+mod item;
+
+pub use item::{Item, Key, KeyBuffer, Number};
