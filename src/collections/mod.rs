@@ -13,6 +13,8 @@
 
 #[macro_use]
 mod handle;
+pub mod btree;
 mod item;
 
+pub use btree::BTreeMap;
 pub use item::{Item, Key, KeyBuffer, Number};
