@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod check;
 mod cursor;
 mod image;
