@@ -48,7 +48,8 @@ impl Change {
         }
         let at = len - place(node.len - front.low, key.len(), value.len());
         let slot = Slot::new(head_of(piece.key, front.prefix), piece.flags, at, key.len(), value.len());
-        let (entry_len, behind) = (value.len() + key.len(), if instead { &[][..] } else { node.slots_from(i)? });
+        let (entry_len, behind) =
+            (value.len() + key.len(), if instead { &[][..] } else { node.slots_from(i)? });
         let mut bytes = Vec::with_capacity(entry_len + 8 + behind.len());
         bytes.extend_from_slice(value);
         bytes.extend_from_slice(key);

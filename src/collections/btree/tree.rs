@@ -521,16 +521,23 @@ impl Tree {
     pub(super) fn clear(self, tx: &mut WriteTxn<'_>, mut each: Option<Each<'_>>) -> Result<()> {
         let head = self.head(tx)?;
         if head.root != 0 {
-            self.free_node(tx, head.root, head.levels() - 1, &mut each)?;
+            self.free_node(tx, head.root, head.levels() - 1, true, &mut each)?;
         }
         self.set_head(tx, &Head { kind: KIND, root: 0, len: 0, height: 0 })
     }
 
+    /// Frees the nodes of a tree whose entries are in other nodes by now.
+    pub(super) fn free_nodes(self, tx: &mut WriteTxn<'_>, old: &Head) -> Result<()> {
+        self.free_node(tx, old.root, old.levels() - 1, false, &mut None)
+    }
+
+    /// Frees a node and all below it; with `items`, also the blocks of the leaves' keys and values.
     fn free_node(
         self,
         tx: &mut WriteTxn<'_>,
         at: u64,
         level: usize,
+        items: bool,
         each: &mut Option<Each<'_>>,
     ) -> Result<()> {
         let count = Node::open(tx, at, level as u8)?.count();
@@ -540,7 +547,9 @@ impl Tree {
             let key = if slot.has_long_key() { Some(node.block(node.stored_key(i)?)?) } else { None };
             if level > 0 {
                 let child = node.child(i)?;
-                self.free_node(tx, child, level - 1, each)?;
+                self.free_node(tx, child, level - 1, items, each)?;
+            } else if !items {
+                continue;
             } else {
                 let value =
                     if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
