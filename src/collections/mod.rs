@@ -11,8 +11,16 @@
 //!
 //! Collections do not free what their items lead to: `free` frees the collection's own blocks, `free_with` calls a closure for each item before.
 
-#[macro_use]
 mod handle;
+pub mod hash_map;
 mod item;
+pub mod list;
+mod shape;
+mod text;
+mod vector;
 
+pub use hash_map::HashMap;
 pub use item::{Item, Key, KeyBuffer, Number};
+pub use list::List;
+pub use text::Text;
+pub use vector::Vector;
