@@ -65,4 +65,3 @@ macro_rules! handle {
         }
     };
 }
-pub(crate) use handle;

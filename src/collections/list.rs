@@ -7,7 +7,6 @@
 //! cycles: a chain whose nodes all lead back to where it came from, and whose first leads nowhere, has none.
 #![forbid(unsafe_code)]
 
-use super::handle::handle;
 use super::shape::{self, element_shape};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -712,10 +711,10 @@ impl<T: Pod> List<T> {
     /// assert_eq!(tx.blocks().count(), 0);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn free_with<'a>(
+    pub fn free_with(
         self,
-        tx: &mut WriteTxn<'a>,
-        mut free: impl FnMut(&mut WriteTxn<'a>, T) -> Result<()>,
+        tx: &mut WriteTxn<'_>,
+        mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
         let mut steps = self.nodes(tx)?.steps();
         // The header goes first, so that nobody comes here a second time.

@@ -11,7 +11,9 @@
 //!
 //! Collections do not free what their items lead to: `free` frees the collection's own blocks, `free_with` calls a closure for each item before.
 
+#[macro_use]
 mod handle;
+pub mod btree;
 pub mod hash_map;
 mod item;
 pub mod list;
@@ -19,6 +21,7 @@ mod shape;
 mod text;
 mod vector;
 
+pub use btree::BTreeMap;
 pub use hash_map::HashMap;
 pub use item::{Item, Key, KeyBuffer, Number};
 pub use list::List;

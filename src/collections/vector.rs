@@ -7,7 +7,6 @@
 //! Limit: all elements lie side by side, so inserting or removing in the middle moves, and logs, what is behind.
 #![forbid(unsafe_code)]
 
-use super::handle::handle;
 use super::shape::{self, element_shape};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -825,10 +824,10 @@ impl<T: Pod> Vector<T> {
     /// assert_eq!(tx.blocks().count(), 0);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn free_with<'a>(
+    pub fn free_with(
         self,
-        tx: &mut WriteTxn<'a>,
-        mut free: impl FnMut(&mut WriteTxn<'a>, T) -> Result<()>,
+        tx: &mut WriteTxn<'_>,
+        mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
         let parts = self.parts(tx)?;
         // The header goes first, so that nobody comes here a second time.

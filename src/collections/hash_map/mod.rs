@@ -18,7 +18,6 @@ pub use iter::{Iter, Position};
 
 use self::entry::{Content, Layout};
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
-use super::handle::handle;
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -26,7 +25,6 @@ use crate::txn::{View, WriteTxn};
 use bytemuck::Pod;
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
 
 const KIND: u32 = u32::from_le_bytes(*b"Hash");
 const LENGTH: &str = "a hash map has not as many entries as its header says";
@@ -216,10 +214,10 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn contains_key(&self, tx: &impl View, key: &K) -> Result<bool> {
-        Ok(self.value_place(tx, key)?.is_some())
+        Ok(self.place(tx, key)?.is_some())
     }
 
-    /// Where the value of a key lies: its block and the bytes of it. For values that are read, or written with
+    /// Where the value of a key lies: its block, where it begins there, and its length. For values that are read, or written with
     /// [`WriteTxn::write_at`], in pieces. Right until the entry is removed or its value gets another length.
     ///
     /// ```
@@ -229,20 +227,22 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # let mut tx = arena.write()?;
     /// let map = HashMap::<str, [u8]>::new_in(&mut tx)?;
     /// map.insert(&mut tx, "key", b"0123456789")?;
-    /// let (block, bytes) = map.value_place(&tx, "key")?.unwrap();
-    /// tx.write_at(block, bytes.start + 4, b"xy")?;
+    /// let (block, start, len) = map.place(&tx, "key")?.unwrap();
+    /// assert_eq!(len, 10);
+    /// tx.write_at(block, start + 4, b"xy")?;
     /// assert_eq!(map.get(&tx, "key")?, Some(&b"0123xy6789"[..]));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn value_place(&self, tx: &impl View, key: &K) -> Result<Option<(Offset<[u8]>, Range<u64>)>> {
+    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<(Offset<[u8]>, u64, u64)>> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };
         let entry = found.word.entry();
-        Ok(Some((entry, Layout::<K, V>::places(tx, entry)?.1)))
+        let value = Layout::<K, V>::places(tx, entry)?.1;
+        Ok(Some((entry, value.start, value.end - value.start)))
     }
 
-    /// Sets the value of a key; whether the key is new. Writes the entry and a word or two; a value of the same length is written over the
+    /// Sets the value of a key; returns whether there was one. Writes the entry and a word or two; a value of the same length is written over the
     /// old one.
     ///
     /// ```
@@ -251,8 +251,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # let arena = Arena::create(dir.path().join("a.heap"))?;
     /// # let mut tx = arena.write()?;
     /// let map = HashMap::<str, str>::new_in(&mut tx)?;
-    /// assert!(map.insert(&mut tx, "key", "old")?);
-    /// assert!(!map.insert(&mut tx, "key", "longer")?);
+    /// assert!(!map.insert(&mut tx, "key", "old")?);
+    /// assert!(map.insert(&mut tx, "key", "longer")?);
     /// assert_eq!(map.get(&tx, "key")?, Some("longer"));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
@@ -270,7 +270,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             if new != old {
                 Table::replace(tx, found, Word::new(hash, new)?)?;
             }
-            return Ok(false);
+            return Ok(true);
         }
         let entry = Layout::<K, V>::alloc(tx, key, value)?;
         let mut table = Table::of(self.offset(), &head)?;
@@ -284,7 +284,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         if table.wants_growth(len) {
             without_space(table.grow(tx, |tx, entry| self.hash_of(tx, &head, entry)))?;
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// The hash of an entry's key.
@@ -445,10 +445,10 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         self.free_each(tx, |tx, entry| tx.free(entry))
     }
 
-    fn free_each<'a>(
+    fn free_each(
         self,
-        tx: &mut WriteTxn<'a>,
-        free: impl FnMut(&mut WriteTxn<'a>, Link) -> Result<()>,
+        tx: &mut WriteTxn<'_>,
+        free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
     ) -> Result<()> {
         let head = self.head(tx)?;
         let table = Table::of(self.offset(), &head)?;
@@ -458,6 +458,38 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             tx.free(segment)?;
         }
         tx.free(self.offset())
+    }
+
+    /// Frees the map and hands each value to `each`, which frees what that leads to. A map that leads to itself, which only a damaged file
+    /// can hold, ends in [`Error::BadOffset`].
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::{HashMap, Vector}};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, Vector<u32>>::new_in(&mut tx)?;
+    /// let primes = Vector::from_slice(&mut tx, &[2, 3, 5])?;
+    /// map.insert(&mut tx, "primes", &primes)?;
+    /// map.free_with(&mut tx, |tx, vector| vector.free(tx))?;
+    /// assert_eq!(tx.blocks().count(), 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free_with(
+        self,
+        tx: &mut WriteTxn<'_>,
+        mut each: impl FnMut(&mut WriteTxn<'_>, &V) -> Result<()>,
+    ) -> Result<()> {
+        self.free_each(tx, |tx, entry| {
+            let (_, value) = Layout::<K, V>::read(tx, entry)?;
+            // A copy, so that the value can be looked at while the transaction changes; aligned for every item.
+            let mut lines = vec![0u128; value.len().div_ceil(16)];
+            let copy = &mut bytemuck::cast_slice_mut(&mut lines)[..value.len()];
+            copy.copy_from_slice(value);
+            // The entry goes first, so that nobody comes here a second time.
+            tx.free(entry)?;
+            each(tx, Layout::<K, V>::typed_value(entry, copy)?)
+        })
     }
 
     /// Adds what an iterator yields. If it fails, what was added before stays: it is on the caller to roll back to a save point.
@@ -547,10 +579,10 @@ impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
         key: &K,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<Option<R>> {
-        let Some((block, bytes)) = self.value_place(tx, key)? else { return Ok(None) };
-        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, bytes.clone())?)?;
+        let Some((block, start, len)) = self.place(tx, key)? else { return Ok(None) };
+        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, start..start + len)?)?;
         let result = change(&mut value);
-        tx.write_at(block, bytes.start, bytemuck::bytes_of(&value))?;
+        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
         Ok(Some(result))
     }
 
@@ -602,40 +634,11 @@ impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
         self.remove(tx, key)?;
         Ok(Some(value))
     }
-
-    /// Frees the map and hands each value to `free`, which frees what that leads to. A map that leads to itself, which only a damaged file
-    /// can hold, ends in [`Error::BadOffset`].
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View, collections::{HashMap, Vector}};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<str, Vector<u32>>::new_in(&mut tx)?;
-    /// let primes = Vector::from_slice(&mut tx, &[2, 3, 5])?;
-    /// map.insert(&mut tx, "primes", &primes)?;
-    /// map.free_with(&mut tx, |tx, vector| vector.free(tx))?;
-    /// assert_eq!(tx.blocks().count(), 0);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn free_with<'a>(
-        self,
-        tx: &mut WriteTxn<'a>,
-        mut free: impl FnMut(&mut WriteTxn<'a>, V) -> Result<()>,
-    ) -> Result<()> {
-        self.free_each(tx, |tx, entry| {
-            let (_, value) = Layout::<K, V>::read(tx, entry)?;
-            let value = *Layout::<K, V>::typed_value(entry, value)?;
-            // The entry goes first, so that nobody comes here a second time.
-            tx.free(entry)?;
-            free(tx, value)
-        })
-    }
 }
 
 impl<K: Key + ?Sized> HashMap<K, [u8]> {
     /// Gives a key a value of `len` bytes that hold whatever the file holds there, to be filled with [`WriteTxn::write_at`] in pieces.
-    /// Where they are, as [`value_place`](Self::value_place) tells it.
+    /// Returns its block and where it begins there.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::HashMap};
@@ -643,21 +646,17 @@ impl<K: Key + ?Sized> HashMap<K, [u8]> {
     /// # let arena = Arena::create(dir.path().join("a.heap"))?;
     /// # let mut tx = arena.write()?;
     /// let map = HashMap::<str, [u8]>::new_in(&mut tx)?;
-    /// let (block, bytes) = map.insert_unset(&mut tx, "film", 1 << 20)?;
+    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
     /// for piece in 0..16 {
-    ///     tx.write_at(block, bytes.start + (piece << 16), &[piece as u8; 1 << 16])?;
+    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
     /// }
     /// assert_eq!(map.get(&tx, "film")?.unwrap()[5 << 16], 5);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn insert_unset(
-        &self,
-        tx: &mut WriteTxn<'_>,
-        key: &K,
-        len: u64,
-    ) -> Result<(Offset<[u8]>, Range<u64>)> {
+    pub fn insert_unset(&self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
         self.put(tx, key, Content::Unset(len))?;
-        self.value_place(tx, key)?.ok_or_else(|| self.damaged("an entry of a hash map is gone"))
+        let place = self.place(tx, key)?.ok_or_else(|| self.damaged("an entry of a hash map is gone"))?;
+        Ok((place.0, place.1))
     }
 }
 
@@ -675,10 +674,10 @@ fn without_space(outcome: Result<()>) -> Result<()> {
 }
 
 /// Frees all entries by `free`, and the overflow blocks.
-fn free_entries<'a>(
-    tx: &mut WriteTxn<'a>,
+fn free_entries(
+    tx: &mut WriteTxn<'_>,
     table: Table,
-    mut free: impl FnMut(&mut WriteTxn<'a>, Link) -> Result<()>,
+    mut free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
 ) -> Result<()> {
     for bucket in 0..table.buckets {
         for found in table.words(tx, bucket)? {
