@@ -14,7 +14,16 @@
 #[macro_use]
 mod handle;
 pub mod btree;
+pub mod hash_map;
 mod item;
+pub mod list;
+mod shape;
+mod text;
+mod vector;
 
 pub use btree::BTreeMap;
+pub use hash_map::HashMap;
 pub use item::{Item, Key, KeyBuffer, Number};
+pub use list::List;
+pub use text::Text;
+pub use vector::Vector;

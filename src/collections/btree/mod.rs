@@ -7,7 +7,7 @@
 //! `node` reads and searches, `image` builds nodes, `tree` changes, `cursor` walks, `load` fills from sorted input, `check` verifies; all of these know byte strings
 //! only. What is here gives them types.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod change;
 mod check;
