@@ -50,7 +50,9 @@ fn keys_may_be_any_bytes() {
     assert_eq!(raw.stdout, b"\0\xFF\n\0value\0");
     let key = std::ffi::OsStr::from_bytes(b"\xFE");
     assert!(command().args(["kv", "put", place.arg()]).arg(key).arg("v").status().unwrap().success());
-    assert!(command().args(["kv", "get", place.arg()]).arg(key).stdout(Stdio::null()).status().unwrap().success());
+    assert!(
+        command().args(["kv", "get", place.arg()]).arg(key).stdout(Stdio::null()).status().unwrap().success()
+    );
     run(&["kv", "get", place.arg(), "--hex", "0g"]).fails(2, "digits 0-9 and a-f");
     run(&["kv", "get", place.arg(), "--hex", "0"]).fails(2, "two digits");
 }
@@ -116,7 +118,10 @@ fn an_import_is_whole() {
     let output = feed(&["kv", "import", place.arg()], bad.as_bytes());
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("line 11 of -: neither \"value\" nor \"value64\"; nothing from line 1 on"), "{said}");
+    assert!(
+        said.contains("line 11 of -: neither \"value\" nor \"value64\"; nothing from line 1 on"),
+        "{said}"
+    );
     assert_eq!(run(&["kv", "list", place.arg()]).ok(), "");
 }
 
@@ -130,7 +135,10 @@ fn an_import_in_batches_goes_on_where_it_ended() {
     };
     let run_one = import(&(lines(10) + "broken\n"));
     assert_eq!(run_one.code, 2);
-    assert!(run_one.stderr.contains("line 11") && run_one.stderr.contains("nothing from line 9 on"), "{run_one:?}");
+    assert!(
+        run_one.stderr.contains("line 11") && run_one.stderr.contains("nothing from line 9 on"),
+        "{run_one:?}"
+    );
     assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 8);
     // What is done is not done again: these lines would be refused.
     let done: String = "not to be read again\n".repeat(8) + &lines(12)[lines(8).len()..];
@@ -149,7 +157,8 @@ fn put_makes_a_hashed_table_if_told() {
     run(&["kv", "put", "-t", "h", place.arg(), "l", "w"]).ok();
     let stat = run(&["kv", "stat", place.arg()]).ok();
     assert!(stat.contains("2 entries, hashed"), "{stat}");
-    let mut listed: Vec<_> = run(&["kv", "list", "-t", "h", place.arg()]).ok().lines().map(str::to_owned).collect();
+    let mut listed: Vec<_> =
+        run(&["kv", "list", "-t", "h", place.arg()]).ok().lines().map(str::to_owned).collect();
     listed.sort();
     assert_eq!(listed, ["k\tv", "l\tw"]);
 }
