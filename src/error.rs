@@ -302,6 +302,14 @@ pub enum Error {
         /// The limit, in the same unit.
         limit: u64,
     },
+    /// A value cannot be stored as, or read as, a type through serde. Nothing was changed.
+    #[error("a value is no {type_name}: {why}; read it as the type it was stored as")]
+    Value {
+        /// The type.
+        type_name: &'static str,
+        /// What serde's format says.
+        why: String,
+    },
     /// An option does not make sense.
     #[error("{option} of {value} is refused: {why}")]
     BadOption {

@@ -228,7 +228,7 @@ impl Arena {
     }
 
     /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.
-    fn begin_short(&self) -> Result<WriteTxn<'_>> {
+    pub(crate) fn begin_short(&self) -> Result<WriteTxn<'_>> {
         WriteTxn::begin(&self.inner, self.inner.power.is_none())
     }
 

@@ -6,15 +6,13 @@
 use std::marker::PhantomData;
 
 /// What a handle's offset leads to, for the compiler only.
-pub struct Header<T: ?Sized>(PhantomData<T>);
+pub(super) struct Header<T: ?Sized>(PhantomData<T>);
 
 /// Defines a handle: `Copy`, [`Pod`](bytemuck::Pod), equal if it leads to the same header.
 macro_rules! handle {
     ($(#[$meta:meta])* $name:ident<$($param:ident),+>) => {
         $(#[$meta])*
         #[repr(transparent)]
-        #[derive(bytemuck::Pod, bytemuck::Zeroable)]
-        #[zeroable(bound = "")]
         pub struct $name<$($param: ?Sized + 'static),+> {
             at: $crate::offset::Offset<$crate::collections::handle::Header<($(std::marker::PhantomData<$param>,)+)>>,
         }
@@ -40,6 +38,13 @@ macro_rules! handle {
                 self.at.cast()
             }
         }
+
+        // SAFETY: a transparent wrapper of an offset, for which every eight bytes, zeros included, are a valid value.
+        #[allow(unsafe_code)]
+        unsafe impl<$($param: ?Sized + 'static),+> bytemuck::Zeroable for $name<$($param),+> {}
+        // SAFETY: as above: no padding, no pointers, `Copy`.
+        #[allow(unsafe_code)]
+        unsafe impl<$($param: ?Sized + 'static),+> bytemuck::Pod for $name<$($param),+> {}
 
         impl<$($param: ?Sized + 'static),+> Clone for $name<$($param),+> {
             fn clone(&self) -> Self {

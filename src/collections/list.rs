@@ -5,7 +5,7 @@
 //!
 //! Nothing read is trusted: whoever steps from one node to the next looks whether that one leads back, which is also what ends
 //! cycles: a chain whose nodes all lead back to where it came from, and whose first leads nowhere, has none.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use super::shape::{self, element_shape};
 use crate::error::{Error, Result};

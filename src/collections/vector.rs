@@ -5,7 +5,7 @@
 //! the heap has room behind the block.
 //!
 //! Limit: all elements lie side by side, so inserting or removing in the middle moves, and logs, what is behind.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use super::shape::{self, element_shape};
 use crate::error::{Error, Result};

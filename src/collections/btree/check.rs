@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::node::{FRONT, Node, Slot, head_of};
+use super::node::{FRONT, Node, head_of};
 use super::tree::Tree;
 use crate::error::{Error, Result};
 use crate::txn::View;
@@ -39,7 +39,7 @@ struct Walk<'t, 'f, S: ?Sized> {
 impl<'t, S: View + ?Sized> Walk<'t, '_, S> {
     /// `low`, `high`: what the separators around the node say.
     fn node(&mut self, at: u64, level: usize, low: Option<&'t [u8]>, high: Option<&'t [u8]>) -> Result<()> {
-        let node = Node::open(self.tx, at, level as u8)?;
+        let node = Node::open_whole(self.tx, at, level as u8)?;
         self.room(&node)?;
         let keyed = usize::from(level > 0);
         for i in 0..node.count() {
@@ -86,8 +86,8 @@ impl<'t, S: View + ?Sized> Walk<'t, '_, S> {
     /// Entries lie above `low`, apart from each other, and with the holes they fill the rest but for padding.
     fn room(&self, node: &Node<'t, S>) -> Result<()> {
         let mut spans = Vec::with_capacity(node.count());
-        for &word in node.slots {
-            let slot = Slot(word);
+        for i in 0..node.count() {
+            let slot = node.slot(i)?;
             spans.push((slot.at(), slot.at() + slot.value_len() + slot.key_len()));
         }
         spans.sort_unstable();

@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-use super::node::Node;
+use super::image::piece;
+use super::load::Entry;
+use super::node::{Node, Slot};
 use super::tree::{Head, Tree};
 use crate::error::Result;
 use crate::txn::View;
@@ -153,6 +155,20 @@ impl<'t, S: View + ?Sized> Cursor<'t, S> {
         node.value(i)
     }
 
+    /// A copy of the entry as it is stored.
+    pub(super) fn entry(&self) -> Result<Entry> {
+        let (node, i) = self.place();
+        let piece = piece(node, i)?;
+        let key_block =
+            if piece.flags & Slot::LONG_KEY != 0 { piece.stored_key.try_into().ok() } else { None };
+        Ok(Entry {
+            key: piece.key.to_vec(),
+            key_block,
+            value: piece.stored_value.to_vec(),
+            flags: piece.flags,
+        })
+    }
+
     fn is_at(&self, other: &Self) -> bool {
         let ((a, i), (b, j)) = (self.place(), other.place());
         a.at == b.at && i == j
@@ -172,7 +188,7 @@ impl<S: ?Sized> Clone for Entries<'_, S> {
     }
 }
 
-type Entry<'t> = (&'t [u8], &'t [u8]);
+type KeyAndValue<'t> = (&'t [u8], &'t [u8]);
 
 impl<'t, S: View + ?Sized> Entries<'t, S> {
     pub(super) fn new(tx: &'t S, tree: Tree, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Self> {
@@ -187,7 +203,7 @@ impl<'t, S: View + ?Sized> Entries<'t, S> {
 
     /// Takes the outermost entry on one side. After an error there are no more.
     #[inline]
-    pub(super) fn take(&mut self, way: Way) -> Option<Result<Entry<'t>>> {
+    pub(super) fn take(&mut self, way: Way) -> Option<Result<KeyAndValue<'t>>> {
         let (first, last) = self.ends.as_mut()?;
         let cursor = if way == Way::Forth { &*first } else { &*last };
         let entry = cursor.key().and_then(|key| Ok((key, cursor.value()?)));

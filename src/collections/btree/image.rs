@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::change::Change;
 use super::node::{FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place};
 use crate::error::Result;
 use crate::offset::Offset;
@@ -26,13 +27,13 @@ impl Piece<'_> {
     }
 }
 
-/// Length of the node for entries that need so much. There are four lengths to each doubling, so that on average a
-/// twelfth of a node is empty, and a node is moved about as often as an array that grows by a fifth.
+/// Length of the node for entries that need so much: the heap's size classes that are multiples of [`NODE_ALIGN`], eight to each doubling, so that on
+/// average a twentieth of a node is empty.
 pub(super) fn length_for(need: usize) -> usize {
     if need <= 128 {
         return 128;
     }
-    let step = (1 << (need - 1).ilog2()) / 4;
+    let step = (1 << (need - 1).ilog2()) / 8;
     need.next_multiple_of(step.max(NODE_ALIGN))
 }
 
@@ -89,6 +90,28 @@ impl Image {
         let front = Front { level, count: pieces.len(), low: len - used, holes: 0, prefix };
         bytes[..FRONT].copy_from_slice(&front.to_bytes());
         Some(Self { bytes, len })
+    }
+
+    /// A node as it is, but longer: the entries move to the end.
+    pub(super) fn grown<S: View + ?Sized>(node: &Node<'_, S>, len: usize) -> Result<Self> {
+        let (old, low) = (node.bytes()?, node.front.low);
+        let more = len.checked_sub(node.len).filter(|_| len <= NODE_MAX);
+        let more = more.ok_or_else(|| node.corrupt("a node of an ordered map is longer than nodes are"))?;
+        let mut bytes = [0; NODE_MAX];
+        bytes[low + more..len].copy_from_slice(&old[low..]);
+        let slots = FRONT + 8 * node.count();
+        for (new, old) in bytes[FRONT..slots].chunks_exact_mut(8).zip(old[FRONT..slots].chunks_exact(8)) {
+            let slot = Slot(u64::from_le_bytes(old.try_into().unwrap_or_default()));
+            new.copy_from_slice(&slot.moved(more).0.to_le_bytes());
+        }
+        let front = Front { low: low + more, ..node.front };
+        bytes[..FRONT].copy_from_slice(&front.to_bytes());
+        Ok(Self { bytes, len })
+    }
+
+    /// Makes a change in it.
+    pub(super) fn apply(&mut self, change: &Change) {
+        change.each_write(|at, bytes| self.bytes[at..at + bytes.len()].copy_from_slice(bytes));
     }
 
     /// Writes the node to a new block.

@@ -9,17 +9,19 @@ use crate::error::{Error, Result};
 use crate::txn::WriteTxn;
 
 /// An entry that waits for its node to be full.
-struct Waiting {
-    key: Vec<u8>,
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: Vec<u8>,
     /// Offset of the key's block, if it has one already.
-    key_block: Option<[u8; 8]>,
-    value: Vec<u8>,
-    flags: u64,
+    pub(super) key_block: Option<[u8; 8]>,
+    /// The value as it is stored in the node.
+    pub(super) value: Vec<u8>,
+    pub(super) flags: u64,
 }
 
 #[derive(Default)]
 struct Level {
-    waiting: Vec<Waiting>,
+    waiting: Vec<Entry>,
     used: usize,
     /// The last key of the node before: the separator is cut behind the first byte that differs from it.
     before: Option<Vec<u8>>,
@@ -27,7 +29,7 @@ struct Level {
     separator: Option<Vec<u8>>,
 }
 
-/// Fills a tree that is empty.
+/// Fills a tree that is empty, or whose nodes are freed afterwards.
 pub(super) struct Loader {
     tree: Tree,
     levels: Vec<Level>,
@@ -53,19 +55,18 @@ impl Loader {
         } else {
             (value.to_vec(), 0)
         };
-        self.add(tx, 0, key.to_vec(), value, flags)?;
-        self.len += 1;
+        self.push_entry(tx, Entry { key: key.to_vec(), key_block: None, value, flags })?;
         Ok(true)
     }
 
-    fn add(
-        &mut self,
-        tx: &mut WriteTxn<'_>,
-        level: usize,
-        key: Vec<u8>,
-        value: Vec<u8>,
-        mut flags: u64,
-    ) -> Result<()> {
+    /// Adds an entry whose key is above all before.
+    pub(super) fn push_entry(&mut self, tx: &mut WriteTxn<'_>, entry: Entry) -> Result<()> {
+        self.len += 1;
+        self.add(tx, 0, entry)
+    }
+
+    fn add(&mut self, tx: &mut WriteTxn<'_>, level: usize, entry: Entry) -> Result<()> {
+        let Entry { key, key_block, value, mut flags } = entry;
         let long = key.len() > INLINE_KEY;
         let stored_len = if long { 8 } else { key.len() };
         let state = &self.levels[level];
@@ -79,7 +80,9 @@ impl Loader {
             });
         }
         let first_of_inner = level > 0 && self.levels[level].waiting.is_empty();
-        let key_block = if long && !first_of_inner {
+        let key_block = if key_block.is_some() {
+            key_block
+        } else if long && !first_of_inner {
             let block = tx.alloc_bytes(&key)?;
             flags |= Slot::LONG_KEY;
             Some(block.raw().to_le_bytes())
@@ -89,7 +92,7 @@ impl Loader {
         let key = if first_of_inner { Vec::new() } else { key };
         let state = &mut self.levels[level];
         state.used = place(state.used, if first_of_inner { 0 } else { stored_len }, value.len());
-        state.waiting.push(Waiting { key, key_block, value, flags });
+        state.waiting.push(Entry { key, key_block, value, flags });
         Ok(())
     }
 
@@ -107,7 +110,8 @@ impl Loader {
             }
             self.levels.push(Level::default());
         }
-        self.add(tx, level + 1, separator, at.to_le_bytes().to_vec(), 0)
+        let child = at.to_le_bytes().to_vec();
+        self.add(tx, level + 1, Entry { key: separator, key_block: None, value: child, flags: 0 })
     }
 
     fn write(&self, tx: &mut WriteTxn<'_>, level: usize) -> Result<u64> {
@@ -126,7 +130,7 @@ impl Loader {
             .alloc(tx)
     }
 
-    /// Writes what is left. The tree has to be empty still.
+    /// Writes what is left and makes it the tree's.
     pub(super) fn finish(mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
         if self.len == 0 {
             return Ok(());

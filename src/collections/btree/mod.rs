@@ -7,13 +7,15 @@
 //! `node` reads and searches, `image` builds nodes, `tree` changes, `cursor` walks, `load` fills from sorted input, `check` verifies; all of these know byte strings
 //! only. What is here gives them types.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+mod change;
 mod check;
 mod cursor;
 mod image;
 mod load;
 mod node;
+mod pack;
 mod tree;
 
 use super::item::{Item, Key, KeyBuffer};
@@ -391,6 +393,23 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             }
             from = Bound::Excluded(last);
         }
+    }
+
+    /// Writes the map anew in full nodes, with values of up to 16 KiB that lie outside of them side by side, so that [`Arena::shrink`](crate::Arena::shrink) after the commit
+    /// finds more to give back. O(n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.retain(&mut tx, |key, _| key % 10 == 0)?;
+    /// map.pack(&mut tx)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn pack(self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        pack::pack(tx, self.tree())
     }
 
     /// Removes all entries and frees their blocks. O(n).

@@ -87,6 +87,13 @@ impl Slot {
         self.0 & Self::LONG_VALUE != 0
     }
 
+    /// The slot of the same entry `more` bytes, a multiple of 4, further on.
+    #[inline]
+    pub(super) fn moved(self, more: usize) -> Self {
+        let at = ((self.at() + more) as u64 / 4) & 0x3FF;
+        Self(self.0 & !(0x3FF << 20) | at << 20)
+    }
+
     #[inline]
     pub(super) fn with_head(self, head: u32) -> Self {
         Self(self.0 & 0xFFFF_FFFF | u64::from(head) << 32)
@@ -163,8 +170,7 @@ pub(super) struct Node<'t, S: ?Sized> {
     pub(super) at: u64,
     pub(super) len: usize,
     pub(super) front: Front,
-    pub(super) slots: &'t [u64],
-    /// All of the node where that costs nothing. A write transaction has to put changed bytes together, so there only
+    /// All of the node where that costs nothing. A write transaction may have to put changed bytes together, so there only
     /// the pieces that are needed are read.
     whole: Option<&'t [u8]>,
 }
@@ -180,33 +186,29 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     /// The node at `at`, which has to be of that level.
     #[inline]
     pub(super) fn open(tx: &'t S, at: u64, level: u8) -> Result<Self> {
-        let offset = Offset::<[u8]>::from_raw(at);
-        if tx.is_piecewise() {
-            let len = own(tx.len_of(offset), at)? as usize;
-            let front = own(tx.bytes_range(offset, 0..FRONT as u64), at)?;
-            let front = Self::check_front(at, len, front, level)?;
-            let end = (FRONT + 8 * front.count) as u64;
-            let slots = own(tx.bytes_range(offset, FRONT as u64..end), at)?;
-            return Self::with(tx, at, len, front, slots, None);
-        }
-        let whole = own(tx.bytes(offset), at)?;
-        let front = Self::check_front(at, whole.len(), whole.get(..FRONT).unwrap_or(&[]), level)?;
-        let slots = &whole[FRONT..FRONT + 8 * front.count];
-        Self::with(tx, at, whole.len(), front, slots, Some(whole))
+        Self::open_as(tx, at, level, tx.is_piecewise())
+    }
+
+    /// As [`open`](Self::open), for who is going to read most of the node.
+    pub(super) fn open_whole(tx: &'t S, at: u64, level: u8) -> Result<Self> {
+        Self::open_as(tx, at, level, false)
     }
 
     #[inline]
-    fn with(
-        tx: &'t S,
-        at: u64,
-        len: usize,
-        front: Front,
-        slots: &'t [u8],
-        whole: Option<&'t [u8]>,
-    ) -> Result<Self> {
-        let slots = bytemuck::try_cast_slice(slots)
-            .map_err(|_| Error::corrupt(at, "a node of an ordered map is not aligned"))?;
-        Ok(Self { tx, at, len, front, slots, whole })
+    fn open_as(tx: &'t S, at: u64, level: u8, piecewise: bool) -> Result<Self> {
+        let block = own(tx.block(at), at)?;
+        let len = block.len as usize;
+        if block.len > NODE_MAX as u64 || !len.is_multiple_of(NODE_ALIGN) || len == 0 {
+            return Err(Error::corrupt(at, "an ordered map leads to a block that is no node"));
+        }
+        let (bytes, whole) = if piecewise {
+            (tx.bytes_at(at, FRONT as u64)?, None)
+        } else {
+            let bytes = tx.bytes_at(at, block.len)?;
+            (bytes, Some(bytes))
+        };
+        let front = Self::check_front(at, len, bytes, level)?;
+        Ok(Self { tx, at, len, front, whole })
     }
 
     #[inline]
@@ -216,7 +218,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         };
         let word = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
         let front = Front { level, count: word(2), low: word(4), holes: word(6), prefix: word(8) };
-        if bytes[0] != MARK || bytes[1] != level || len > NODE_MAX || !len.is_multiple_of(NODE_ALIGN) {
+        if bytes[0] != MARK || bytes[1] != level {
             return Err(Error::corrupt(at, "an ordered map leads to a block that is no node of that level"));
         }
         let fits = FRONT + 8 * front.count <= front.low && front.low <= len && front.holes <= len - front.low;
@@ -228,15 +230,23 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
 
     #[inline]
     fn piece(&self, start: usize, end: usize) -> Result<&'t [u8]> {
-        match self.whole {
-            Some(whole) => {
-                whole.get(start..end).ok_or_else(|| self.corrupt("an entry reaches outside its node"))
-            }
-            None => {
-                let offset = Offset::from_raw(self.at);
-                own(self.tx.bytes_range(offset, start as u64..end as u64), self.at)
-            }
+        if let Some(whole) = self.whole {
+            return whole.get(start..end).ok_or_else(|| self.corrupt("an entry reaches outside its node"));
         }
+        if start > end || end > self.len {
+            return Err(self.corrupt("an entry reaches outside its node"));
+        }
+        self.tx.bytes_at(self.at + start as u64, (end - start) as u64)
+    }
+
+    /// All bytes.
+    pub(super) fn bytes(&self) -> Result<&'t [u8]> {
+        self.piece(0, self.len)
+    }
+
+    /// The slots from entry `i` on.
+    pub(super) fn slots_from(&self, i: usize) -> Result<&'t [u8]> {
+        self.piece(FRONT + 8 * i.min(self.count()), FRONT + 8 * self.count())
     }
 
     #[cold]
@@ -246,13 +256,29 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
 
     #[inline]
     pub(super) fn count(&self) -> usize {
-        self.slots.len()
+        self.front.count
     }
 
     /// The slot of entry `i`.
     #[inline]
     pub(super) fn slot(&self, i: usize) -> Result<Slot> {
-        self.slots.get(i).map(|&word| Slot(word)).ok_or_else(|| self.corrupt("a node has fewer entries"))
+        if i >= self.count() {
+            return Err(self.corrupt("a node has fewer entries than another one relies on"));
+        }
+        self.word(i).map(Slot)
+    }
+
+    /// The slot of entry `i`, which is less than the count.
+    #[inline]
+    fn word(&self, i: usize) -> Result<u64> {
+        let at = FRONT + 8 * i;
+        match self.whole {
+            Some(whole) => match whole[at..].first_chunk() {
+                Some(bytes) => Ok(u64::from_le_bytes(*bytes)),
+                None => Err(self.corrupt("a slot reaches outside its node")),
+            },
+            None => self.tx.word(self.at + at as u64),
+        }
     }
 
     /// The key of entry `i` as it is stored in the node.
@@ -338,9 +364,9 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
             }
         }
         let head = head_of(key, prefix);
-        let mut low = first + self.slots[first..].partition_point(|&word| word < u64::from(head) << 32);
+        let mut low = self.first_from(first, u64::from(head) << 32)?;
         let mut high = low;
-        while self.slots.get(high).is_some_and(|&word| (word >> 32) as u32 == head) {
+        while high < self.count() && (self.word(high)? >> 32) as u32 == head {
             high += 1;
         }
         while low < high {
@@ -352,6 +378,22 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
             }
         }
         Ok(Err(low))
+    }
+
+    /// Index of the first slot from `low` on that is not less than `least`.
+    #[inline]
+    fn first_from(&self, mut low: usize, least: u64) -> Result<usize> {
+        let mut left = self.count() - low;
+        while left > 0 {
+            let half = left / 2;
+            if self.word(low + half)? < least {
+                low += half + 1;
+                left -= half + 1;
+            } else {
+                left = half;
+            }
+        }
+        Ok(low)
     }
 
     /// Index of the child under which `key` belongs.

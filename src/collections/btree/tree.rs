@@ -9,10 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+use super::change::{Change, Split};
 use super::image::{Image, Piece, length_for, need, pieces};
-use super::node::{
-    FRONT, Front, INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, common, head_of, no_map, own, place,
-};
+use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -254,7 +253,7 @@ impl Tree {
         tx.write_at(Offset::from_raw(node), slot.at() as u64, &offset.to_le_bytes())
     }
 
-    fn image(self, level: usize, pieces: &[Piece<'_>]) -> Result<Image> {
+    pub(super) fn image(self, level: usize, pieces: &[Piece<'_>]) -> Result<Image> {
         let len = length_for(need(pieces));
         Image::new(level as u8, len, pieces)
             .ok_or_else(|| Error::corrupt(self.0, "entries of an ordered map are longer than a node"))
@@ -272,8 +271,18 @@ impl Tree {
     ) -> Result<()> {
         let (at, i) = (path.node(level), path.index(level));
         let node = Node::open(tx, at, level as u8)?;
-        if let Some(change) = Change::put(&node, i, &piece, instead)? {
+        if let Some(change) = Change::put(&node, node.len, i, &piece, instead)? {
             return change.write(tx, at);
+        }
+        let node = Node::open_whole(tx, at, level as u8)?;
+        let longer = length_for(Change::need(&node, &piece, instead));
+        if longer > node.len && longer <= NODE_MAX && node.front.holes < node.len / 16 {
+            // The usual way to grow: nothing to be tidied up.
+            if let Some(change) = Change::put(&node, longer, i, &piece, instead)? {
+                let (mut image, old_len) = (Image::grown(&node, longer)?, node.len);
+                image.apply(&change);
+                return self.renew(tx, head, path, level, old_len, &image);
+            }
         }
         let mut all = pieces(&node)?;
         if instead {
@@ -404,7 +413,7 @@ impl Tree {
         if level > 0 && i == 0 {
             // The next entry becomes the one without a key.
             let block = key_block(1)?;
-            let mut all = pieces(&node)?;
+            let mut all = pieces(&Node::open_whole(tx, at, level as u8)?)?;
             all.remove(0);
             all[0] = Piece { key: &[], stored_key: &[], flags: 0, ..all[0] };
             let (image, old_len) = (self.image(level, &all)?, node.len);
@@ -440,7 +449,7 @@ impl Tree {
     fn settle(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
         let at = path.node(level);
         let node = Node::open(tx, at, level as u8)?;
-        let used = node.front.used(node.len);
+        let (used, len) = (node.front.used(node.len), node.len);
         if level + 1 == head.levels() && level > 0 && node.count() == 1 {
             head.root = node.child(0)?;
             head.height -= 1;
@@ -460,8 +469,8 @@ impl Tree {
                 return Ok(());
             }
         }
-        let node = Node::open(tx, path.node(level), level as u8)?;
-        if length_for(used + used / 8) * 3 <= node.len * 2 {
+        if length_for(used + used / 8) * 3 <= len * 2 {
+            let node = Node::open_whole(tx, at, level as u8)?;
             let (image, old_len) = (self.image(level, &pieces(&node)?)?, node.len);
             self.renew(tx, head, path, level, old_len, &image)?;
         }
@@ -483,6 +492,8 @@ impl Tree {
         if left.front.used(left.len) + right.front.used(right.len) > JOINED || left.at == right.at {
             return Ok(false);
         }
+        let (left, right) =
+            (Node::open_whole(tx, left.at, level as u8)?, Node::open_whole(tx, right.at, level as u8)?);
         let mut all = pieces(&left)?;
         let middle = all.len();
         all.extend(pieces(&right)?);
@@ -510,16 +521,23 @@ impl Tree {
     pub(super) fn clear(self, tx: &mut WriteTxn<'_>, mut each: Option<Each<'_>>) -> Result<()> {
         let head = self.head(tx)?;
         if head.root != 0 {
-            self.free_node(tx, head.root, head.levels() - 1, &mut each)?;
+            self.free_node(tx, head.root, head.levels() - 1, true, &mut each)?;
         }
         self.set_head(tx, &Head { kind: KIND, root: 0, len: 0, height: 0 })
     }
 
+    /// Frees the nodes of a tree whose entries are in other nodes by now.
+    pub(super) fn free_nodes(self, tx: &mut WriteTxn<'_>, old: &Head) -> Result<()> {
+        self.free_node(tx, old.root, old.levels() - 1, false, &mut None)
+    }
+
+    /// Frees a node and all below it; with `items`, also the blocks of the leaves' keys and values.
     fn free_node(
         self,
         tx: &mut WriteTxn<'_>,
         at: u64,
         level: usize,
+        items: bool,
         each: &mut Option<Each<'_>>,
     ) -> Result<()> {
         let count = Node::open(tx, at, level as u8)?.count();
@@ -529,7 +547,9 @@ impl Tree {
             let key = if slot.has_long_key() { Some(node.block(node.stored_key(i)?)?) } else { None };
             if level > 0 {
                 let child = node.child(i)?;
-                self.free_node(tx, child, level - 1, each)?;
+                self.free_node(tx, child, level - 1, items, each)?;
+            } else if !items {
+                continue;
             } else {
                 let value =
                     if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
@@ -548,138 +568,5 @@ impl Tree {
     pub(super) fn free(self, tx: &mut WriteTxn<'_>, each: Option<Each<'_>>) -> Result<()> {
         self.clear(tx, each)?;
         tx.free(Offset::<[u8]>::from_raw(self.0))
-    }
-}
-
-/// A change within a node that leaves all other entries where they are.
-struct Change {
-    entry: Option<(usize, Vec<u8>)>,
-    first_slot: usize,
-    slots: Vec<u64>,
-    front: Front,
-}
-
-impl Change {
-    /// Puts an entry at `i`; `None` if the node has to be written anew for it.
-    fn put<S: View + ?Sized>(
-        node: &Node<'_, S>,
-        i: usize,
-        piece: &Piece<'_>,
-        instead: bool,
-    ) -> Result<Option<Self>> {
-        let (mut front, count) = (node.front, node.count());
-        let (key, value) = (piece.stored_key, piece.stored_value);
-        let used = place(node.len - front.low, key.len(), value.len());
-        let slots_end = FRONT + 8 * (count + usize::from(!instead));
-        let Some(at) = node.len.checked_sub(used).filter(|&at| at >= slots_end) else { return Ok(None) };
-        if front.prefix > 0 && !instead {
-            let last = node.key(count - 1)?;
-            if piece.key.get(..front.prefix) != last.get(..front.prefix) {
-                return Ok(None);
-            }
-        }
-        let mut entry = Vec::with_capacity(value.len() + key.len());
-        entry.extend_from_slice(value);
-        entry.extend_from_slice(key);
-        let head = head_of(piece.key, front.prefix);
-        let slot = Slot::new(head, piece.flags, at, key.len(), value.len());
-        let mut slots = vec![slot.0];
-        if instead {
-            let old = node.slot(i)?;
-            front.holes += old.key_len() + old.value_len();
-        } else {
-            slots.extend_from_slice(node.slots.get(i..).unwrap_or(&[]));
-            front.count += 1;
-        }
-        front.low = at;
-        if front.holes > node.len - front.low {
-            return Err(node.corrupt("the entries of a node overlap"));
-        }
-        Ok(Some(Self { entry: Some((at, entry)), first_slot: i, slots, front }))
-    }
-
-    /// Takes entry `i` out.
-    fn take<S: View + ?Sized>(node: &Node<'_, S>, i: usize) -> Result<Self> {
-        let mut front = node.front;
-        let old = node.slot(i)?;
-        let len = old.key_len() + old.value_len();
-        if old.at() == front.low {
-            front.low = (front.low + len).min(node.len);
-        } else {
-            front.holes += len;
-        }
-        if front.holes > node.len - front.low {
-            return Err(node.corrupt("the entries of a node overlap"));
-        }
-        front.count -= 1;
-        Ok(Self { entry: None, first_slot: i, slots: node.slots[i + 1..].to_vec(), front })
-    }
-
-    fn write(&self, tx: &mut WriteTxn<'_>, node: u64) -> Result<()> {
-        let node = Offset::from_raw(node);
-        if let Some((at, entry)) = &self.entry {
-            tx.write_at(node, *at as u64, entry)?;
-        }
-        let slots = bytemuck::cast_slice(&self.slots);
-        tx.write_at(node, (FRONT + 8 * self.first_slot) as u64, slots)?;
-        tx.write_at(node, 0, &self.front.to_bytes())
-    }
-}
-
-/// A node's entries in two nodes.
-struct Split {
-    left: Image,
-    right: Image,
-    /// Not above any key on the right, above all on the left.
-    separator: Vec<u8>,
-    /// Where the separator lies already, if it is long and was an inner node's.
-    moved: Option<[u8; 8]>,
-}
-
-impl Split {
-    /// `new`: index of the entry for whose sake the node is split.
-    fn new(tree: Tree, level: usize, all: &[Piece<'_>], new: usize) -> Result<Self> {
-        let middle = Self::place(all, new);
-        let (left, right) = all.split_at(middle);
-        let ([.., before], [after, ..]) = (left, right) else {
-            return Err(Error::corrupt(tree.0, "a node of an ordered map cannot be split"));
-        };
-        if level == 0 {
-            let separator = after.key[..(common(before.key, after.key) + 1).min(after.key.len())].to_vec();
-            return Ok(Self {
-                left: tree.image(level, left)?,
-                right: tree.image(level, right)?,
-                separator,
-                moved: None,
-            });
-        }
-        let moved = if after.flags & Slot::LONG_KEY != 0 { after.stored_key.try_into().ok() } else { None };
-        let mut right = right.to_vec();
-        right[0] = Piece { key: &[], stored_key: &[], flags: 0, ..right[0] };
-        Ok(Self {
-            left: tree.image(level, left)?,
-            right: tree.image(level, &right)?,
-            separator: after.key.to_vec(),
-            moved,
-        })
-    }
-
-    /// Where to cut: in the middle, but entries that come in order fill their nodes.
-    fn place(all: &[Piece<'_>], new: usize) -> usize {
-        if new + 1 == all.len() {
-            return new;
-        }
-        if new == 0 {
-            return 1;
-        }
-        let total: usize = all.iter().map(Piece::room).sum();
-        let (mut best, mut sum) = ((usize::MAX, 1), 0usize);
-        for (i, piece) in all.iter().enumerate() {
-            if i > 0 {
-                best = best.min((sum.abs_diff(total - sum), i));
-            }
-            sum += piece.room();
-        }
-        best.1
     }
 }

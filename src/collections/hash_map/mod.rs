@@ -8,7 +8,7 @@
 //! meet in one bucket. It is part of the file format.
 //!
 //! Limits: 2^33 buckets, made for 2^35 entries.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod entry;
 mod iter;
