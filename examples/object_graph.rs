@@ -210,7 +210,8 @@ fn rename(tx: &mut WriteTxn<'_>, board: Board, title: &str, new: &str) -> Result
 }
 
 fn retitle(tx: &mut WriteTxn<'_>, board: Board, card: Offset<Card>, old: &str, new: &str) -> Result<()> {
-    tx.get(card)?.title.replace_range(tx, .., new)?;
+    let text = tx.get(card)?.title;
+    text.replace_range(tx, .., new)?;
     board.cards.remove(tx, old)?;
     board.cards.insert(tx, new, &card)?;
     Ok(())
