@@ -105,12 +105,6 @@ impl Directory {
         Ok(table)
     }
 
-    /// Makes the name lead to another table.
-    pub(super) fn set(self, tx: &mut WriteTxn<'_>, name: &str, table: Table) -> Result<()> {
-        self.tables.insert(tx, name, &table.info())?;
-        self.count(tx)
-    }
-
     pub(super) fn remove(self, tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
         self.tables.remove(tx, name)?;
         self.count(tx)

@@ -1,15 +1,18 @@
 //! Listings that do not hold writers up.
 //!
 //! A listing copies a few entries in a short read transaction, ends it, hands them out, and goes on behind the last key. What is committed in between is seen
-//! if it lies ahead. Each entry is one that was there at the time of its batch.
+//! if it lies ahead. In a hashed table it goes on behind the last place in the order of hashes. Each entry is one that was there at the time of its batch.
 
 #![forbid(unsafe_code)]
 
 use super::Store;
 use super::table::Table;
+use crate::collections::HashMap;
+use crate::collections::hash_map::Position;
 use crate::error::Result;
+use crate::txn::ReadTxn;
 use std::collections::VecDeque;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 /// Entries of a batch, at most.
 const BATCH: usize = 256;
@@ -37,6 +40,8 @@ pub struct Listing<'a> {
     low: Bound<Vec<u8>>,
     high: Bound<Vec<u8>>,
     keys_only: bool,
+    /// Where to go on in a hashed table.
+    position: Position,
     batch: VecDeque<Entry>,
     ended: bool,
 }
@@ -44,7 +49,16 @@ pub struct Listing<'a> {
 impl<'a> Listing<'a> {
     pub(super) fn new(store: &'a Store, table: &str, low: Bound<Vec<u8>>, high: Bound<Vec<u8>>) -> Self {
         let table = table.to_owned();
-        Self { store, table, low, high, keys_only: false, batch: VecDeque::new(), ended: false }
+        Self {
+            store,
+            table,
+            low,
+            high,
+            keys_only: false,
+            position: Position::START,
+            batch: VecDeque::new(),
+            ended: false,
+        }
     }
 
     /// Copies the keys only; the values are empty.
@@ -66,13 +80,15 @@ impl<'a> Listing<'a> {
         self.ended = true;
         let tx = self.store.read()?;
         let Some(table) = Table::open(&tx, &self.table)? else { return Ok(()) };
+        if let Some(map) = table.hashed() {
+            return self.fill_hashed(&tx, map);
+        }
         let keys = (self.low.as_ref().map(Vec::as_slice), self.high.as_ref().map(Vec::as_slice));
         let mut bytes = 0;
-        for entry in table.range(&tx, keys)? {
+        let entries = table.range(&tx, keys)?;
+        for entry in entries {
             let (key, value) = entry?;
-            let value = if self.keys_only { &[] } else { value };
-            bytes += key.len() + value.len();
-            self.batch.push_back((key.to_vec(), value.to_vec()));
+            bytes += self.keep(key, value);
             if self.batch.len() == BATCH || bytes >= BATCH_BYTES {
                 self.ended = false;
                 break;
@@ -82,6 +98,33 @@ impl<'a> Listing<'a> {
             self.low = Bound::Excluded(last.clone());
         }
         Ok(())
+    }
+
+    fn fill_hashed(&mut self, tx: &ReadTxn<'_>, map: HashMap<[u8], [u8]>) -> Result<()> {
+        let mut entries = map.iter_from(tx, self.position)?;
+        let (mut bytes, mut seen) = (0, 0);
+        while let Some(entry) = entries.next() {
+            let (key, value) = entry?;
+            let keys = (self.low.as_ref().map(Vec::as_slice), self.high.as_ref().map(Vec::as_slice));
+            if RangeBounds::<[u8]>::contains(&keys, key) {
+                bytes += self.keep(key, value);
+            }
+            seen += 1;
+            if (seen >= BATCH && !self.batch.is_empty()) || bytes >= BATCH_BYTES {
+                if let Some(position) = entries.position()? {
+                    (self.position, self.ended) = (position, false);
+                }
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies an entry; its length.
+    fn keep(&mut self, key: &[u8], value: &[u8]) -> usize {
+        let value = if self.keys_only { &[] } else { value };
+        self.batch.push_back((key.to_vec(), value.to_vec()));
+        key.len() + value.len()
     }
 }
 

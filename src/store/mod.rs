@@ -30,7 +30,7 @@ mod table;
 mod typed;
 
 pub use listing::{Entry, Listing};
-pub use table::{Entries, Kind, Table};
+pub use table::{Entries, Kind, Range, Table};
 
 use crate::arena::{Arena, Shrunk};
 use crate::collections::btree::after_prefix;
@@ -396,7 +396,7 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Packs the entries of all tables, a transaction for each table, and gives free space back to the file system. After many deletions
+    /// Packs the entries of all ordered tables, a transaction for each table, and gives free space back to the file system. After many deletions
     /// the file is about as large as if what is left had been stored alone. O(n); writers wait for one table at a time.
     ///
     /// ```
@@ -411,8 +411,8 @@ impl Store {
     pub fn shrink(&self) -> Result<Shrunk> {
         for name in self.tables()? {
             let mut tx = self.arena.write()?;
-            if let Some(table) = Table::open(&tx, &name)? {
-                table.map().pack(&mut tx)?;
+            if let Some(Ok(map)) = Table::open(&tx, &name)?.map(Table::ordered) {
+                map.pack(&mut tx)?;
             }
             tx.commit()?;
         }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::directory::{Directory, TableInfo};
-use crate::collections::{BTreeMap, btree};
+use crate::collections::{BTreeMap, HashMap, btree, hash_map};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -15,8 +15,10 @@ use std::ops::RangeBounds;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// By order of the keys: ranges, prefixes, listing in order.
+    /// In the order of the keys: ranges, prefixes, listings in order.
     Ordered,
+    /// By hash: faster to get and put, without order.
+    Hashed,
 }
 
 /// A table of a store in a transaction: entries of a key and a value, both byte strings of any length.
@@ -41,31 +43,57 @@ pub enum Kind {
 /// # Ok::<(), heapfile::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Table {
-    map: BTreeMap<[u8], [u8]>,
+pub struct Table(Map);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Map {
+    Ordered(BTreeMap<[u8], [u8]>),
+    Hashed(HashMap<[u8], [u8]>),
 }
 
-/// Iterator over entries of a [`Table`], from both ends.
-pub type Entries<'t, S> = btree::Iter<'t, [u8], [u8], S>;
+/// Iterator over a range of entries of an ordered [`Table`], from both ends.
+pub type Range<'t, S> = btree::Iter<'t, [u8], [u8], S>;
 
 const ORDERED: u64 = 1;
+const HASHED: u64 = 2;
+
+/// Does the same with either kind of map.
+macro_rules! either {
+    ($table:expr, $map:ident => $what:expr) => {
+        match $table.0 {
+            Map::Ordered($map) => $what,
+            Map::Hashed($map) => $what,
+        }
+    };
+}
 
 impl Table {
     pub(super) fn from_info(info: TableInfo) -> Result<Self> {
+        let map = Offset::from_raw(info.map);
         match info.kind {
-            ORDERED => Ok(Self { map: BTreeMap::from_offset(Offset::from_raw(info.map)) }),
+            ORDERED => Ok(Self(Map::Ordered(BTreeMap::from_offset(map)))),
+            HASHED => Ok(Self(Map::Hashed(HashMap::from_offset(map)))),
             _ => Err(Error::corrupt(info.map, "a table is of a kind that this version does not know")),
         }
     }
 
     pub(super) fn info(self) -> TableInfo {
-        TableInfo { kind: ORDERED, map: self.map.offset().raw() }
+        let kind = match self.kind() {
+            Kind::Ordered => ORDERED,
+            Kind::Hashed => HASHED,
+        };
+        TableInfo { kind, map: self.offset() }
+    }
+
+    fn offset(self) -> u64 {
+        either!(self, map => map.offset().raw())
     }
 
     pub(super) fn new_in(tx: &mut WriteTxn<'_>, kind: Kind) -> Result<Self> {
-        match kind {
-            Kind::Ordered => Ok(Self { map: BTreeMap::new_in(tx)? }),
-        }
+        Ok(Self(match kind {
+            Kind::Ordered => Map::Ordered(BTreeMap::new_in(tx)?),
+            Kind::Hashed => Map::Hashed(HashMap::new_in(tx)?),
+        }))
     }
 
     /// The table of that name, if there is one.
@@ -103,6 +131,45 @@ impl Table {
         }
     }
 
+    /// Creates a table of a kind.
+    ///
+    /// # Errors
+    /// [`Error::TableExists`] if there is one of that name.
+    ///
+    /// ```
+    /// # use heapfile::store::{Kind, Store, Table};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path().join("a.heap"))?;
+    /// # let mut tx = store.write()?;
+    /// let sessions = Table::create(&mut tx, "sessions", Kind::Hashed)?;
+    /// assert_eq!(sessions.kind(), Kind::Hashed);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn create(tx: &mut WriteTxn<'_>, name: &str, kind: Kind) -> Result<Self> {
+        let directory = Directory::find_or_create(tx)?;
+        if directory.table(tx, name)?.is_some() {
+            return Err(Error::TableExists { name: name.to_owned() });
+        }
+        directory.create(tx, name, kind)
+    }
+
+    /// How the table finds its entries.
+    ///
+    /// ```
+    /// # use heapfile::store::{Kind, Store, Table};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path().join("a.heap"))?;
+    /// # let mut tx = store.write()?;
+    /// assert_eq!(Table::open_or_create(&mut tx, "t")?.kind(), Kind::Ordered);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn kind(self) -> Kind {
+        match self.0 {
+            Map::Ordered(_) => Kind::Ordered,
+            Map::Hashed(_) => Kind::Hashed,
+        }
+    }
+
     /// Frees the table of that name with all its entries; whether there was one. O(n).
     ///
     /// ```
@@ -119,11 +186,14 @@ impl Table {
         let Some(directory) = Directory::find(tx)? else { return Ok(false) };
         let Some(table) = directory.table(tx, name)? else { return Ok(false) };
         directory.remove(tx, name)?;
-        table.map.free(tx)?;
+        either!(table, map => map.free(tx))?;
         Ok(true)
     }
 
-    /// The table's map, for all that maps can do.
+    /// The map of an ordered table, for all that such maps can do.
+    ///
+    /// # Errors
+    /// [`Error::Unordered`] for a hashed table.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};
@@ -131,11 +201,32 @@ impl Table {
     /// # let store = Store::open(dir.path().join("a.heap"))?;
     /// # let mut tx = store.write()?;
     /// let users = Table::open_or_create(&mut tx, "users")?;
-    /// users.map().retain(&mut tx, |key, _| key != b"ada")?;
+    /// users.ordered()?.retain(&mut tx, |key, _| key != b"ada")?;
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn map(self) -> BTreeMap<[u8], [u8]> {
-        self.map
+    pub fn ordered(self) -> Result<BTreeMap<[u8], [u8]>> {
+        match self.0 {
+            Map::Ordered(map) => Ok(map),
+            Map::Hashed(_) => Err(Error::Unordered),
+        }
+    }
+
+    /// The map of a hashed table; `None` for an ordered one.
+    ///
+    /// ```
+    /// # use heapfile::store::{Kind, Store, Table};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path().join("a.heap"))?;
+    /// # let mut tx = store.write()?;
+    /// let table = Table::create(&mut tx, "t", Kind::Hashed)?;
+    /// table.hashed().unwrap().clear(&mut tx)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn hashed(self) -> Option<HashMap<[u8], [u8]>> {
+        match self.0 {
+            Map::Ordered(_) => None,
+            Map::Hashed(map) => Some(map),
+        }
     }
 
     /// The value of a key, borrowed from the file. O(log n).
@@ -152,7 +243,7 @@ impl Table {
     /// ```
     #[inline]
     pub fn get<'t>(self, tx: &'t impl View, key: &[u8]) -> Result<Option<&'t [u8]>> {
-        self.map.get(tx, key)
+        either!(self, map => map.get(tx, key))
     }
 
     /// Stores an entry; whether one with that key was replaced. O(log n); a value of the same length is overwritten in place.
@@ -168,7 +259,7 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn put(self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<bool> {
-        self.map.insert(tx, key, value)
+        either!(self, map => map.insert(tx, key, value))
     }
 
     /// Deletes an entry; whether there was one. O(log n).
@@ -183,7 +274,7 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn delete(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
-        self.map.remove(tx, key)
+        either!(self, map => map.remove(tx, key))
     }
 
     /// Whether there is an entry with that key. O(log n).
@@ -198,7 +289,7 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn contains(self, tx: &impl View, key: &[u8]) -> Result<bool> {
-        self.map.contains_key(tx, key)
+        either!(self, map => map.contains_key(tx, key))
     }
 
     /// Number of entries. O(1).
@@ -213,7 +304,7 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn len(self, tx: &impl View) -> Result<u64> {
-        self.map.len(tx)
+        either!(self, map => map.len(tx))
     }
 
     /// Whether there are no entries. O(1).
@@ -227,10 +318,10 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn is_empty(self, tx: &impl View) -> Result<bool> {
-        self.map.is_empty(tx)
+        either!(self, map => map.is_empty(tx))
     }
 
-    /// All entries in the order of their keys, from both ends. The transaction lives as long, and writers wait for it: for long listings see
+    /// All entries, of an ordered table in the order of their keys. The transaction lives as long, and writers wait for it: for long listings see
     /// [`Store::list`](super::Store::list).
     ///
     /// ```
@@ -246,10 +337,16 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn iter<S: View>(self, tx: &S) -> Result<Entries<'_, S>> {
-        self.map.iter(tx)
+        Ok(Entries(match self.0 {
+            Map::Ordered(map) => Either::Ordered(map.iter(tx)?),
+            Map::Hashed(map) => Either::Hashed(map.iter(tx)?),
+        }))
     }
 
-    /// The entries whose keys lie in a range, from both ends.
+    /// The entries whose keys lie in a range, from both ends: `range(..).next()` is the first of all, `range(..).next_back()` the last.
+    ///
+    /// # Errors
+    /// [`Error::Unordered`] for a hashed table.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};
@@ -262,11 +359,14 @@ impl Table {
     /// # use std::ops::Bound;
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn range<S: View>(self, tx: &S, keys: impl RangeBounds<[u8]>) -> Result<Entries<'_, S>> {
-        self.map.range(tx, keys)
+    pub fn range<S: View>(self, tx: &S, keys: impl RangeBounds<[u8]>) -> Result<Range<'_, S>> {
+        self.ordered()?.range(tx, keys)
     }
 
     /// The entries whose keys begin with `prefix`, from both ends.
+    ///
+    /// # Errors
+    /// [`Error::Unordered`] for a hashed table.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};
@@ -277,8 +377,8 @@ impl Table {
     /// assert_eq!(table.prefix(&tx, b"user:")?.count(), 0);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn prefix<'t, S: View>(self, tx: &'t S, prefix: &[u8]) -> Result<Entries<'t, S>> {
-        self.map.prefix(tx, prefix)
+    pub fn prefix<'t, S: View>(self, tx: &'t S, prefix: &[u8]) -> Result<Range<'t, S>> {
+        self.ordered()?.prefix(tx, prefix)
     }
 
     /// Stores `new` under the key, or deletes the entry for `None`, if what is there is `old` (`None`: nothing). Returns whether it was.
@@ -359,7 +459,7 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn write_at(self, tx: &mut WriteTxn<'_>, key: &[u8], at: u64, bytes: &[u8]) -> Result<bool> {
-        let Some((block, start, len)) = self.map.place(tx, key)? else { return Ok(false) };
+        let Some((block, start, len)) = either!(self, map => map.place(tx, key))? else { return Ok(false) };
         let end = at.saturating_add(bytes.len() as u64);
         if end > len {
             return Err(Error::OutOfBounds { offset: block.raw(), start: at, end, len });
@@ -394,13 +494,14 @@ impl Table {
             source.read_exact(&mut value)?;
             return self.put(tx, key, &value).map(|_| ()).map_err(std::io::Error::other);
         }
-        let block = self.map.insert_unset(tx, key, len).map_err(std::io::Error::other)?;
+        let (block, start) =
+            either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
         let mut piece = vec![0; PIECE as usize];
         let mut at = 0;
         while at < len {
             let piece = &mut piece[..(len - at).min(PIECE) as usize];
             source.read_exact(piece)?;
-            tx.write_at(block, at, piece).map_err(std::io::Error::other)?;
+            tx.write_at(block, start + at, piece).map_err(std::io::Error::other)?;
             at += piece.len() as u64;
         }
         Ok(())
@@ -426,7 +527,7 @@ impl Table {
         let Some(bytes) = self.get(tx, key)? else { return Ok(None) };
         let value = <T as Item>::from_bytes(bytes);
         value.map(Some).ok_or_else(|| Error::SizeMismatch {
-            offset: self.map.offset().raw(),
+            offset: self.offset(),
             len: bytes.len() as u64,
             size: size_of::<T>() as u64,
             type_name: std::any::type_name::<T>(),
@@ -486,6 +587,38 @@ impl Table {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn check(self, tx: &impl View) -> Result<()> {
-        self.map.check(tx)
+        either!(self, map => map.check(tx))
+    }
+}
+
+/// Iterator over all entries of a [`Table`]. It ends after an error.
+///
+/// ```
+/// # use heapfile::store::{Store, Table};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = Store::open(dir.path().join("a.heap"))?;
+/// # let mut tx = store.write()?;
+/// let table = Table::open_or_create(&mut tx, "t")?;
+/// table.put(&mut tx, b"a", b"1")?;
+/// assert_eq!(table.iter(&tx)?.next().unwrap()?, (&b"a"[..], &b"1"[..]));
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Entries<'t, S>(Either<'t, S>);
+
+#[derive(Debug)]
+enum Either<'t, S> {
+    Ordered(btree::Iter<'t, [u8], [u8], S>),
+    Hashed(hash_map::Iter<'t, [u8], [u8], S>),
+}
+
+impl<'t, S: View> Iterator for Entries<'t, S> {
+    type Item = Result<(&'t [u8], &'t [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Either::Ordered(entries) => entries.next(),
+            Either::Hashed(entries) => entries.next(),
+        }
     }
 }

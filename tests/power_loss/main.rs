@@ -11,6 +11,7 @@
 //! | `process` | cuts of a `Process` arena, with syncs |
 //! | `killed`, `handles` | deaths of processes before the cut; several handles |
 //! | `faults` | calls that fail, and the cut after that |
+//! | `store` | the same for the tables of a store |
 //! | `controls` | each rule of the log left out: the same images show violations |
 
 mod budget;
@@ -20,8 +21,11 @@ mod faults;
 mod handles;
 mod killed;
 mod model;
+#[path = "../common/objects.rs"]
+mod objects;
 mod oracle;
 mod process;
 mod recording;
 mod recovery;
+mod store;
 mod whole;

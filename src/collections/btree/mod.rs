@@ -520,7 +520,7 @@ impl<K: Key + ?Sized, V: Pod> BTreeMap<K, V> {
 
 impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
     /// Inserts an entry, or replaces its value, by one of `len` bytes that are not set: they hold whatever the file holds there. For values that are streamed in
-    /// by [`WriteTxn::write_at`] to the block returned, of any length that the arena has room for.
+    /// by [`WriteTxn::write_at`], of any length that the arena has room for. Returns the value's block and where it begins there.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::BTreeMap};
@@ -528,17 +528,17 @@ impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
     /// # let arena = Arena::create(dir.path().join("a.heap"))?;
     /// # let mut tx = arena.write()?;
     /// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
-    /// let block = map.insert_unset(&mut tx, "film", 1 << 20)?;
+    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
     /// for piece in 0..16 {
-    ///     tx.write_at(block, piece << 16, &[piece as u8; 1 << 16])?;
+    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
     /// }
     /// assert_eq!(map.get(&tx, "film")?.unwrap()[1 << 19], 8);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<Offset<[u8]>> {
+    pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
         let block = tx.alloc_unset(len, 16)?;
         self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;
-        Ok(block)
+        Ok((block, 0))
     }
 }
 
