@@ -137,7 +137,7 @@ impl<T: Pod> List<T> {
         tx.part::<Links>(node, BEFORE_AT).copied()
     }
 
-    fn value<'t>(tx: &'t impl View, node: Link) -> Result<&'t T> {
+    fn value(tx: &impl View, node: Link) -> Result<&T> {
         tx.part::<T>(node, Self::VALUE_AT)
     }
 
