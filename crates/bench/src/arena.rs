@@ -50,10 +50,21 @@ fn offset(block: &Block) -> Offset<[u8]> {
     Offset::from_raw(block.at())
 }
 
+/// Touches both ends of a block that is being made.
+#[inline]
+fn tag_ends(at: Offset<[u8]>, bytes: &mut [u8]) {
+    if let (Some(block), [first, .., last]) = (Block::new(at.raw(), bytes.len() as u32), bytes) {
+        (*first, *last) = (block.tag(), block.tag());
+    }
+}
+
+fn block(at: Offset<[u8]>, len: u32) -> Result<Block> {
+    Block::new(at.raw(), len).ok_or_else(|| Failure::new("the arena gave the null offset"))
+}
+
 #[inline]
 fn alloc(tx: &mut WriteTxn<'_>, len: u32) -> Result<Block> {
-    let at = tx.alloc_unset(u64::from(len), 8)?;
-    Block::new(at.raw(), len).ok_or_else(|| Failure::new("the arena gave the null offset"))
+    block(tx.alloc_unset(u64::from(len), 8)?, len)
 }
 
 #[inline]
@@ -77,10 +88,7 @@ pub(crate) struct ArenaHeap<'s>(&'s Arena);
 impl Ops for ArenaHeap<'_> {
     #[inline(never)]
     fn alloc(&mut self, len: u32) -> Result<Block> {
-        let mut tx = self.0.write()?;
-        let block = alloc(&mut tx, len)?;
-        tx.commit()?;
-        Ok(block)
+        block(self.0.alloc_unset(u64::from(len), 8)?, len)
     }
 
     #[inline(never)]
@@ -101,11 +109,7 @@ impl Ops for ArenaHeap<'_> {
 
     #[inline(never)]
     fn alloc_touched(&mut self, len: u32) -> Result<Block> {
-        let mut tx = self.0.write()?;
-        let block = alloc(&mut tx, len)?;
-        touch(&mut tx, &block)?;
-        tx.commit()?;
-        Ok(block)
+        block(self.0.alloc_with(u64::from(len), 8, tag_ends)?, len)
     }
 }
 
@@ -148,5 +152,10 @@ impl Ops for ArenaTx<'_> {
 
     fn ends(&mut self, block: &Block) -> Result<[u8; 2]> {
         ends(&self.0, block)
+    }
+
+    #[inline(never)]
+    fn alloc_touched(&mut self, len: u32) -> Result<Block> {
+        block(self.0.alloc_with(u64::from(len), 8, tag_ends)?, len)
     }
 }
