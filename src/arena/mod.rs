@@ -8,6 +8,7 @@ mod open;
 mod options;
 mod shrink;
 mod stats;
+mod submit;
 
 #[cfg(feature = "testing")]
 pub(crate) use open::on_disk;
@@ -35,6 +36,7 @@ use crate::media::Media;
 use crate::offset::Offset;
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
+use crate::txn::commit;
 use crate::txn::short::{self, Short};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
@@ -92,6 +94,7 @@ pub(crate) struct Inner {
     number: HandleNumber,
     /// What the write transaction works with.
     state: Guarded<State>,
+    group: submit::Group,
     poisoned: OnceLock<&'static str>,
     checkpointing: AtomicBool,
     /// Count of cuts, and number of the commit, as of which the file's length is known to reach the heap's end.
@@ -311,6 +314,39 @@ impl Arena {
         let outcome = ordinary(&mut tx)?;
         tx.commit()?;
         Ok(outcome)
+    }
+
+    /// Makes a change in a transaction that it shares with other threads that call this at the same time, and returns when that is committed: one
+    /// flush of the disk for all of them. Each has a save point of its own: one that returns an error or panics is rolled back, and
+    /// the others go on. What it sees is what the others before it in the transaction have done, and like those it is not yet committed.
+    ///
+    /// For `Power` arenas and several threads. With one thread it costs what a transaction costs.
+    ///
+    /// Keep it short: others wait. To begin a transaction on this arena inside is [`Error::WouldDeadlock`].
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let counter = arena.alloc(&0u64)?;
+    /// std::thread::scope(|threads| {
+    ///     for _ in 0..4 {
+    ///         threads.spawn(|| {
+    ///             arena.submit(|tx| {
+    ///                 *tx.get_mut(counter)? += 1;
+    ///                 Ok::<(), heapfile::Error>(())
+    ///             })
+    ///         });
+    ///     }
+    /// });
+    /// assert_eq!(arena.read()?.get(counter)?, &4);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn submit<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        submit::run(&self.inner, change)
     }
 
     /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
@@ -553,6 +589,54 @@ impl Inner {
         Ok(state)
     }
 
+    /// Whether this thread may begin a write transaction.
+    #[inline]
+    fn may_begin_write(&self) -> Result<()> {
+        self.usable()?;
+        if self.access != Access::Write {
+            return Err(Error::ReadOnly);
+        }
+        self.may_wait_for_lock()
+    }
+
+    /// Takes the writer lock for a batch of changes of several threads.
+    fn open_batch(&self) -> Result<()> {
+        let (locked, _) = self.lock_state(false)?;
+        std::mem::forget(locked);
+        // It belongs to none of them.
+        self.number.write_ends();
+        Ok(())
+    }
+
+    /// What the write transaction works with, for the member of a batch whose turn it is.
+    pub(crate) fn batch_state(&self) -> Owned<'_, State> {
+        self.number.write_begins();
+        // SAFETY: the writer lock is held for the batch, whose members take turns by its mutex and keep nothing of this.
+        unsafe { self.state.own() }
+    }
+
+    /// A member's part in a batch is over.
+    pub(crate) fn leave_batch(&self) {
+        self.number.write_ends();
+    }
+
+    /// Commits a batch, and gives the writer lock back.
+    fn commit_batch(&self) -> Result<commit::Outcome> {
+        let mut state = self.batch_state();
+        let outcome = match self.poisoned.get() {
+            // A member's part in it is lost.
+            Some(why) => Err(Error::Poisoned { why }),
+            None => commit::run(self, &mut state),
+        };
+        self.end_write(&mut state);
+        outcome
+    }
+
+    /// Changed bytes from which on a batch is committed: a quarter of the log, over which a record does not go into it.
+    fn batch_bytes(&self) -> u64 {
+        self.power.as_ref().map_or(1 << 20, |log| log.capacity() / 4)
+    }
+
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
     #[inline]
@@ -563,7 +647,7 @@ impl Inner {
         }
         let locked = self.lock_exclusive(shut)?;
         self.see_length()?;
-        // SAFETY: this thread has the writer lock; its two callers give it back after the last use of the state, and nobody takes it twice.
+        // SAFETY: this thread has the writer lock; its callers give it back after the last use of the state, and nobody takes it twice.
         let mut state = unsafe { self.state.own() };
         let runtime = self.media.runtime();
         if runtime.layout() > state.sequence || state.end == 0 {
@@ -588,13 +672,7 @@ impl Inner {
     #[inline]
     fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        let held = self.number.held();
-        if held.writes > 0 {
-            return Err(Error::WouldDeadlock { held: "a write transaction" });
-        }
-        if held.reads > 0 {
-            return Err(Error::WouldDeadlock { held: "a read transaction" });
-        }
+        self.may_wait_for_lock()?;
         let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
         self.number.write_begins();
         let locked = Exclusive(self);
@@ -602,6 +680,19 @@ impl Inner {
             return self.complete(locked, taken, shut);
         }
         Ok(locked)
+    }
+
+    /// Whether this thread holds nothing that would have it wait for itself.
+    #[inline]
+    fn may_wait_for_lock(&self) -> Result<()> {
+        let held = self.number.held();
+        if held.writes > 0 {
+            return Err(Error::WouldDeadlock { held: "a write transaction" });
+        }
+        if held.reads > 0 {
+            return Err(Error::WouldDeadlock { held: "a read transaction" });
+        }
+        Ok(())
     }
 
     /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.

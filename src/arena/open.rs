@@ -403,6 +403,7 @@ fn finish(
         options: options.clone(),
         lock,
         state: Guarded::new(State::new(superblock.heap_page)),
+        group: super::submit::Group::default(),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),

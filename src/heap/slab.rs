@@ -376,8 +376,14 @@ impl Heap {
         let mut second_best = None;
         let mut patience = PATIENCE;
         let from = from.min(shape.words);
+        let (mut line, mut line_at) = ([0; 8], u64::MAX);
         for word in (from..shape.words).chain(0..from) {
-            let states = s.load(state_word_at(slab, word))?;
+            let at = state_word_at(slab, word);
+            if line_at != at & !63 {
+                line_at = at & !63;
+                line = s.load_line(line_at)?;
+            }
+            let states = line[(at / 8 % 8) as usize];
             if let Some(bit) = free_in(states, shape) {
                 if let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word)), shape) {
                     return Ok(Some((word, bit, states)));

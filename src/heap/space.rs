@@ -13,6 +13,15 @@ pub(crate) trait Load {
     /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
+
+    /// The eight words from `offset`, a multiple of 64, on.
+    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
+        let mut line = [0; 8];
+        for (i, word) in line.iter_mut().enumerate() {
+            *word = self.load(offset + i as u64 * 8)?;
+        }
+        Ok(line)
+    }
 }
 
 /// A write transaction as the heap's code sees it.

@@ -94,6 +94,17 @@ impl Load for Work<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         self.changes.load(self.media, offset)
     }
+
+    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
+        if let Some(line) = self.changes.set.load_line(offset) {
+            return Ok(line);
+        }
+        let mut line = [0; 8];
+        match self.media.copy_to(offset, bytemuck::bytes_of_mut(&mut line)) {
+            Some(()) => Ok(line),
+            None => Err(no_word(offset)),
+        }
+    }
 }
 
 impl Work<'_> {

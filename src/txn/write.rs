@@ -83,6 +83,8 @@ pub struct WriteTxn<'a> {
     state: Owned<'a, State>,
     scratch: Scratch,
     save_points: Vec<(u64, ChangesMark)>,
+    /// It is one member's part in a batch, which goes on when this is dropped.
+    is_part: bool,
     stays_on_thread: PhantomData<*const ()>,
 }
 
@@ -106,14 +108,28 @@ pub struct SavePoint(u64);
 impl<'a> WriteTxn<'a> {
     /// `shut`: the transaction is short and about to commit; it takes the gate together with the lock.
     pub(crate) fn begin(arena: &'a Inner, shut: bool) -> Result<Self> {
-        let state = arena.begin_write(shut)?;
-        Ok(Self {
+        Ok(Self::with_state(arena, arena.begin_write(shut)?, false))
+    }
+
+    /// One member's part in a batch, whose turn it is.
+    pub(crate) fn join(arena: &'a Inner) -> Self {
+        Self::with_state(arena, arena.batch_state(), true)
+    }
+
+    fn with_state(arena: &'a Inner, state: Owned<'a, State>, is_part: bool) -> Self {
+        Self {
             arena,
             state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
+            is_part,
             stays_on_thread: PhantomData,
-        })
+        }
+    }
+
+    /// About how many bytes the record will have.
+    pub(crate) fn changed_bytes(&self) -> u64 {
+        self.state.changes.set.changed_bytes()
     }
 
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
@@ -659,7 +675,11 @@ impl std::fmt::Debug for WriteTxn<'_> {
 
 impl Drop for WriteTxn<'_> {
     fn drop(&mut self) {
-        self.arena.end_write(&mut self.state);
+        if self.is_part {
+            self.arena.leave_batch();
+        } else {
+            self.arena.end_write(&mut self.state);
+        }
     }
 }
 
