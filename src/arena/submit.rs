@@ -3,8 +3,8 @@
 //! Threads that call [`Arena::submit`] queue up. The first opens a write transaction; each makes its change in it, in turn, on its
 //! own thread and in a save point of its own, and leaves it open for the next. Whoever finds that nobody waits any more, or that
 //! the batch is large or old enough, commits for all, and tells them. While a commit is being flushed the next batch queues up, so batches are as
-//! large as the disk is slow. Threads that were in the last batch are likely to come again: for a part of the time of a flush the batch is kept
-//! open for them.
+//! large as the disk is slow. Threads that were in the last batch are likely to come again: for half the time that its commit took, the next one is
+//! kept open for them.
 //!
 //! Invariants: whoever leaves the batch open has seen, under the mutex, a thread that will take the mutex after it and is
 //! responsible then, or comes back itself; so a batch never waits for somebody who does not come. Between two members the writer lock belongs to the batch,
@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 
 /// A batch is committed when it is so old, though others wait.
 const LONGEST: Duration = Duration::from_millis(1);
-/// For so long it waits for those who were in the last one.
-const PAUSE: Duration = Duration::from_micros(100);
 
 /// The queue of one handle.
 #[derive(Debug, Default)]
@@ -30,18 +28,33 @@ pub(super) struct Group {
     /// Threads that are about to take the mutex.
     waiting: AtomicUsize,
     batches: Mutex<Batches>,
+    /// The open batch has as many members as the one before, or is due for another reason.
+    gathered: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Batches {
     open: Option<Batch>,
-    /// Members of the one before.
+    /// Members of the one before, and how long its commit took.
     last_members: usize,
+    last_took: Duration,
 }
 
 impl Group {
     fn lock(&self) -> MutexGuard<'_, Batches> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Batches {
+    /// Whether the open batch has to be committed whoever waits.
+    fn is_due(&self) -> bool {
+        self.open.as_ref().is_some_and(|batch| batch.is_large || batch.since.elapsed() >= LONGEST)
+    }
+
+    /// Whether members of the batch before may yet come.
+    fn is_gathering(&self) -> bool {
+        !self.is_due() && self.open.as_ref().is_some_and(|batch| batch.members < self.last_members)
     }
 }
 
@@ -108,23 +121,26 @@ pub(super) fn run<T, E: From<Error>>(
     let ending = Arc::clone(&batch.ending);
     let (outcome, is_large) = take_part(arena, change);
     (batch.members, batch.is_large) = (batch.members + 1, is_large);
+    if !batches.is_gathering() {
+        group.gathered.notify_all();
+    }
+    let is_mine =
+        |batches: &Batches| batches.open.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.ending, &ending));
+    if batches.is_gathering() && group.waiting.load(Ordering::SeqCst) == 0 {
+        let pause = (batches.last_took / 2).min(LONGEST);
+        (batches, _) = group
+            .gathered
+            .wait_timeout_while(batches, pause, |batches| is_mine(batches) && batches.is_gathering())
+            .unwrap_or_else(PoisonError::into_inner);
+    }
     let mut due = Outcome::Done;
-    while let Some(batch) = batches.open.as_ref().filter(|batch| Arc::ptr_eq(&batch.ending, &ending)) {
-        let age = batch.since.elapsed();
-        if !batch.is_large && age < LONGEST {
-            if group.waiting.load(Ordering::SeqCst) > 0 {
-                break;
-            }
-            if batch.members < batches.last_members && age < PAUSE {
-                drop(batches);
-                std::thread::yield_now();
-                batches = group.lock();
-                continue;
-            }
-        }
-        batches.last_members = batch.members;
-        batches.open = None;
+    // Somebody who waits is responsible from now on, unless it has gone on for long enough.
+    if is_mine(&batches) && (batches.is_due() || group.waiting.load(Ordering::SeqCst) == 0) {
+        batches.last_members = batches.open.take().map_or(0, |batch| batch.members);
+        let begun = Instant::now();
         due = commit(arena, &ending);
+        batches.last_took = begun.elapsed();
+        group.gathered.notify_all();
     }
     drop(batches);
     let committed = ending.wait();

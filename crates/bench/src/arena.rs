@@ -63,11 +63,6 @@ fn block(at: Offset<[u8]>, len: u32) -> Result<Block> {
 }
 
 #[inline]
-fn alloc(tx: &mut WriteTxn<'_>, len: u32) -> Result<Block> {
-    block(tx.alloc_unset(u64::from(len), 8)?, len)
-}
-
-#[inline]
 fn touch(tx: &mut WriteTxn<'_>, block: &Block) -> Result<()> {
     let tag = [block.tag()];
     tx.write_at(offset(block), 0, &tag)?;
@@ -115,7 +110,7 @@ impl Ops for ArenaHeap<'_> {
 
 impl Heap for ArenaHeap<'_> {
     type Tx<'t>
-        = ArenaTx<'t>
+        = WriteTxn<'t>
     where
         Self: 't;
 
@@ -123,39 +118,41 @@ impl Heap for ArenaHeap<'_> {
         true
     }
 
-    fn transaction<R>(&mut self, body: impl FnOnce(&mut ArenaTx<'_>) -> Result<R>) -> Result<R> {
-        let mut tx = ArenaTx(self.0.write()?);
+    fn transaction<R>(&mut self, body: impl FnOnce(&mut WriteTxn<'_>) -> Result<R>) -> Result<R> {
+        let mut tx = self.0.write()?;
         let result = body(&mut tx)?;
-        tx.0.commit()?;
+        tx.commit()?;
         Ok(result)
+    }
+
+    fn submit<R>(&mut self, body: impl FnOnce(&mut WriteTxn<'_>) -> Result<R>) -> Result<R> {
+        self.0.submit(body)
     }
 }
 
 /// Many operations in one commit.
-pub(crate) struct ArenaTx<'t>(WriteTxn<'t>);
-
-impl Ops for ArenaTx<'_> {
+impl Ops for WriteTxn<'_> {
     #[inline(never)]
     fn alloc(&mut self, len: u32) -> Result<Block> {
-        alloc(&mut self.0, len)
+        block(self.alloc_unset(u64::from(len), 8)?, len)
     }
 
     #[inline(never)]
     fn free(&mut self, block: Block) -> Result<()> {
-        Ok(self.0.free(offset(&block))?)
+        Ok(WriteTxn::free(self, offset(&block))?)
     }
 
     #[inline(never)]
     fn touch(&mut self, block: &Block) -> Result<()> {
-        touch(&mut self.0, block)
+        touch(self, block)
     }
 
     fn ends(&mut self, block: &Block) -> Result<[u8; 2]> {
-        ends(&self.0, block)
+        ends(self, block)
     }
 
     #[inline(never)]
     fn alloc_touched(&mut self, len: u32) -> Result<Block> {
-        block(self.0.alloc_with(u64::from(len), 8, tag_ends)?, len)
+        block(self.alloc_with(u64::from(len), 8, tag_ends)?, len)
     }
 }
