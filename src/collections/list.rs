@@ -137,7 +137,7 @@ impl<T: Pod> List<T> {
         tx.part::<Links>(node, BEFORE_AT).copied()
     }
 
-    fn value<'t>(tx: &'t impl View, node: Link) -> Result<&'t T> {
+    fn value(tx: &impl View, node: Link) -> Result<&T> {
         tx.part::<T>(node, Self::VALUE_AT)
     }
 
@@ -172,6 +172,11 @@ impl<T: Pod> List<T> {
         } else {
             Self::set(tx, from, BEFORE_AT, to)
         }
+    }
+
+    /// The length with so many more.
+    fn longer(&self, head: &Head, more: u64) -> Result<u64> {
+        head.len.checked_add(more).ok_or_else(|| Error::corrupt(self.offset().raw(), LENGTH))
     }
 
     fn set_len(&self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
@@ -322,6 +327,7 @@ impl<T: Pod> List<T> {
         before: Link,
         after: Link,
     ) -> Result<Node<T>> {
+        let len = self.longer(head, 1)?;
         let node = tx.alloc_unset(Self::NODE_LEN, Self::NODE_ALIGN)?;
         let mut bytes = vec![0; Self::NODE_LEN as usize];
         bytes[..size_of::<Links>()].copy_from_slice(bytemuck::bytes_of(&Links { before, after }));
@@ -329,7 +335,7 @@ impl<T: Pod> List<T> {
         tx.write_at(node, 0, &bytes)?;
         self.set_after(tx, before, node)?;
         self.set_before(tx, after, node)?;
-        self.set_len(tx, head.len + 1)?;
+        self.set_len(tx, len)?;
         Ok(Node::from_offset(node))
     }
 
@@ -407,7 +413,8 @@ impl<T: Pod> List<T> {
     fn unlink(&self, tx: &mut WriteTxn<'_>, node: Link) -> Result<()> {
         let head = self.head(tx)?;
         let links = self.linked(tx, &head, node)?;
-        if head.len == 1 && !(links.before.is_null() && links.after.is_null()) {
+        let only = links.before.is_null() && links.after.is_null();
+        if head.len == 0 || (head.len == 1) != only {
             return Err(Error::corrupt(self.offset().raw(), LENGTH));
         }
         self.set_after(tx, links.before, links.after)?;
@@ -576,8 +583,7 @@ impl<T: Pod> List<T> {
         if moved.len == 0 {
             return Ok(());
         }
-        let too_long = || Error::corrupt(other.offset().raw(), LENGTH);
-        let len = head.len.checked_add(moved.len).ok_or_else(too_long)?;
+        let len = self.longer(&head, moved.len)?;
         other.linked(tx, &moved, moved.first)?;
         other.linked(tx, &moved, moved.last)?;
         self.join(tx, moved.first, moved.last, before, after)?;
@@ -824,9 +830,15 @@ impl<T: Pod, V: View> Nodes<'_, T, V> {
     fn step(&mut self, forwards: bool) -> Result<Node<T>> {
         let node = if forwards { self.front } else { self.back };
         let links = List::<T>::links(self.tx, node)?;
-        let sound = if forwards { links.before == self.before_front } else { links.after == self.after_back };
-        // The last one left is where both ends meet.
-        if !sound || self.left == 1 && self.front != self.back {
+        let from_front = links.before == self.before_front;
+        let from_back = links.after == self.after_back;
+        let sound = match (self.left, forwards) {
+            // The last one left is where both ends meet.
+            (1, _) => from_front && from_back && self.front == self.back,
+            (_, true) => from_front,
+            (_, false) => from_back,
+        };
+        if !sound {
             return Err(Error::corrupt(node.raw(), BROKEN));
         }
         if forwards {

@@ -15,7 +15,7 @@ pub(super) const fn element_shape(kind: u32, size: usize) -> u64 {
 
 /// The header at `offset`, if its first word is `shape`.
 #[inline]
-pub(super) fn head<'t, H: Pod>(tx: &'t impl View, offset: Offset<[u8]>, shape: u64) -> Result<&'t H> {
+pub(super) fn head<H: Pod>(tx: &impl View, offset: Offset<[u8]>, shape: u64) -> Result<&H> {
     let head: &H = tx.get(offset.cast())?;
     if bytemuck::bytes_of(head).first_chunk() == Some(&shape.to_le_bytes()) {
         Ok(head)

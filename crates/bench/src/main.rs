@@ -17,6 +17,7 @@ mod rng;
 mod run;
 mod scenes;
 mod sharing;
+mod store;
 mod system;
 mod window;
 mod work;
@@ -42,9 +43,14 @@ enum Bench {
     Sharing(run::Options),
     /// Reading, scanning and searching of large files.
     Window(WindowOptions),
+    /// Entries by key, beside key-value stores and databases.
+    Store(store::Options),
     /// One measurement; the benches start it themselves.
     #[command(hide = true)]
     Cell(cell::Spec),
+    /// One store; the bench `store` starts it itself.
+    #[command(hide = true)]
+    StoreCell(store::CellSpec),
 }
 
 /// Options of the bench `window`.
@@ -68,7 +74,9 @@ fn main() -> ExitCode {
             window::run(options.quick, options.json);
             Ok(())
         }
+        Bench::Store(options) => store::bench(&options),
         Bench::Cell(spec) => return cell::main(&spec),
+        Bench::StoreCell(spec) => return store::cell::main(&spec),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,7 +56,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
 
     /// Key and value as bytes.
     #[inline]
-    pub(super) fn read<'t>(tx: &'t impl View, entry: Link) -> Result<(&'t [u8], &'t [u8])> {
+    pub(super) fn read(tx: &impl View, entry: Link) -> Result<(&[u8], &[u8])> {
         let block = tx.bytes(entry)?;
         let key_len = block.first_chunk().map(|word| u64::from_le_bytes(*word));
         let (key, value) = Self::parts(entry, key_len, block.len() as u64)?;
@@ -64,7 +64,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     }
 
     /// The key as bytes.
-    pub(super) fn key<'t>(tx: &'t impl View, entry: Link) -> Result<&'t [u8]> {
+    pub(super) fn key(tx: &impl View, entry: Link) -> Result<&[u8]> {
         let (key, _) = Self::places(tx, entry)?;
         tx.bytes_range(entry, key)
     }
