@@ -571,7 +571,7 @@ impl Inner {
     }
 
     /// A short transaction; `None`, with nothing changed, where it is none. With `shut` it takes the gate together with the lock.
-    #[inline]
+    #[inline(always)]
     fn short<T>(
         &self,
         shut: bool,
