@@ -27,3 +27,6 @@ pub use item::{Item, Key, KeyBuffer, Number};
 pub use list::List;
 pub use text::Text;
 pub use vector::Vector;
+
+/// Where a value lies: its block, the first byte in it, its length.
+pub type Place = (crate::offset::Offset<[u8]>, u64, u64);

@@ -18,6 +18,7 @@ mod node;
 mod pack;
 mod tree;
 
+use super::Place;
 use super::item::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -56,6 +57,9 @@ handle! {
     /// ```
     BTreeMap<K, V>
 }
+
+/// An entry on its way out of an iterator.
+type Entry<'t, K, V> = Result<(<K as Key>::Ref<'t>, &'t V)>;
 
 /// The value that the bytes are.
 fn value_of<V: Item + ?Sized>(tree: Tree, bytes: &[u8]) -> Result<&V> {
@@ -233,7 +237,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// assert!(map.get(&tx, "film")?.unwrap().ends_with(b"end."));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<(Offset<[u8]>, u64, u64)>> {
+    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<Place>> {
         match self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))? {
             Some((leaf, Ok(i))) => leaf.value_place(i).map(Some),
             _ => Ok(None),
@@ -610,7 +614,7 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 pub struct Iter<'t, K: ?Sized, V: ?Sized, S> {
     tree: Tree,
     entries: Entries<'t, S>,
-    of: PhantomData<(fn(&K), fn(&V))>,
+    of: PhantomData<fn(&K, &V)>,
 }
 
 impl<K: ?Sized, V: ?Sized, S> Clone for Iter<'_, K, V, S> {
@@ -627,7 +631,7 @@ impl<K: ?Sized, V: ?Sized, S> std::fmt::Debug for Iter<'_, K, V, S> {
 
 impl<'t, K: Key + ?Sized, V: Item + ?Sized, S: View> Iter<'t, K, V, S> {
     #[inline]
-    fn take(&mut self, way: Way) -> Option<Result<(K::Ref<'t>, &'t V)>> {
+    fn take(&mut self, way: Way) -> Option<Entry<'t, K, V>> {
         let entry = self.entries.take(way)?;
         let typed =
             entry.and_then(|(key, value)| Ok((key_of::<K>(self.tree, key)?, value_of(self.tree, value)?)));
