@@ -221,7 +221,7 @@ impl Inner {
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
@@ -251,7 +251,7 @@ impl Inner {
     }
 
     /// Takes the lock for writing and completes what a dead owner left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.may_wait_for_lock()?;
@@ -265,7 +265,7 @@ impl Inner {
     }
 
     /// Whether this thread holds nothing that would have it wait for itself.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_wait_for_lock(&self) -> Result<()> {
         let held = self.number.held();
         if held.writes > 0 {
@@ -341,7 +341,7 @@ impl Inner {
     }
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn needs_recovery(&self, writing: bool) -> bool {
         let runtime = self.media.runtime();
         // Each kind of arena has its own word; what the other one holds in a damaged file means nothing.
@@ -381,7 +381,7 @@ impl Inner {
     }
 
     /// Takes notice of the file's length where others changed it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn see_length(&self) -> Result<()> {
         let runtime = self.media.runtime();
         // As of the commit before the layout is looked at: one that is about to change it says so first.
