@@ -1,0 +1,61 @@
+//! Long runs of heapfile's proofs. They are resumable: `--state FILE` adds up what all runs did.
+//!
+//! ```text
+//! cargo run --release -p heapfile-soak -- power --seconds 600 --state soak.json
+//! ```
+//!
+//! `docs/RELIABILITY.md` tells what each of them shows, and what has been run.
+
+mod limit;
+mod power;
+mod state;
+
+#[path = "../../../tests/power_loss/harness/mod.rs"]
+mod harness;
+
+use clap::{Parser, Subcommand};
+use limit::Limit;
+use state::State;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Long runs of heapfile's proofs
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Power cuts on a simulated disk: each image has to recover to what was acknowledged
+    Power {
+        #[command(flatten)]
+        limit: Limit,
+        /// File of seeds and counts, made if it is not there; runs add up in it
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// Threads
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Run one history again: FAMILY:SEED, or FAMILY:SEED:POINT
+        #[arg(long)]
+        replay: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Power { replay: Some(what), .. } => power::replay(&what),
+        Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("heapfile-soak: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
