@@ -16,6 +16,11 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
+    /// The count that was asked for, or `default`.
+    pub(crate) fn count_or(&self, default: u64) -> u64 {
+        self.count.unwrap_or(default)
+    }
+
     /// Whether to stop, having begun then and done so much. Without any limit: after a minute.
     pub(crate) fn is_reached(&self, begun: Instant, done: u64) -> bool {
         let seconds = match (self.seconds, self.count) {

@@ -6,12 +6,19 @@
 //!
 //! `docs/RELIABILITY.md` tells what each of them shows, and what has been run.
 
+mod kill;
 mod limit;
 mod power;
 mod state;
 
 #[path = "../../../tests/power_loss/harness/mod.rs"]
 mod harness;
+
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
+#[path = "../../../tests/torture/harness/mod.rs"]
+mod torture;
 
 use clap::{Parser, Subcommand};
 use limit::Limit;
@@ -43,12 +50,31 @@ enum Command {
         #[arg(long)]
         replay: Option<String>,
     },
+    /// Kills of processes that work on one file: nothing acknowledged is lost, nothing torn, nobody waits without end
+    Kill {
+        #[command(flatten)]
+        limit: Limit,
+        /// File of seeds and counts, made if it is not there; runs add up in it
+        #[arg(long)]
+        state: Option<PathBuf>,
+        /// Rounds at a time, each of 2 to 6 processes
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+        /// Run the round of this seed again, `--count` times (one)
+        #[arg(long)]
+        replay: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
+    if torture::is_child() {
+        torture::live();
+    }
     let outcome = match Arguments::parse().command {
         Command::Power { replay: Some(what), .. } => power::replay(&what),
         Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
+        Command::Kill { replay: Some(seed), limit, .. } => Ok(kill::replay(seed, limit.count_or(1))),
+        Command::Kill { limit, state, jobs, .. } => kill::run(State::new(state), limit, jobs.max(1)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -45,15 +45,7 @@ impl Budget {
 
     /// For a long run that counts its images itself: all points, or this one, by the long plan.
     pub(crate) fn endless(point: Option<usize>) -> Self {
-        Self {
-            images: u64::MAX,
-            first_seed: 1,
-            once: false,
-            point,
-            stride: 1,
-            operations: None,
-            long: true,
-        }
+        Self { images: u64::MAX, first_seed: 1, once: false, point, stride: 1, operations: None, long: true }
     }
 
     /// Looks at one crash point in `stride` only, unless this is a long run: for histories of which there are many.
