@@ -8,6 +8,7 @@
 
 mod kill;
 mod limit;
+mod mutate;
 mod power;
 mod state;
 
@@ -64,6 +65,18 @@ enum Command {
         #[arg(long)]
         replay: Option<u64>,
     },
+    /// Breaks of the library on purpose, in a copy of the tree: a test has to notice each
+    Mutate {
+        /// Only those whose names contain this
+        #[arg(long)]
+        only: Option<String>,
+        /// Where the copy and its build are kept
+        #[arg(long, default_value = "target/mutations")]
+        work: PathBuf,
+        /// File of counts, made if it is not there; runs add up in it
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -74,6 +87,9 @@ fn main() -> ExitCode {
         Command::Power { replay: Some(what), .. } => power::replay(&what),
         Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
         Command::Kill { replay: Some(seed), limit, .. } => Ok(kill::replay(seed, limit.count_or(1))),
+        Command::Mutate { only, work, state } => std::path::absolute(work)
+            .map_err(Into::into)
+            .and_then(|work| mutate::run(&mutate::tree(), &work, only.as_deref(), State::new(state))),
         Command::Kill { limit, state, jobs, .. } => kill::run(State::new(state), limit, jobs.max(1)),
     };
     match outcome {
