@@ -24,8 +24,9 @@ fn rounds(test: &str, seeds: impl IntoIterator<Item = u64>) {
         let tally =
             harness::round(seed, KILLS_A_ROUND, dir.path(), &command).unwrap_or_else(|what| panic!("{what}"));
         for (name, n) in tally {
+            let longest = name.starts_with("longest");
             let count = all.entry(name).or_default();
-            *count = if name.starts_with("longest") { n.max(*count) } else { *count + n };
+            *count = if longest { n.max(*count) } else { *count + n };
         }
         if all["kills"] >= KILLS {
             break;

@@ -207,6 +207,7 @@ impl Life {
 
     fn grow_up(&mut self, arena: &Arena, tx: Option<heapfile::WriteTxn<'_>>) -> Lived {
         self.id = id();
+        tell(&format!("born {}", std::process::id()));
         drop(tx);
         for (what, outcome) in [
             ("read", arena.read().map(drop)),

@@ -55,11 +55,15 @@ impl Process {
         unsafe { libc::kill(if group { -pid } else { pid }, signal) };
     }
 
-    /// Whether its threads are stopped.
     fn is_stopped(&self) -> bool {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        is_stopped(self.child.id())
     }
+}
+
+/// Whether the process's threads are stopped.
+fn is_stopped(pid: u32) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 struct Round<'a> {
@@ -68,6 +72,8 @@ struct Round<'a> {
     file: &'a Path,
     command: &'a dyn Fn() -> Command,
     processes: Vec<Process>,
+    /// Children that those processes forked. This process is the one that inherits them.
+    forked: Vec<i32>,
     heard: Receiver<(u32, Option<String>)>,
     say: Sender<(u32, Option<String>)>,
     /// Pipes that somebody may still write to.
@@ -78,6 +84,8 @@ struct Round<'a> {
 
 /// Runs the round of this seed in the empty directory `dir`. `command` begins a process that calls [`live`].
 pub fn round(seed: u64, kills: u64, dir: &Path, command: &dyn Fn() -> Command) -> Result<Tally, String> {
+    // SAFETY: a plain system call: who loses its parent becomes a child of this process.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
     let (say, heard) = channel();
     let file = dir.join("a.heap");
     let mut round = Round {
@@ -86,6 +94,7 @@ pub fn round(seed: u64, kills: u64, dir: &Path, command: &dyn Fn() -> Command) -
         file: &file,
         command,
         processes: Vec::new(),
+        forked: Vec::new(),
         heard,
         say,
         open_pipes: 0,
@@ -175,6 +184,10 @@ impl Round<'_> {
             process.heard = Instant::now();
         }
         match line {
+            Some(line) if line.starts_with("born ") => {
+                self.forked.extend(line[5..].parse::<i32>());
+                Ok(())
+            }
             Some(line) => self.oracle.hear(&line, &mut self.tally),
             None => {
                 self.open_pipes -= 1;
@@ -245,6 +258,30 @@ impl Round<'_> {
                 _ => {}
             }
         }
+        self.tend_the_forked(false);
+    }
+
+    /// Forked children that came to a point where they stop go on, or are killed. Nobody else waits for them: until this process does, their
+    /// numbers are theirs.
+    fn tend_the_forked(&mut self, end: bool) {
+        for pid in std::mem::take(&mut self.forked) {
+            let signal = match end || self.rng.below(300) == 0 {
+                true => Some(libc::SIGKILL),
+                false if is_stopped(pid as u32) => Some(libc::SIGCONT),
+                false => None,
+            };
+            let mut status = 0;
+            // SAFETY: plain system calls; the process is a child of this one, or of one that does not wait for it.
+            let gone = unsafe {
+                signal.map(|signal| libc::kill(pid, signal));
+                libc::waitpid(pid, &mut status, if end { 0 } else { libc::WNOHANG }) == pid
+            };
+            match gone {
+                true if libc::WIFSIGNALED(status) => self.count("kills of forked children"),
+                true => {}
+                false => self.forked.push(pid),
+            }
+        }
     }
 
     /// Kills or stops somebody.
@@ -283,9 +320,11 @@ impl Round<'_> {
         let begun = Instant::now();
         while self.open_pipes > 0 {
             if begun.elapsed() > PATIENCE {
-                return Err("a child of a process hangs".to_owned());
+                return Err(format!("a child of a process hangs: {:?}", self.forked));
             }
             self.listen(Duration::from_millis(1))?;
+            // Those that were heard of only now as well.
+            self.tend_the_forked(true);
         }
         Ok(())
     }
