@@ -45,6 +45,7 @@ families! {
     cuts_around_commits_taken_back
     cuts_after_deaths
     cuts_after_deaths_among_others
+    cuts_of_syncs_among_others
     cuts_after_deaths_in_a_process_arena
 }
 

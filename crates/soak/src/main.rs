@@ -6,9 +6,11 @@
 //!
 //! `docs/RELIABILITY.md` tells what each of them shows, and what has been run.
 
+mod endurance;
 mod kill;
 mod limit;
 mod mutate;
+mod plot;
 mod power;
 mod state;
 
@@ -65,6 +67,8 @@ enum Command {
         #[arg(long)]
         replay: Option<u64>,
     },
+    /// Mixed work for a long time: no drift of file size and fragmentation
+    Endurance(endurance::Work),
     /// Breaks of the library on purpose, in a copy of the tree: a test has to notice each
     Mutate {
         /// Only those whose names contain this
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Command::Power { replay: Some(what), .. } => power::replay(&what),
         Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
         Command::Kill { replay: Some(seed), limit, .. } => Ok(kill::replay(seed, limit.count_or(1))),
+        Command::Endurance(work) => endurance::run(&work),
         Command::Mutate { only, work, state } => std::path::absolute(work)
             .map_err(Into::into)
             .and_then(|work| mutate::run(&mutate::tree(), &work, only.as_deref(), State::new(state))),

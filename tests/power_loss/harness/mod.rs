@@ -45,7 +45,7 @@ const fn family(
 }
 
 pub(crate) const FAMILIES: &[Family] = &[
-    family("mixed_histories", Power, 170, whole::mixed_histories),
+    family("mixed_histories", Power, 140, whole::mixed_histories),
     family("refilled_space", Power, 50, whole::refilled_space),
     family("ring_wraps", Power, 50, whole::ring_wraps),
     family("spills_and_growth", Power, 80, whole::spills_and_growth),
@@ -61,6 +61,7 @@ pub(crate) const FAMILIES: &[Family] = &[
     family("cuts_around_commits_taken_back", Power, 30, handles::cuts_around_commits_taken_back),
     family("cuts_after_deaths", Power, 60, killed::cuts_after_deaths),
     family("cuts_after_deaths_among_others", Power, 60, crowded::cuts_after_deaths_among_others),
+    family("cuts_of_syncs_among_others", Process, 30, process::cuts_of_syncs_among_others),
     family("cuts_of_a_process_arena", Process, 70, process::cuts_of_a_process_arena),
     family(
         "cuts_after_deaths_in_a_process_arena",

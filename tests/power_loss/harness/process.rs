@@ -8,6 +8,8 @@ use super::oracle::{Bench, Found, Violation, find, guarded, work};
 use super::recording::{Ack, Recorder, Recording, Step, mixed};
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Durability, Error, View};
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A sync (one that failed or died is never done), or a commit.
@@ -188,6 +190,53 @@ pub(crate) fn sweep(
         let (states, certain) = synced(events, point);
         judge(bench, image, &states, certain)
     })
+}
+
+/// Several handles; commits through one in the middle of the sync of another, which is as of its end.
+fn history_of_crowded_syncs(seed: u64) -> (Recording, Vec<Event>) {
+    let mut recorder = Recorder::create(seed, Durability::Process);
+    let mut events = vec![Event::Synced { begun: 0, done: recorder.disk.steps(), state: recorder.state() }];
+    let mut rng = SplitMix64(seed);
+    let other = testing::open(&recorder.disk, &recorder.options).unwrap();
+    let commit = |recorder: &Recorder, kind, rng: &mut SplitMix64| {
+        let begun = recorder.disk.steps();
+        let pending = transact(&other, &recorder.state(), kind, rng).unwrap();
+        let state = Arc::new(pending.commit().unwrap());
+        (Ack::new(begun, recorder.disk.steps(), state), Event::Changed { begun })
+    };
+    for _ in 0..6 {
+        let kind = [Kind::Small, Kind::Pages, Kind::InPlace, Kind::Even][rng.below(4) as usize];
+        let (ack, event) = commit(&recorder, kind, &mut rng);
+        recorder.acks.push(ack);
+        events.push(event);
+        // The first half of a sync is done without the lock.
+        let (disk, before, handle) = (recorder.disk.clone(), recorder.state(), other.clone());
+        let (told, mut own) = (Rc::new(RefCell::new(None)), SplitMix64(rng.next()));
+        let tell = told.clone();
+        testing::at_failpoint("sync: before the lock", move || {
+            let begun = disk.steps();
+            let pending = transact(&handle, &before, kind, &mut own).unwrap();
+            let state = Arc::new(pending.commit().unwrap());
+            tell.replace(Some(Ack::new(begun, disk.steps(), state)));
+        });
+        let begun = recorder.disk.steps();
+        recorder.arena().sync().unwrap();
+        let during: Ack = told.take().expect("a sync passes this point");
+        events.push(Event::Changed { begun: during.begun });
+        recorder.acks.push(during);
+        events.push(Event::Synced { begun, done: recorder.disk.steps(), state: recorder.state() });
+    }
+    let (begun, state) = (recorder.disk.steps(), recorder.state());
+    drop(recorder.take_arena());
+    recorder.put_arena(other);
+    let recording = recorder.finish();
+    events.push(Event::Synced { begun, done: recording.history.points() - 1, state });
+    (recording, events)
+}
+
+pub(crate) fn cuts_of_syncs_among_others(bench: &mut Bench, seed: u64, budget: &Budget) -> Outcome {
+    let (recording, events) = history_of_crowded_syncs(seed);
+    sweep(bench, &recording, &events, budget).map_err(|violation| violation.describe(&recording))
 }
 
 /// The mark in the page cache is no more than a hint: its writer may have died before the disk had it.
