@@ -7,6 +7,7 @@
 //! `docs/RELIABILITY.md` tells what each of them shows, and what has been run.
 
 mod endurance;
+mod fuzz;
 mod kill;
 mod limit;
 mod mutate;
@@ -69,11 +70,26 @@ enum Command {
     },
     /// Mixed work for a long time: no drift of file size and fragmentation
     Endurance(endurance::Work),
+    /// The fuzz targets, one after the other (needs nightly Rust and cargo-fuzz)
+    Fuzz {
+        /// For each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Where what is interesting is kept
+        #[arg(long, default_value = "target/fuzz-corpus")]
+        work: PathBuf,
+        /// File of counts, made if it is not there; runs add up in it
+        #[arg(long)]
+        state: Option<PathBuf>,
+    },
     /// Breaks of the library on purpose, in a copy of the tree: a test has to notice each
     Mutate {
-        /// Only those whose names contain this
+        /// Only those whose names contain this; more than once: one of these
         #[arg(long)]
-        only: Option<String>,
+        only: Vec<String>,
+        /// From the one on whose name contains this
+        #[arg(long)]
+        from: Option<String>,
         /// Where the copy and its build are kept
         #[arg(long, default_value = "target/mutations")]
         work: PathBuf,
@@ -92,9 +108,12 @@ fn main() -> ExitCode {
         Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
         Command::Kill { replay: Some(seed), limit, .. } => Ok(kill::replay(seed, limit.count_or(1))),
         Command::Endurance(work) => endurance::run(&work),
-        Command::Mutate { only, work, state } => std::path::absolute(work)
+        Command::Fuzz { seconds, work, state } => std::path::absolute(work)
             .map_err(Into::into)
-            .and_then(|work| mutate::run(&mutate::tree(), &work, only.as_deref(), State::new(state))),
+            .and_then(|work| fuzz::run(&mutate::tree(), &work, seconds, State::new(state))),
+        Command::Mutate { only, from, work, state } => std::path::absolute(work)
+            .map_err(Into::into)
+            .and_then(|work| mutate::run(&mutate::tree(), &work, &only, from.as_deref(), State::new(state))),
         Command::Kill { limit, state, jobs, .. } => kill::run(State::new(state), limit, jobs.max(1)),
     };
     match outcome {
