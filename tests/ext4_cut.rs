@@ -9,9 +9,9 @@ use common::mounted::on_a_disk;
 use common::script::{self, Script};
 use common::{assert_clean, role, small};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Error};
+use heapfile::{Arena, Durability, Error, View};
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
@@ -33,56 +33,101 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Works until the disk is gone; how many commits were acknowledged.
-fn work(path: &Path, disk: &Path, pause: Duration) -> u64 {
-    let arena = Arena::open(path).unwrap();
-    let (acknowledged, gone) = (AtomicU64::new(script::count(&arena)), AtomicBool::new(false));
+/// What a disk that is gone does to a handle.
+fn is_gone(e: &Error) -> bool {
+    matches!(e, Error::Io { .. } | Error::SyncFailed | Error::Poisoned { .. } | Error::NoSpace { .. })
+}
+
+/// Commits until the disk is gone; the last that was acknowledged. Counts them in `commits`.
+fn commit_until_gone(
+    gone: &AtomicBool,
+    commits: &AtomicU64,
+    mut commit: impl FnMut() -> heapfile::Result<u64>,
+) -> u64 {
+    let mut acknowledged = 0;
+    loop {
+        match commit() {
+            Ok(count) => {
+                acknowledged = count;
+                commits.fetch_add(1, SeqCst);
+            }
+            Err(e) => {
+                assert!(is_gone(&e), "{e}");
+                break;
+            }
+        }
+    }
+    // Nothing of that was for another reason than the cut.
+    while !gone.load(SeqCst) {
+        std::thread::yield_now();
+    }
+    acknowledged
+}
+
+fn count_up(arena: &Arena) -> heapfile::Result<u64> {
+    let mut tx = arena.write()?;
+    let root = tx.root::<u64>()?.expect("there is a counter");
+    let count = tx.get_mut(root)?;
+    *count += 1;
+    let count = *count;
+    tx.commit()?;
+    Ok(count)
+}
+
+/// Counts up in one arena, one flush a commit, until the disk is gone; with `both` plays the script in another meanwhile, whose syncs may flush more than
+/// that. What was acknowledged.
+fn work(paths: &[PathBuf; 2], disk: &Path, pause: Duration, both: bool) -> [u64; 2] {
+    let [script, counter] = [Arena::open(&paths[0]).unwrap(), Arena::open(&paths[1]).unwrap()];
+    let (gone, played, counted) = (&AtomicBool::new(false), &AtomicU64::new(0), &AtomicU64::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            // Some of them certainly without anything after them that would flush them too.
+            while counted.load(SeqCst) < 30 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             std::thread::sleep(pause);
             cut_power(disk);
             gone.store(true, SeqCst);
         });
-        loop {
-            match script::play(&arena) {
-                Ok(count) => acknowledged.store(count, SeqCst),
-                // What a disk that is gone does to a handle.
-                Err(
-                    Error::Io { .. } | Error::SyncFailed | Error::Poisoned { .. } | Error::NoSpace { .. },
-                ) => break,
-                Err(e) => panic!("{e}"),
-            }
-        }
-        // Nothing of that was for another reason than the cut.
-        while !gone.load(SeqCst) {
-            std::thread::yield_now();
-        }
-    });
-    assert!(arena.checkpoint().is_err());
-    acknowledged.into_inner()
+        let counting = scope.spawn(move || commit_until_gone(gone, counted, || count_up(&counter)));
+        let last = if both { commit_until_gone(gone, played, || script::play(&script)) } else { 0 };
+        [last, counting.join().unwrap()]
+    })
 }
 
 fn cut_again_and_again(disk: &Path) {
     let (image, disk_name) = (std::env::var("IMAGE").unwrap(), disk.to_str().unwrap());
-    let path = disk.join("a.heap");
-    script::begin(&small(Durability::Power).create(&path).unwrap()).unwrap();
+    let paths = [disk.join("a.heap"), disk.join("b.heap")];
+    script::begin(&small(Durability::Power).create(&paths[0]).unwrap()).unwrap();
+    let arena = small(Durability::Power).create(&paths[1]).unwrap();
+    let mut tx = arena.write().unwrap();
+    let counter = tx.alloc(&0u64).unwrap();
+    tx.set_root(counter).unwrap();
+    tx.commit().unwrap();
+    drop(arena);
     let mut rng = SplitMix64(std::process::id().into());
-    let mut commits = 0;
+    let mut before = [0, 0];
     for round in 0..12 {
-        let acknowledged = work(&path, disk, Duration::from_micros(rng.below(60_000)));
+        let done = work(&paths, disk, Duration::from_micros(rng.below(30_000)), round % 2 == 0);
         run("umount", &[disk_name]);
         run("mount", &["-o", "loop", &image, disk_name]);
-        let arena = Arena::open(&path).unwrap();
-        let count = script::count(&arena);
-        assert!(
-            (acknowledged..=acknowledged + 1).contains(&count),
-            "round {round}: {acknowledged} commits were acknowledged, {count} are there"
-        );
-        Script::after(count).assert_in(&arena);
+        let (arena, counter) = (Arena::open(&paths[0]).unwrap(), Arena::open(&paths[1]).unwrap());
+        let tx = counter.read().unwrap();
+        let found = [script::count(&arena), *tx.get(tx.root::<u64>().unwrap().unwrap()).unwrap()];
+        for i in 0..2 {
+            let acknowledged = before[i].max(done[i]);
+            assert!(
+                (acknowledged..=acknowledged + 1).contains(&found[i]),
+                "round {round}, arena {i}: {acknowledged} commits were acknowledged, {} are there",
+                found[i]
+            );
+        }
+        Script::after(found[0]).assert_in(&arena);
         assert_clean(&arena);
-        commits = count;
+        assert_clean(&counter);
+        before = found;
     }
-    common::tell(&format!("12 cuts, {commits} commits"));
+    common::tell(&format!("12 cuts, {before:?} commits"));
 }
 
 #[test]
