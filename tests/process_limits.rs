@@ -46,7 +46,7 @@ fn little_address_space() {
             script::play(&arena).unwrap();
             drop(arena);
             // Not even the least.
-            setrlimit(Resource::As, Rlimit { current: Some(600 << 20), ..before.clone() }).unwrap();
+            setrlimit(Resource::As, Rlimit { current: Some(600 << 20), ..before }).unwrap();
             assert_eq!(code(options.open(path)), Some(libc::ENOMEM));
             assert_eq!(code(options.open_read_only(path)), Some(libc::ENOMEM));
             setrlimit(Resource::As, before).unwrap();

@@ -126,10 +126,9 @@ fn copy_changed(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(to)? {
         let entry = entry?;
         if !from.join(entry.file_name()).exists() {
-            if entry.path().is_dir() {
-                fs::remove_dir_all(entry.path())?
-            } else {
-                fs::remove_file(entry.path())?
+            match entry.path().is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
             }
         }
     }
