@@ -308,6 +308,23 @@ pub enum Error {
         /// The limit, in the same unit.
         limit: u64,
     },
+    /// A range, a prefix or an order was asked of a hashed table.
+    #[error("the table is hashed and has no order: create it ordered to list ranges and prefixes")]
+    Unordered,
+    /// A table of that name exists.
+    #[error("there is a table {name:?} already: open it, or drop it first")]
+    TableExists {
+        /// The name.
+        name: String,
+    },
+    /// A value cannot be stored as, or read as, a type through serde. Nothing was changed.
+    #[error("a value is no {type_name}: {why}; read it as the type it was stored as")]
+    Value {
+        /// The type.
+        type_name: &'static str,
+        /// What serde's format says.
+        why: String,
+    },
     /// An option does not make sense.
     #[error("{option} of {value} is refused: {why}")]
     BadOption {

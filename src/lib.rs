@@ -37,6 +37,8 @@
 //! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
 //! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
+//! | vectors, texts, lists and maps inside an arena | [`collections`] |
+//! | persistent objects by key | [`store`] |
 //! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::shrink`] |
 //!
 //! # Transactions
@@ -58,6 +60,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `arena` (default) | everything but [`window`]; needs 64-bit little-endian Linux |
+//! | `serde` | values of any type in a [`store`], through serde |
 //! | `testing` | the simulated disk and the failpoints of this project's own tests; no part of the stable interface |
 //!
 //! How it works inside is told in `docs/ARCHITECTURE.md`, every byte of the file in `docs/FORMAT.md`.
@@ -72,6 +75,8 @@ compile_error!(
 
 #[cfg(feature = "arena")]
 mod arena;
+#[cfg(feature = "arena")]
+pub mod collections;
 mod error;
 #[cfg(feature = "arena")]
 mod failpoint;
@@ -93,6 +98,8 @@ mod roots;
 mod runtime;
 #[cfg(feature = "arena")]
 mod sabotage;
+#[cfg(feature = "arena")]
+pub mod store;
 #[cfg(feature = "arena")]
 mod txn;
 pub mod window;
@@ -131,3 +138,8 @@ pub mod testing {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Runs the examples of the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/GUIDE.md")]
+struct Guide;

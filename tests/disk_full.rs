@@ -128,6 +128,44 @@ fn a_full_disk_in_memory() {
     on_a_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
 }
 
+/// A load into a store that the disk cannot hold changes nothing; what was there goes on.
+fn load(disk: &Path, durability: Durability) {
+    use heapfile::store::{Store, Table};
+    let path = disk.join(format!("{durability:?}.heap"));
+    let store = Store::with(small(durability).max_size(1 << 40).create(&path).unwrap());
+    store.put("t", b"before", b"load").unwrap();
+    let mut tx = store.write().unwrap();
+    let table = Table::open_or_create(&mut tx, "t").unwrap();
+    let error = (0u64..)
+        .find_map(|n| {
+            table
+                .put(&mut tx, &bytes(n, 16), &bytes(n, 100))
+                .err()
+                .or((n > 1 << 17).then_some(Error::ReadOnly))
+        })
+        .unwrap();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    drop(tx);
+    store.check().unwrap();
+    assert_clean(store.arena());
+    assert_eq!((store.len("t").unwrap(), store.get("t", b"before").unwrap().unwrap()), (1, b"load".to_vec()));
+    for n in 0u64..1000 {
+        store.put("t", &bytes(n, 16), &bytes(n, 100)).unwrap();
+    }
+    store.check().unwrap();
+    drop(store);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_full_disk_in_the_middle_of_a_load() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| load(&disk, durability));
+    }
+    let mount = "mount -t tmpfs -o size=6m tmpfs \"$DISK\"";
+    on_a_small_disk("a_full_disk_in_the_middle_of_a_load", mount);
+}
+
 /// ext4 keeps what it had reserved when it found that the rest does not fit.
 #[test]
 fn a_full_disk_of_blocks() {

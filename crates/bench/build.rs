@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 struct Peer {
     name: &'static str,
-    source: &'static str,
+    /// The adapter; none where the library is called from Rust.
+    source: Option<&'static str>,
     cpp: bool,
     /// The smallest program that compiles only when the peer's headers are there.
     probe: &'static str,
@@ -18,10 +19,10 @@ struct Peer {
     package: &'static str,
 }
 
-const PEERS: [Peer; 2] = [
+const PEERS: [Peer; 3] = [
     Peer {
         name: "boost",
-        source: "adapters/boost.cpp",
+        source: Some("adapters/boost.cpp"),
         cpp: true,
         probe: "#include <boost/interprocess/managed_mapped_file.hpp>\nint probe() { return 0; }\n",
         link: None,
@@ -29,11 +30,19 @@ const PEERS: [Peer; 2] = [
     },
     Peer {
         name: "pmdk",
-        source: "adapters/pmdk.c",
+        source: Some("adapters/pmdk.c"),
         cpp: false,
         probe: "#include <libpmemobj.h>\nint main(void) { return pmemobj_check_version(1, 0) == 0; }\n",
         link: Some("pmemobj"),
         package: "libpmemobj-dev",
+    },
+    Peer {
+        name: "gdbm",
+        source: None,
+        cpp: false,
+        probe: "#include <gdbm.h>\nint main(void) { return gdbm_version == 0; }\n",
+        link: Some("gdbm"),
+        package: "libgdbm-dev",
     },
 ];
 
@@ -53,7 +62,9 @@ fn main() {
                 "its headers were not found at build time (Debian: apt-get install {package}, then touch build.rs)"
             ))
         } else {
-            adapter(peer).compile(&format!("{name}_adapter"));
+            if let Some(source) = peer.source {
+                adapter(peer, source).compile(&format!("{name}_adapter"));
+            }
             if let Some(lib) = peer.link {
                 println!("cargo::rustc-link-lib={lib}");
             }
@@ -68,9 +79,9 @@ fn main() {
     }
 }
 
-fn adapter(peer: &Peer) -> cc::Build {
+fn adapter(peer: &Peer, source: &str) -> cc::Build {
     let mut build = cc::Build::new();
-    build.cpp(peer.cpp).file(peer.source).include("adapters").define("NDEBUG", None).opt_level(3);
+    build.cpp(peer.cpp).file(source).include("adapters").define("NDEBUG", None).opt_level(3);
     build.flag_if_supported("-Wno-unused-parameter").flag_if_supported("-Wno-deprecated-declarations");
     if peer.cpp {
         build.std("c++17");

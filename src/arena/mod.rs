@@ -303,6 +303,11 @@ impl Arena {
         submit::run(&self.inner, change)
     }
 
+    /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.
+    pub(crate) fn begin_short(&self) -> Result<WriteTxn<'_>> {
+        WriteTxn::begin(&self.inner, self.inner.power.is_none())
+    }
+
     /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
     /// of the file, one without the lock, one with.
     ///

@@ -17,6 +17,12 @@ pub trait Source {
     /// First page of the heap.
     #[doc(hidden)]
     fn heap_page(&self) -> u32;
+    /// Whether a view of a long range may have to be put together, so that views of the pieces needed are cheaper.
+    #[doc(hidden)]
+    #[inline]
+    fn is_piecewise(&self) -> bool {
+        false
+    }
 }
 
 /// A transaction's words as the heap's code wants them.

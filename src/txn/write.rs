@@ -717,4 +717,9 @@ impl Source for WriteTxn<'_> {
     fn heap_page(&self) -> u32 {
         self.arena.heap_page()
     }
+
+    #[inline]
+    fn is_piecewise(&self) -> bool {
+        !self.state.changes.set.is_empty()
+    }
 }

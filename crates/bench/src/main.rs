@@ -19,6 +19,7 @@ mod run;
 mod scale;
 mod scenes;
 mod sharing;
+mod store;
 mod system;
 mod window;
 mod work;
@@ -46,9 +47,14 @@ enum Bench {
     Scale(scale::Options),
     /// Reading, scanning and searching of large files.
     Window(WindowOptions),
+    /// Entries by key, beside key-value stores and databases.
+    Store(store::Options),
     /// One measurement; the benches start it themselves.
     #[command(hide = true)]
     Cell(cell::Spec),
+    /// One store; the bench `store` starts it itself.
+    #[command(hide = true)]
+    StoreCell(store::CellSpec),
 }
 
 /// Options of the bench `window`.
@@ -73,7 +79,9 @@ fn main() -> ExitCode {
             window::run(options.quick, options.json);
             Ok(())
         }
+        Bench::Store(options) => store::bench(&options),
         Bench::Cell(spec) => return cell::main(&spec),
+        Bench::StoreCell(spec) => return store::cell::main(&spec),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

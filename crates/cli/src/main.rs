@@ -3,7 +3,7 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`, `find`); 2 an error. Data goes to stdout, everything
+//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`, `find`, `kv`); 2 an error. Data goes to stdout, everything
 //! else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ mod dump;
 mod find;
 mod hexdump;
 mod info;
+mod kv;
 mod output;
 mod progress;
 mod units;
@@ -39,7 +40,7 @@ const ERROR: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump, find), 2 an error.\n\n\
+    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump, find, kv), 2 an error.\n\n\
     To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
 )]
 struct Cli {
@@ -55,6 +56,7 @@ enum Command {
     Dump(dump::Args),
     Find(find::FindArgs),
     Hexdump(hexdump::HexdumpArgs),
+    Kv(kv::Args),
     Demo(demo::Args),
     #[command(name = demo::EDITOR, hide = true)]
     DemoEditor(demo::EditorArgs),
@@ -72,6 +74,7 @@ fn run(command: Command) -> Outcome {
         Command::Dump(args) => dump::run(args),
         Command::Find(args) => Ok(find::run(&args)?),
         Command::Hexdump(args) => Ok(hexdump::run(&args)?),
+        Command::Kv(args) => kv::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoEditor(args) => demo::run_editor(args),
     }

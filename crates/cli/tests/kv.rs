@@ -1,0 +1,164 @@
+//! `heapfile kv`: what goes in comes out, whatever the bytes; imports are whole, or go on.
+
+mod common;
+
+use common::{Place, command, run, text};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Output, Stdio};
+
+/// Runs the command with this on stdin.
+fn feed(args: &[&str], input: &[u8]) -> Output {
+    let mut child = command()
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    // It may end before it has read all.
+    let _ = child.stdin.take().expect("it is a pipe").write_all(input);
+    child.wait_with_output().expect("the command ends")
+}
+
+#[test]
+fn values_go_through_as_they_are() {
+    let place = Place::new();
+    run(&["kv", "put", place.arg(), "colour", "green"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "colour"]).ok(), "green");
+    for value in [&b""[..], b"\0\xFF\n", &vec![b'x'; 3 << 20]] {
+        assert!(feed(&["kv", "put", place.arg(), "bytes"], value).status.success());
+        let got = command().args(["kv", "get", place.arg(), "bytes"]).output().unwrap();
+        assert!(got.status.success() && got.stdout == value && got.stderr.is_empty());
+    }
+    let from = place.dir.path().join("value");
+    std::fs::write(&from, "of a file").unwrap();
+    run(&["kv", "put", place.arg(), "--from", text(&from), "file", "--table", "t"]).ok();
+    assert_eq!(run(&["kv", "get", "-t", "t", place.arg(), "file"]).ok(), "of a file");
+    let json = run(&["kv", "get", place.arg(), "colour", "--json"]);
+    assert_eq!(json.json()["value"], "green");
+}
+
+#[test]
+fn keys_may_be_any_bytes() {
+    let place = Place::new();
+    run(&["kv", "put", place.arg(), "--hex", "00ff0a", "value"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "--hex", "00FF0a"]).ok(), "value");
+    assert_eq!(run(&["kv", "list", place.arg()]).ok(), "\\x00\\xff\\n\tvalue\n");
+    assert_eq!(run(&["kv", "list", "--hex", "--keys", place.arg()]).ok(), "00ff0a\n");
+    let raw = command().args(["kv", "list", "-0", place.arg()]).output().unwrap();
+    assert_eq!(raw.stdout, b"\0\xFF\n\0value\0");
+    let key = std::ffi::OsStr::from_bytes(b"\xFE");
+    assert!(command().args(["kv", "put", place.arg()]).arg(key).arg("v").status().unwrap().success());
+    assert!(
+        command().args(["kv", "get", place.arg()]).arg(key).stdout(Stdio::null()).status().unwrap().success()
+    );
+    run(&["kv", "get", place.arg(), "--hex", "0g"]).fails(2, "digits 0-9 and a-f");
+    run(&["kv", "get", place.arg(), "--hex", "0"]).fails(2, "two digits");
+}
+
+#[test]
+fn what_is_not_there_is_exit_code_1() {
+    let place = Place::new();
+    run(&["kv", "get", place.arg(), "k"]).fails(2, "cannot open");
+    run(&["kv", "put", place.arg(), "k", "v"]).ok();
+    for args in [["kv", "get", "none"], ["kv", "delete", "none"]] {
+        let run = run(&[args[0], args[1], place.arg(), args[2]]);
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, "", ""));
+    }
+    assert_eq!(run(&["kv", "delete", "--table", "none", place.arg(), "k"]).code, 1);
+}
+
+#[test]
+fn lists_keep_to_what_is_asked_for() {
+    let place = Place::new();
+    for key in ["a", "b1", "b2", "c"] {
+        run(&["kv", "put", place.arg(), key, "v"]).ok();
+    }
+    let list = |more: &[&str]| run(&[&["kv", "list", "--keys", place.arg()], more].concat()).ok();
+    assert_eq!(list(&[]), "a\nb1\nb2\nc\n");
+    assert_eq!(list(&["--prefix", "b"]), "b1\nb2\n");
+    assert_eq!(list(&["--from", "b1", "--to", "c"]), "b1\nb2\n");
+    assert_eq!(list(&["--limit", "1"]), "a\n");
+    run(&["kv", "delete", place.arg(), "--prefix", "b"]).ok();
+    assert_eq!(list(&[]), "a\nc\n");
+    run(&["kv", "delete", place.arg(), "a", "c", "--shrink"]).ok();
+    assert_eq!(list(&[]), "");
+    run(&["kv", "delete", place.arg(), "--all"]).ok();
+    assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["entries"], 0);
+}
+
+#[test]
+fn what_is_exported_is_imported_the_same() {
+    let (place, other) = (Place::new(), Place::new());
+    for n in 0..40u8 {
+        let key = format!("{:02x}", n.wrapping_mul(37));
+        let value = vec![n; n as usize * 30];
+        let table = if n % 2 == 0 { "even" } else { "odd" };
+        assert!(feed(&["kv", "put", place.arg(), "--hex", &key, "-t", table], &value).status.success());
+    }
+    let all = run(&["kv", "export", place.arg()]).ok();
+    assert_eq!(all.lines().count(), 40);
+    assert!(feed(&["kv", "import", other.arg()], all.as_bytes()).status.success());
+    assert_eq!(run(&["kv", "export", other.arg()]).ok(), all);
+    let stat = run(&["kv", "stat", "--check", "--json", other.arg()]).json();
+    assert_eq!((&stat["entries"], &stat["tables"][1]["name"]), (&40.into(), &"odd".into()));
+    let even = run(&["kv", "export", "-t", "even", place.arg()]).ok();
+    assert_eq!(even.lines().count(), 20);
+}
+
+fn lines(count: u32) -> String {
+    (0..count).map(|n| format!("{{\"key\":\"{n}\",\"value\":\"v\"}}\n")).collect()
+}
+
+#[test]
+fn an_import_is_whole() {
+    let place = Place::new();
+    let bad = lines(10) + "{\"key\":\"10\"}\n" + &lines(3);
+    let output = feed(&["kv", "import", place.arg()], bad.as_bytes());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said.contains("line 11 of -: neither \"value\" nor \"value64\"; nothing from line 1 on"),
+        "{said}"
+    );
+    assert_eq!(run(&["kv", "list", place.arg()]).ok(), "");
+}
+
+#[test]
+fn an_import_in_batches_goes_on_where_it_ended() {
+    let place = Place::new();
+    let input = place.dir.path().join("in.jsonl");
+    let import = |content: &str| {
+        std::fs::write(&input, content).unwrap();
+        run(&["kv", "import", place.arg(), text(&input), "--batch", "4"])
+    };
+    let run_one = import(&(lines(10) + "broken\n"));
+    assert_eq!(run_one.code, 2);
+    assert!(
+        run_one.stderr.contains("line 11") && run_one.stderr.contains("nothing from line 9 on"),
+        "{run_one:?}"
+    );
+    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 8);
+    // What is done is not done again: these lines would be refused.
+    let done: String = "not to be read again\n".repeat(8) + &lines(12)[lines(8).len()..];
+    let run_two = import(&done);
+    assert_eq!((run_two.code, run_two.stderr.as_str()), (0, "heapfile: going on behind line 8\n"));
+    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 12);
+    assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["tables"].as_array().unwrap().len(), 1);
+    // It is complete, so the next one begins anew.
+    assert_eq!(import(&lines(1)).ok(), "");
+}
+
+#[test]
+fn put_makes_a_hashed_table_if_told() {
+    let place = Place::new();
+    run(&["kv", "put", "--hashed", "-t", "h", place.arg(), "k", "v"]).ok();
+    run(&["kv", "put", "-t", "h", place.arg(), "l", "w"]).ok();
+    let stat = run(&["kv", "stat", place.arg()]).ok();
+    assert!(stat.contains("2 entries, hashed"), "{stat}");
+    let mut listed: Vec<_> =
+        run(&["kv", "list", "-t", "h", place.arg()]).ok().lines().map(str::to_owned).collect();
+    listed.sort();
+    assert_eq!(listed, ["k\tv", "l\tw"]);
+}

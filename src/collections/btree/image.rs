@@ -1,0 +1,134 @@
+//! Building nodes: entries in order, laid out in a buffer, ready to be written in one go.
+
+#![forbid(unsafe_code)]
+
+use super::change::Change;
+use super::node::{FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place};
+use crate::error::Result;
+use crate::offset::Offset;
+use crate::txn::{View, WriteTxn};
+
+/// An entry on its way into a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'a> {
+    /// The key.
+    pub(super) key: &'a [u8],
+    /// What is stored of it: itself or the offset of its block.
+    pub(super) stored_key: &'a [u8],
+    pub(super) stored_value: &'a [u8],
+    /// [`Slot::LONG_KEY`], [`Slot::LONG_VALUE`].
+    pub(super) flags: u64,
+}
+
+impl Piece<'_> {
+    /// Bytes that the entry takes, slot and all, not counting padding.
+    pub(super) fn room(&self) -> usize {
+        8 + self.stored_key.len() + self.stored_value.len()
+    }
+}
+
+/// Length of the node for entries that need so much: the heap's size classes that are multiples of [`NODE_ALIGN`], eight to each doubling, so that on
+/// average a twentieth of a node is empty.
+pub(super) fn length_for(need: usize) -> usize {
+    if need <= 128 {
+        return 128;
+    }
+    let step = (1 << (need - 1).ilog2()) / 8;
+    need.next_multiple_of(step.max(NODE_ALIGN))
+}
+
+/// What the entries need, padding and all.
+pub(super) fn need(pieces: &[Piece<'_>]) -> usize {
+    let used = pieces.iter().fold(0, |used, p| place(used, p.stored_key.len(), p.stored_value.len()));
+    FRONT + 8 * pieces.len() + used
+}
+
+/// All entries of a node.
+pub(super) fn pieces<'t, S: View + ?Sized>(node: &Node<'t, S>) -> Result<Vec<Piece<'t>>> {
+    let mut all = Vec::with_capacity(node.count() + 1);
+    for i in 0..node.count() {
+        all.push(piece(node, i)?);
+    }
+    Ok(all)
+}
+
+pub(super) fn piece<'t, S: View + ?Sized>(node: &Node<'t, S>, i: usize) -> Result<Piece<'t>> {
+    Ok(Piece {
+        key: node.key(i)?,
+        stored_key: node.stored_key(i)?,
+        stored_value: node.stored_value(i)?,
+        flags: node.slot(i)?.0 & (Slot::LONG_KEY | Slot::LONG_VALUE),
+    })
+}
+
+/// A node in memory.
+pub(super) struct Image {
+    bytes: [u8; NODE_MAX],
+    pub(super) len: usize,
+}
+
+impl Image {
+    /// A node of `len` bytes, which the entries have to fit in. `None` if they do not: their lengths came from a damaged file.
+    pub(super) fn new(level: u8, len: usize, pieces: &[Piece<'_>]) -> Option<Self> {
+        let mut bytes = [0; NODE_MAX];
+        let keyed = pieces.get(usize::from(level > 0)..).unwrap_or(&[]);
+        let prefix = match keyed {
+            [first, .., last] => common(first.key, last.key).min(INLINE_KEY),
+            _ => 0,
+        };
+        let mut used = 0;
+        for (i, piece) in pieces.iter().enumerate() {
+            let (key, value) = (piece.stored_key, piece.stored_value);
+            used = place(used, key.len(), value.len());
+            let at = len.checked_sub(used).filter(|&at| len <= NODE_MAX && at >= FRONT + 8 * pieces.len())?;
+            bytes[at..at + value.len()].copy_from_slice(value);
+            bytes[at + value.len()..at + value.len() + key.len()].copy_from_slice(key);
+            let head = if level > 0 && i == 0 { 0 } else { head_of(piece.key, prefix) };
+            let slot = Slot::new(head, piece.flags, at, key.len(), value.len());
+            bytes[FRONT + 8 * i..FRONT + 8 * i + 8].copy_from_slice(&slot.0.to_le_bytes());
+        }
+        let front = Front { level, count: pieces.len(), low: len - used, holes: 0, prefix };
+        bytes[..FRONT].copy_from_slice(&front.to_bytes());
+        Some(Self { bytes, len })
+    }
+
+    /// A node as it is, but longer: the entries move to the end.
+    pub(super) fn grown<S: View + ?Sized>(node: &Node<'_, S>, len: usize) -> Result<Self> {
+        let (old, low) = (node.bytes()?, node.front.low);
+        let more = len.checked_sub(node.len).filter(|_| len <= NODE_MAX);
+        let more = more.ok_or_else(|| node.corrupt("a node of an ordered map is longer than nodes are"))?;
+        let mut bytes = [0; NODE_MAX];
+        bytes[low + more..len].copy_from_slice(&old[low..]);
+        let slots = FRONT + 8 * node.count();
+        for (new, old) in bytes[FRONT..slots].chunks_exact_mut(8).zip(old[FRONT..slots].chunks_exact(8)) {
+            let slot = Slot(u64::from_le_bytes(old.try_into().unwrap_or_default()));
+            new.copy_from_slice(&slot.moved(more).0.to_le_bytes());
+        }
+        let front = Front { low: low + more, ..node.front };
+        bytes[..FRONT].copy_from_slice(&front.to_bytes());
+        Ok(Self { bytes, len })
+    }
+
+    /// Makes a change in it.
+    pub(super) fn apply(&mut self, change: &Change) {
+        change.each_write(|at, bytes| self.bytes[at..at + bytes.len()].copy_from_slice(bytes));
+    }
+
+    /// Writes the node to a new block.
+    pub(super) fn alloc(&self, tx: &mut WriteTxn<'_>) -> Result<u64> {
+        let block = tx.alloc_unset(self.len as u64, NODE_ALIGN)?;
+        self.write(tx, block.raw())?;
+        Ok(block.raw())
+    }
+
+    /// Overwrites a node of the same length.
+    pub(super) fn write(&self, tx: &mut WriteTxn<'_>, at: u64) -> Result<()> {
+        tx.write_at(Offset::from_raw(at), 0, &self.bytes[..self.len])
+    }
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").field("len", &self.len).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,654 @@
+//! [`BTreeMap`]: an ordered map.
+//!
+//! A B+ tree whose nodes are blocks of up to 4 KiB. Short keys and values lie in the leaves, longer ones (keys over 511 bytes, values over 1023) in
+//! blocks of their own. A node's block is as long as its entries need, in four steps to each doubling, so that a tree filled in random order wastes little. A change
+//! writes the lines it touches.
+//!
+//! `node` reads and searches, `image` builds nodes, `tree` changes, `cursor` walks, `load` fills from sorted input, `check` verifies; all of these know byte strings
+//! only. What is here gives them types.
+
+#![deny(unsafe_code)]
+
+mod change;
+mod check;
+mod cursor;
+mod image;
+mod load;
+mod node;
+mod pack;
+mod tree;
+
+use super::item::{Item, Key, KeyBuffer};
+use crate::error::{Error, Result};
+use crate::offset::Offset;
+use crate::txn::{View, WriteTxn};
+use bytemuck::Pod;
+use cursor::{Entries, Way};
+use load::Loader;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+use tree::{New, Tree, out_of_order};
+
+handle! {
+    /// An ordered map in an arena: `std::collections::BTreeMap`, as a handle of 8 bytes that can be stored in blocks and other collections.
+    ///
+    /// Reading takes any transaction and borrows from it; changing takes the write transaction. The handle is plain data: copies of it
+    /// name the same map, and nothing is freed before [`free`](Self::free). A set is a `BTreeMap<K, ()>`.
+    ///
+    /// ```
+    /// use heapfile::{Arena, View, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let ages = BTreeMap::<str, u32>::new_in(&mut tx)?;
+    /// ages.insert(&mut tx, "Ada", &36)?;
+    /// ages.insert(&mut tx, "Alan", &41)?;
+    /// let root = tx.alloc(&ages)?;
+    /// tx.set_root(root)?;
+    /// tx.commit()?;
+    ///
+    /// let tx = arena.read()?;
+    /// let ages: BTreeMap<str, u32> = *tx.get(tx.root()?.unwrap())?;
+    /// assert_eq!(ages.get(&tx, "Ada")?, Some(&36));
+    /// let names: Result<Vec<_>, _> = ages.iter(&tx)?.map(|entry| entry.map(|(name, _)| name)).collect();
+    /// assert_eq!(names?, ["Ada", "Alan"]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    BTreeMap<K, V>
+}
+
+/// The value that the bytes are.
+fn value_of<V: Item + ?Sized>(tree: Tree, bytes: &[u8]) -> Result<&V> {
+    V::from_bytes(bytes).ok_or_else(|| wrong_type(tree))
+}
+
+fn key_of<K: Key + ?Sized>(tree: Tree, bytes: &[u8]) -> Result<K::Ref<'_>> {
+    K::from_ordered(bytes).ok_or_else(|| wrong_type(tree))
+}
+
+#[cold]
+fn wrong_type(tree: Tree) -> Error {
+    Error::corrupt(tree.0, "a map holds keys or values of another type than it is read as")
+}
+
+impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
+    /// An empty map: one block of 32 bytes.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<u64, str>::new_in(&mut tx)?;
+    /// assert!(map.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn new_in(tx: &mut WriteTxn<'_>) -> Result<Self> {
+        Ok(Self::from_offset(Offset::from_raw(Tree::create(tx)?.0)))
+    }
+
+    /// A map of the given entries. From entries in rising order of keys its nodes are filled to the brim and written once; an entry that is out of order is
+    /// inserted as by [`insert`](Self::insert), and so are all after it.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let squares = BTreeMap::<u64, u64>::from_entries(&mut tx, (0..1000).map(|n| (n, n * n)))?;
+    /// assert_eq!(squares.get(&tx, &31)?, Some(&961));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn from_entries<BK, BV>(
+        tx: &mut WriteTxn<'_>,
+        entries: impl IntoIterator<Item = (BK, BV)>,
+    ) -> Result<Self>
+    where
+        BK: std::borrow::Borrow<K>,
+        BV: std::borrow::Borrow<V>,
+    {
+        let map = Self::new_in(tx)?;
+        map.extend(tx, entries)?;
+        Ok(map)
+    }
+
+    /// Inserts entries; later ones replace earlier ones with the same key. Into an empty map it works as [`from_entries`](Self::from_entries).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<str, str>::new_in(&mut tx)?;
+    /// map.extend(&mut tx, [("a", "1"), ("b", "2"), ("a", "3")])?;
+    /// assert_eq!(map.get(&tx, "a")?, Some("3"));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn extend<BK, BV>(
+        self,
+        tx: &mut WriteTxn<'_>,
+        entries: impl IntoIterator<Item = (BK, BV)>,
+    ) -> Result<()>
+    where
+        BK: std::borrow::Borrow<K>,
+        BV: std::borrow::Borrow<V>,
+    {
+        let mut loader = if self.is_empty(tx)? { Some(Loader::new(self.tree())) } else { None };
+        for (key, value) in entries {
+            let (key, value) = (key.borrow(), value.borrow());
+            if let Some(sorted) = &mut loader {
+                if sorted.push(tx, key.ordered(&mut KeyBuffer::new()), value.as_bytes())? {
+                    continue;
+                }
+                if let Some(sorted) = loader.take() {
+                    sorted.finish(tx)?;
+                }
+            }
+            self.insert(tx, key, value)?;
+        }
+        loader.map_or(Ok(()), |loader| loader.finish(tx))
+    }
+
+    #[inline]
+    fn tree(self) -> Tree {
+        Tree(self.at.raw())
+    }
+
+    /// Number of entries. O(1).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<u8, u8>::from_entries(&mut tx, [(1, 2), (3, 4)])?;
+    /// assert_eq!(map.len(&tx)?, 2);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn len(self, tx: &impl View) -> Result<u64> {
+        Ok(self.tree().head(tx)?.len)
+    }
+
+    /// Whether there is no entry. O(1).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// assert!(BTreeMap::<u8, u8>::new_in(&mut tx)?.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn is_empty(self, tx: &impl View) -> Result<bool> {
+        Ok(self.len(tx)? == 0)
+    }
+
+    /// The value of a key, borrowed from the file. O(log n): four nodes at a million entries.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<[u8; 2], str>::from_entries(&mut tx, [([1, 2], "x")])?;
+    /// assert_eq!(map.get(&tx, &[1, 2])?, Some("x"));
+    /// assert_eq!(map.get(&tx, &[2, 1])?, None);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    #[inline]
+    pub fn get<'t>(self, tx: &'t impl View, key: &K) -> Result<Option<&'t V>> {
+        match self.tree().get(tx, key.ordered(&mut KeyBuffer::new()))? {
+            Some(bytes) => value_of(self.tree(), bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether there is an entry with that key. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let set = BTreeMap::<str, ()>::from_entries(&mut tx, [("a", ())])?;
+    /// assert!(set.contains_key(&tx, "a")?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn contains_key(self, tx: &impl View, key: &K) -> Result<bool> {
+        Ok(matches!(self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))?, Some((_, Ok(_)))))
+    }
+
+    /// Where a value lies: its block, its first byte in that block, its length. Good until the map changes. For reading or overwriting
+    /// a part of a long value, by [`View::bytes_range`] and [`WriteTxn::write_at`], without touching the rest.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, "film", &[0; 1 << 20])?;
+    /// let (block, start, len) = map.place(&tx, "film")?.unwrap();
+    /// tx.write_at(block, start + len - 4, b"end.")?;
+    /// assert!(map.get(&tx, "film")?.unwrap().ends_with(b"end."));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
+        match self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))? {
+            Some((leaf, Ok(i))) => leaf.value_place(i).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Inserts an entry, or gives it another value if there is one with that key; returns whether there was. A value of the same length is
+    /// overwritten in place: what is logged is the value. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<u32, str>::new_in(&mut tx)?;
+    /// assert!(!map.insert(&mut tx, &1, "one")?);
+    /// assert!(map.insert(&mut tx, &1, "eins")?);
+    /// assert_eq!(map.get(&tx, &1)?, Some("eins"));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn insert(self, tx: &mut WriteTxn<'_>, key: &K, value: &V) -> Result<bool> {
+        self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Bytes(value.as_bytes()))
+    }
+
+    /// Removes an entry; returns whether there was one. What the value leads to stays. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<u32, u32>::from_entries(&mut tx, [(1, 1)])?;
+    /// assert!(map.remove(&mut tx, &1)?);
+    /// assert!(!map.remove(&mut tx, &1)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn remove(self, tx: &mut WriteTxn<'_>, key: &K) -> Result<bool> {
+        self.tree().remove(tx, key.ordered(&mut KeyBuffer::new()))
+    }
+
+    /// The entry with the least key. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, str>::from_entries(&mut tx, [(3, "c"), (-1, "a")])?;
+    /// assert_eq!(map.first(&tx)?, Some((-1, "a")));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn first<'t>(self, tx: &'t impl View) -> Result<Option<(K::Ref<'t>, &'t V)>> {
+        self.outermost(tx, Way::Forth)
+    }
+
+    /// The entry with the greatest key. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, str>::from_entries(&mut tx, [(3, "c"), (-1, "a")])?;
+    /// assert_eq!(map.last(&tx)?, Some((3, "c")));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn last<'t>(self, tx: &'t impl View) -> Result<Option<(K::Ref<'t>, &'t V)>> {
+        self.outermost(tx, Way::Back)
+    }
+
+    fn outermost<'t>(self, tx: &'t impl View, way: Way) -> Result<Option<(K::Ref<'t>, &'t V)>> {
+        let Some(cursor) = cursor::Cursor::seek(tx, self.tree(), Bound::Unbounded, way)? else {
+            return Ok(None);
+        };
+        Ok(Some((key_of::<K>(self.tree(), cursor.key()?)?, value_of(self.tree(), cursor.value()?)?)))
+    }
+
+    /// All entries in the order of their keys; from both ends.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// assert_eq!(map.iter(&tx)?.count(), 100);
+    /// assert_eq!(map.iter(&tx)?.next_back().unwrap()?, (99, &99));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn iter<S: View>(self, tx: &S) -> Result<Iter<'_, K, V, S>> {
+        self.between(tx, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// The entries whose keys lie in a range, in their order; from both ends. A range that ends before it begins is empty.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// assert_eq!(map.range(&tx, 10..=20)?.count(), 11);
+    /// assert_eq!(map.range(&tx, ..5)?.rev().next().unwrap()?, (4, &4));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn range<S: View>(self, tx: &S, keys: impl RangeBounds<K>) -> Result<Iter<'_, K, V, S>> {
+        let (mut low, mut high) = (KeyBuffer::new(), KeyBuffer::new());
+        let low = keys.start_bound().map(|key| key.ordered(&mut low));
+        let high = keys.end_bound().map(|key| key.ordered(&mut high));
+        self.between(tx, low, high)
+    }
+
+    fn between<'t, S: View>(
+        self,
+        tx: &'t S,
+        low: Bound<&[u8]>,
+        high: Bound<&[u8]>,
+    ) -> Result<Iter<'t, K, V, S>> {
+        Ok(Iter { tree: self.tree(), entries: Entries::new(tx, self.tree(), low, high)?, of: PhantomData })
+    }
+
+    /// Keeps the entries for which `keep` is true and removes the others. O(n + m log n) for m removed.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.retain(&mut tx, |key, _| key % 2 == 0)?;
+    /// assert_eq!(map.len(&tx)?, 50);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn retain(self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(K::Ref<'_>, &V) -> bool) -> Result<()> {
+        const BATCH: usize = 1024;
+        let mut from: Bound<Vec<u8>> = Bound::Unbounded;
+        loop {
+            // Looking and removing take turns, so that what is kept in memory stays small.
+            let (mut seen, mut drop, mut last) = (0, Vec::new(), None);
+            let mut entries =
+                Entries::new(tx, self.tree(), from.as_ref().map(Vec::as_slice), Bound::Unbounded)?;
+            while seen < BATCH {
+                let Some(entry) = entries.take(Way::Forth) else { break };
+                let (key, value) = entry?;
+                if !keep(key_of::<K>(self.tree(), key)?, value_of(self.tree(), value)?) {
+                    drop.push(key.to_vec());
+                }
+                last = Some(key);
+                seen += 1;
+            }
+            let Some(last) = last.map(<[u8]>::to_vec) else { return Ok(()) };
+            if matches!(&from, Bound::Excluded(before) if *before >= last) {
+                return Err(out_of_order(self.tree()));
+            }
+            for key in drop {
+                self.tree().remove(tx, &key)?;
+            }
+            if seen < BATCH {
+                return Ok(());
+            }
+            from = Bound::Excluded(last);
+        }
+    }
+
+    /// Writes the map anew in full nodes, with values of up to 16 KiB that lie outside of them side by side, so that [`Arena::shrink`](crate::Arena::shrink) after the commit
+    /// finds more to give back. O(n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.retain(&mut tx, |key, _| key % 10 == 0)?;
+    /// map.pack(&mut tx)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn pack(self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        pack::pack(tx, self.tree())
+    }
+
+    /// Removes all entries and frees their blocks. O(n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.clear(&mut tx)?;
+    /// assert!(map.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn clear(self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        self.tree().clear(tx, None)
+    }
+
+    /// Frees the map. What its values lead to stays. O(n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.free(&mut tx)?;
+    /// assert_eq!(tx.blocks().count(), 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        self.tree().free(tx, None)
+    }
+
+    /// Frees the map; `each` is called with every value before, to free what it leads to.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let inner = BTreeMap::<u32, u32>::from_entries(&mut tx, [(1, 2)])?;
+    /// let outer = BTreeMap::<str, BTreeMap<u32, u32>>::from_entries(&mut tx, [("a", inner)])?;
+    /// outer.free_with(&mut tx, |tx, inner| inner.free(tx))?;
+    /// assert_eq!(tx.blocks().count(), 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free_with(
+        self,
+        tx: &mut WriteTxn<'_>,
+        mut each: impl FnMut(&mut WriteTxn<'_>, &V) -> Result<()>,
+    ) -> Result<()> {
+        let tree = self.tree();
+        let mut each = |tx: &mut WriteTxn<'_>, bytes: &[u8]| {
+            // A copy, so that the value can be looked at while the transaction changes; aligned for every item.
+            let mut lines = vec![0u128; bytes.len().div_ceil(16)];
+            let copy = &mut bytemuck::cast_slice_mut(&mut lines)[..bytes.len()];
+            copy.copy_from_slice(bytes);
+            each(tx, value_of(tree, copy)?)
+        };
+        tree.free(tx, Some(&mut each))
+    }
+
+    /// Verifies everything that the map relies on: every node, every key and value, their order and number. O(n).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for the first contradiction found.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<i32, i32>::from_entries(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.check(&tx)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn check(self, tx: &impl View) -> Result<()> {
+        let tree = self.tree();
+        check::check(tx, tree, &mut |key, value| {
+            key_of::<K>(tree, key)?;
+            value_of::<V>(tree, value).map(|_| ())
+        })
+    }
+}
+
+impl<K: Key + ?Sized, V: Pod> BTreeMap<K, V> {
+    /// Changes a value in place; returns whether there is one. What is logged are the words that differ afterwards. O(log n).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let hits = BTreeMap::<str, u64>::from_entries(&mut tx, [("/", 1)])?;
+    /// hits.update(&mut tx, "/", |n| *n += 1)?;
+    /// assert_eq!(hits.get(&tx, "/")?, Some(&2));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn update(self, tx: &mut WriteTxn<'_>, key: &K, change: impl FnOnce(&mut V)) -> Result<bool> {
+        let Some(mut value) = self.get(tx, key)?.copied() else { return Ok(false) };
+        change(&mut value);
+        let Some((block, start, _)) = self.place(tx, key)? else { return Ok(false) };
+        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
+        Ok(true)
+    }
+}
+
+impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
+    /// Inserts an entry, or replaces its value, by one of `len` bytes that are not set: they hold whatever the file holds there. For values that are streamed in
+    /// by [`WriteTxn::write_at`], of any length that the arena has room for. Returns the value's block and where it begins there.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
+    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
+    /// for piece in 0..16 {
+    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
+    /// }
+    /// assert_eq!(map.get(&tx, "film")?.unwrap()[1 << 19], 8);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
+        let block = tx.alloc_unset(len, 16)?;
+        self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;
+        Ok((block, 0))
+    }
+}
+
+impl<V: Item + ?Sized> BTreeMap<[u8], V> {
+    /// The entries whose keys begin with `prefix`, in their order; from both ends.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<[u8], u8>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, b"user:1", &1)?;
+    /// map.insert(&mut tx, b"zone:1", &2)?;
+    /// assert_eq!(map.prefix(&tx, b"user:")?.count(), 1);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn prefix<'t, S: View>(self, tx: &'t S, prefix: &[u8]) -> Result<Iter<'t, [u8], V, S>> {
+        let end = after_prefix(prefix);
+        let high = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.between(tx, Bound::Included(prefix), high)
+    }
+}
+
+impl<V: Item + ?Sized> BTreeMap<str, V> {
+    /// The entries whose keys begin with `prefix`, in their order; from both ends.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::BTreeMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = BTreeMap::<str, u8>::from_entries(&mut tx, [("user:1", 1), ("zone:1", 2)])?;
+    /// assert_eq!(map.prefix(&tx, "user:")?.count(), 1);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn prefix<'t, S: View>(self, tx: &'t S, prefix: &str) -> Result<Iter<'t, str, V, S>> {
+        let end = after_prefix(prefix.as_bytes());
+        let high = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.between(tx, Bound::Included(prefix.as_bytes()), high)
+    }
+}
+
+/// The least byte string above all that begin with `prefix`, if there is one.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte != 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// Iterator over entries of a [`BTreeMap`], from both ends. It ends after an error.
+///
+/// ```
+/// # use heapfile::{Arena, collections::BTreeMap};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = Arena::create(dir.path().join("a.heap"))?;
+/// # let mut tx = arena.write()?;
+/// let map = BTreeMap::<i32, str>::from_entries(&mut tx, [(1, "one"), (2, "two")])?;
+/// for entry in map.iter(&tx)? {
+///     let (key, value) = entry?;
+///     println!("{key} {value}");
+/// }
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+pub struct Iter<'t, K: ?Sized, V: ?Sized, S> {
+    tree: Tree,
+    entries: Entries<'t, S>,
+    of: PhantomData<fn(&K, &V)>,
+}
+
+impl<K: ?Sized, V: ?Sized, S> Clone for Iter<'_, K, V, S> {
+    fn clone(&self) -> Self {
+        Self { tree: self.tree, entries: self.entries.clone(), of: PhantomData }
+    }
+}
+
+impl<K: ?Sized, V: ?Sized, S> std::fmt::Debug for Iter<'_, K, V, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("map", &self.tree.0).finish_non_exhaustive()
+    }
+}
+
+impl<'t, K: Key + ?Sized, V: Item + ?Sized, S: View> Iter<'t, K, V, S> {
+    #[inline]
+    fn take(&mut self, way: Way) -> Option<Result<(K::Ref<'t>, &'t V)>> {
+        let entry = self.entries.take(way)?;
+        let typed =
+            entry.and_then(|(key, value)| Ok((key_of::<K>(self.tree, key)?, value_of(self.tree, value)?)));
+        Some(typed)
+    }
+}
+
+impl<'t, K: Key + ?Sized, V: Item + ?Sized, S: View> Iterator for Iter<'t, K, V, S> {
+    type Item = Result<(K::Ref<'t>, &'t V)>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.take(Way::Forth)
+    }
+}
+
+impl<K: Key + ?Sized, V: Item + ?Sized, S: View> DoubleEndedIterator for Iter<'_, K, V, S> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.take(Way::Back)
+    }
+}
+
+impl<K: Key + ?Sized, V: Item + ?Sized, S: View> std::iter::FusedIterator for Iter<'_, K, V, S> {}

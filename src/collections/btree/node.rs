@@ -1,0 +1,416 @@
+//! Nodes of a B+ tree as a transaction sees them: layout, checks, search.
+//!
+//! A node is a block of a multiple of 64 bytes, 4096 at most, that holds its entries sorted by key. Slots grow from the front, what they lead to from
+//! the back:
+//!
+//! ```text
+//! 0      u8   mark 0xB7
+//! 1      u8   level: 0 in leaves, otherwise one more than the children's
+//! 2      u16  count of entries, at least 1
+//! 4      u16  low: where the lowest entry starts
+//! 6      u16  holes: bytes above low that belong to no entry any more
+//! 8      u16  prefix: leading bytes that all keys have in common
+//! 10     zeros
+//! 16     u64  slots, one for each entry
+//!             bits 63-32  head: the four bytes of the key behind the prefix, big-endian, filled up with zeros
+//!             bit  31     the key lies in a block of its own
+//!             bit  30     the value lies in a block of its own
+//!             bits 29-20  where the entry starts, divided by 4
+//!             bits 19-10  length of the key as stored here
+//!             bits 9-0    length of the value as stored here
+//! low         entries: value, then key
+//! ```
+//!
+//! Of what lies in a block of its own the offset is stored here, 8 bytes. An entry starts at a multiple of the largest power of two that divides the
+//! value's length, but of at least 4 and at most 16, so that a plain value can be borrowed. In inner nodes the value is the child's offset; the first entry's
+//! key is empty and stands for everything below the second's; the others are separators: not above any key in their child, and
+//! above all keys in the child before.
+//!
+//! A search compares heads, which lie side by side, and then one or two keys. Invariants that reading does not rely on for safety, only for
+//! right answers: order of the keys, prefix and heads. `check` verifies them.
+
+#![forbid(unsafe_code)]
+
+use crate::error::{Error, OffsetFault, Result};
+use crate::offset::Offset;
+use crate::txn::View;
+
+pub(super) const MARK: u8 = 0xB7;
+/// Length of the longest node.
+pub(super) const NODE_MAX: usize = 4096;
+/// Alignment of nodes, and what their lengths are multiples of.
+pub(super) const NODE_ALIGN: usize = 64;
+/// Bytes in front of the slots.
+pub(super) const FRONT: usize = 16;
+/// Longer keys get a block of their own.
+pub(super) const INLINE_KEY: usize = 511;
+/// Longer values get a block of their own.
+pub(super) const INLINE_VALUE: usize = 1023;
+
+/// A slot of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot(pub(super) u64);
+
+impl Slot {
+    pub(super) const LONG_KEY: u64 = 1 << 31;
+    pub(super) const LONG_VALUE: u64 = 1 << 30;
+
+    #[inline]
+    pub(super) fn new(head: u32, flags: u64, at: usize, key_len: usize, value_len: usize) -> Self {
+        Self(
+            u64::from(head) << 32 | flags | (at as u64 / 4) << 20 | (key_len as u64) << 10 | value_len as u64,
+        )
+    }
+
+    #[inline]
+    pub(super) fn at(self) -> usize {
+        ((self.0 >> 20) & 0x3FF) as usize * 4
+    }
+
+    #[inline]
+    pub(super) fn key_len(self) -> usize {
+        ((self.0 >> 10) & 0x3FF) as usize
+    }
+
+    #[inline]
+    pub(super) fn value_len(self) -> usize {
+        (self.0 & 0x3FF) as usize
+    }
+
+    #[inline]
+    pub(super) fn has_long_key(self) -> bool {
+        self.0 & Self::LONG_KEY != 0
+    }
+
+    #[inline]
+    pub(super) fn has_long_value(self) -> bool {
+        self.0 & Self::LONG_VALUE != 0
+    }
+
+    /// The slot of the same entry `more` bytes, a multiple of 4, further on.
+    #[inline]
+    pub(super) fn moved(self, more: usize) -> Self {
+        let at = ((self.at() + more) as u64 / 4) & 0x3FF;
+        Self(self.0 & !(0x3FF << 20) | at << 20)
+    }
+
+    #[inline]
+    pub(super) fn with_head(self, head: u32) -> Self {
+        Self(self.0 & 0xFFFF_FFFF | u64::from(head) << 32)
+    }
+}
+
+/// The head of a key in a node with that prefix.
+#[inline]
+pub(super) fn head_of(key: &[u8], prefix: usize) -> u32 {
+    let rest = key.get(prefix..).unwrap_or(&[]);
+    if let Some(four) = rest.first_chunk::<4>() {
+        return u32::from_be_bytes(*four);
+    }
+    let mut four = [0; 4];
+    four[..rest.len()].copy_from_slice(rest);
+    u32::from_be_bytes(four)
+}
+
+/// How many leading bytes two keys have in common.
+#[inline]
+pub(super) fn common(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Where an entry starts, counted from the node's end, if the one before starts at `used`.
+#[inline]
+pub(super) fn place(used: usize, key_len: usize, value_len: usize) -> usize {
+    let align = 1 << value_len.trailing_zeros().clamp(2, 4);
+    // An empty entry takes room too: where it starts has to be below the node's end.
+    (used + key_len + value_len).max(4).next_multiple_of(align)
+}
+
+/// The 16 bytes in front of a node's slots, checked.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Front {
+    pub(super) level: u8,
+    pub(super) count: usize,
+    pub(super) low: usize,
+    pub(super) holes: usize,
+    pub(super) prefix: usize,
+}
+
+impl Front {
+    pub(super) fn to_bytes(self) -> [u8; FRONT] {
+        let mut bytes = [0; FRONT];
+        bytes[0] = MARK;
+        bytes[1] = self.level;
+        for (at, word) in [(2, self.count), (4, self.low), (6, self.holes), (8, self.prefix)] {
+            bytes[at..at + 2].copy_from_slice(&(word as u16).to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Bytes that a node with these entries needs at least, not counting padding.
+    pub(super) fn used(&self, len: usize) -> usize {
+        FRONT + 8 * self.count + (len - self.low - self.holes)
+    }
+}
+
+/// Reading own metadata: an offset that leads nowhere is damage, not the caller's mistake.
+pub(super) fn own<T>(result: Result<T>, offset: u64) -> Result<T> {
+    result.map_err(|e| match e {
+        Error::BadOffset { .. } | Error::OutOfBounds { .. } | Error::SizeMismatch { .. } => {
+            Error::corrupt(offset, "an ordered map leads to something that is no part of it")
+        }
+        e => e,
+    })
+}
+
+/// A node in a transaction.
+#[derive(Debug)]
+pub(super) struct Node<'t, S: ?Sized> {
+    tx: &'t S,
+    pub(super) at: u64,
+    pub(super) len: usize,
+    pub(super) front: Front,
+    /// All of the node where that costs nothing. A write transaction may have to put changed bytes together, so there only
+    /// the pieces that are needed are read.
+    whole: Option<&'t [u8]>,
+}
+
+impl<S: ?Sized> Clone for Node<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<S: ?Sized> Copy for Node<'_, S> {}
+
+impl<'t, S: View + ?Sized> Node<'t, S> {
+    /// The node at `at`, which has to be of that level.
+    #[inline]
+    pub(super) fn open(tx: &'t S, at: u64, level: u8) -> Result<Self> {
+        Self::open_as(tx, at, level, tx.is_piecewise())
+    }
+
+    /// As [`open`](Self::open), for who is going to read most of the node.
+    pub(super) fn open_whole(tx: &'t S, at: u64, level: u8) -> Result<Self> {
+        Self::open_as(tx, at, level, false)
+    }
+
+    #[inline]
+    fn open_as(tx: &'t S, at: u64, level: u8, piecewise: bool) -> Result<Self> {
+        let block = own(tx.block(at), at)?;
+        let len = block.len as usize;
+        if block.len > NODE_MAX as u64 || !len.is_multiple_of(NODE_ALIGN) || len == 0 {
+            return Err(Error::corrupt(at, "an ordered map leads to a block that is no node"));
+        }
+        let (bytes, whole) = if piecewise {
+            (tx.bytes_at(at, FRONT as u64)?, None)
+        } else {
+            let bytes = tx.bytes_at(at, block.len)?;
+            (bytes, Some(bytes))
+        };
+        let front = Self::check_front(at, len, bytes, level)?;
+        Ok(Self { tx, at, len, front, whole })
+    }
+
+    #[inline]
+    fn check_front(at: u64, len: usize, bytes: &[u8], level: u8) -> Result<Front> {
+        let Some(bytes) = bytes.first_chunk::<FRONT>() else {
+            return Err(Error::corrupt(at, "a node of an ordered map is too short"));
+        };
+        let word = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let front = Front { level, count: word(2), low: word(4), holes: word(6), prefix: word(8) };
+        if bytes[0] != MARK || bytes[1] != level {
+            return Err(Error::corrupt(at, "an ordered map leads to a block that is no node of that level"));
+        }
+        let fits = FRONT + 8 * front.count <= front.low && front.low <= len && front.holes <= len - front.low;
+        if front.count == 0 || !fits {
+            return Err(Error::corrupt(at, "a node of an ordered map has more entries than room"));
+        }
+        Ok(front)
+    }
+
+    #[inline]
+    fn piece(&self, start: usize, end: usize) -> Result<&'t [u8]> {
+        if let Some(whole) = self.whole {
+            return whole.get(start..end).ok_or_else(|| self.corrupt("an entry reaches outside its node"));
+        }
+        if start > end || end > self.len {
+            return Err(self.corrupt("an entry reaches outside its node"));
+        }
+        self.tx.bytes_at(self.at + start as u64, (end - start) as u64)
+    }
+
+    /// All bytes.
+    pub(super) fn bytes(&self) -> Result<&'t [u8]> {
+        self.piece(0, self.len)
+    }
+
+    /// The slots from entry `i` on.
+    pub(super) fn slots_from(&self, i: usize) -> Result<&'t [u8]> {
+        self.piece(FRONT + 8 * i.min(self.count()), FRONT + 8 * self.count())
+    }
+
+    #[cold]
+    pub(super) fn corrupt(&self, what: &'static str) -> Error {
+        Error::corrupt(self.at, what)
+    }
+
+    #[inline]
+    pub(super) fn count(&self) -> usize {
+        self.front.count
+    }
+
+    /// The slot of entry `i`.
+    #[inline]
+    pub(super) fn slot(&self, i: usize) -> Result<Slot> {
+        if i >= self.count() {
+            return Err(self.corrupt("a node has fewer entries than another one relies on"));
+        }
+        self.word(i).map(Slot)
+    }
+
+    /// The slot of entry `i`, which is less than the count.
+    #[inline]
+    fn word(&self, i: usize) -> Result<u64> {
+        let at = FRONT + 8 * i;
+        match self.whole {
+            Some(whole) => match whole[at..].first_chunk() {
+                Some(bytes) => Ok(u64::from_le_bytes(*bytes)),
+                None => Err(self.corrupt("a slot reaches outside its node")),
+            },
+            None => self.tx.word(self.at + at as u64),
+        }
+    }
+
+    /// The key of entry `i` as it is stored in the node.
+    #[inline]
+    pub(super) fn stored_key(&self, i: usize) -> Result<&'t [u8]> {
+        let slot = self.slot(i)?;
+        let start = slot.at() + slot.value_len();
+        self.piece(start, start + slot.key_len())
+    }
+
+    /// The value of entry `i` as it is stored in the node.
+    #[inline]
+    pub(super) fn stored_value(&self, i: usize) -> Result<&'t [u8]> {
+        let slot = self.slot(i)?;
+        self.piece(slot.at(), slot.at() + slot.value_len())
+    }
+
+    /// The key of entry `i`.
+    #[inline]
+    pub(super) fn key(&self, i: usize) -> Result<&'t [u8]> {
+        let stored = self.stored_key(i)?;
+        if self.slot(i)?.has_long_key() { self.long(stored) } else { Ok(stored) }
+    }
+
+    /// The value of entry `i`.
+    #[inline]
+    pub(super) fn value(&self, i: usize) -> Result<&'t [u8]> {
+        let stored = self.stored_value(i)?;
+        if self.slot(i)?.has_long_value() { self.long(stored) } else { Ok(stored) }
+    }
+
+    /// Where the value of entry `i` lies: its block, the first byte in it, its length.
+    pub(super) fn value_place(&self, i: usize) -> Result<(Offset<[u8]>, u64, u64)> {
+        let slot = self.slot(i)?;
+        if slot.has_long_value() {
+            let block = self.block(self.stored_value(i)?)?;
+            return Ok((block, 0, own(self.tx.len_of(block), self.at)?));
+        }
+        Ok((Offset::from_raw(self.at), slot.at() as u64, slot.value_len() as u64))
+    }
+
+    /// The block that a stored key or value leads to.
+    pub(super) fn block(&self, stored: &[u8]) -> Result<Offset<[u8]>> {
+        match stored.try_into() {
+            Ok(bytes) => Ok(Offset::from_raw(u64::from_le_bytes(bytes))),
+            Err(_) => Err(self.corrupt("an entry of an ordered map has an offset of another length")),
+        }
+    }
+
+    #[cold]
+    fn long(&self, stored: &[u8]) -> Result<&'t [u8]> {
+        let block = self.block(stored)?;
+        own(self.tx.bytes(block), self.at)
+    }
+
+    /// The child that entry `i` leads to.
+    #[inline]
+    pub(super) fn child(&self, i: usize) -> Result<u64> {
+        Ok(self.block(self.stored_value(i)?)?.raw())
+    }
+
+    /// The first entry that has a key.
+    #[inline]
+    fn first_keyed(&self) -> usize {
+        usize::from(self.front.level > 0)
+    }
+
+    /// Index of the entry with that key, or where it belongs.
+    #[inline]
+    pub(super) fn search(&self, key: &[u8]) -> Result<Result<usize, usize>> {
+        let (first, prefix) = (self.first_keyed(), self.front.prefix);
+        if first >= self.count() {
+            return Ok(Err(first));
+        }
+        if prefix > 0 {
+            let have = self.key(self.count() - 1)?;
+            let have =
+                have.get(..prefix).ok_or_else(|| self.corrupt("a key is shorter than its node's prefix"))?;
+            match key[..key.len().min(prefix)].cmp(have) {
+                std::cmp::Ordering::Less => return Ok(Err(first)),
+                std::cmp::Ordering::Greater => return Ok(Err(self.count())),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+        let head = head_of(key, prefix);
+        let mut low = self.first_from(first, u64::from(head) << 32)?;
+        let mut high = low;
+        while high < self.count() && (self.word(high)? >> 32) as u32 == head {
+            high += 1;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key(middle)?.cmp(key) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(Ok(middle)),
+            }
+        }
+        Ok(Err(low))
+    }
+
+    /// Index of the first slot from `low` on that is not less than `least`.
+    #[inline]
+    fn first_from(&self, mut low: usize, least: u64) -> Result<usize> {
+        let mut left = self.count() - low;
+        while left > 0 {
+            let half = left / 2;
+            if self.word(low + half)? < least {
+                low += half + 1;
+                left -= half + 1;
+            } else {
+                left = half;
+            }
+        }
+        Ok(low)
+    }
+
+    /// Index of the child under which `key` belongs.
+    #[inline]
+    pub(super) fn route(&self, key: &[u8]) -> Result<usize> {
+        Ok(match self.search(key)? {
+            Ok(i) => i,
+            Err(i) => i - 1,
+        })
+    }
+}
+
+/// The error for a handle that leads to no ordered map.
+#[cold]
+pub(super) fn no_map(at: u64) -> Error {
+    if at == 0 {
+        return Error::bad_offset(0, OffsetFault::Null);
+    }
+    Error::corrupt(at, "there is no ordered map here: is the handle of another collection?")
+}

@@ -1,0 +1,597 @@
+//! The tree: header, descent, and the changes that keep it balanced, over byte strings.
+//!
+//! A header block of 32 bytes leads to the root: kind, root's offset (0: empty), number of entries, height (levels of nodes). Descent asks
+//! each node for the level that it must have, so that no damage makes it endless.
+//!
+//! A change writes the lines it touches: an entry behind the others, the slots behind its own, the front. A node that is out of room is written anew,
+//! in a longer block if its entries need one; a node that would be longer than [`NODE_MAX`] is split. A node that falls below a quarter is joined with a neighbour
+//! where both fit well into one.
+
+#![forbid(unsafe_code)]
+
+use super::change::{Change, Split};
+use super::image::{Image, Piece, length_for, need, pieces};
+use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
+use crate::error::{Error, Result};
+use crate::offset::Offset;
+use crate::txn::{View, WriteTxn};
+use bytemuck::{Pod, Zeroable};
+
+const KIND: u64 = u64::from_le_bytes(*b"BTree\0\0\x01");
+/// More levels than a file of 16 TiB can fill.
+pub(super) const MAX_HEIGHT: usize = 24;
+/// A node that uses less is joined with a neighbour.
+const SPARSE: usize = NODE_MAX / 4;
+/// Two nodes are joined if they fit into this, so that the next insert does not split them again.
+const JOINED: usize = NODE_MAX * 3 / 4;
+
+/// The header block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Head {
+    kind: u64,
+    pub(super) root: u64,
+    pub(super) len: u64,
+    pub(super) height: u64,
+}
+
+impl Head {
+    pub(super) fn levels(&self) -> usize {
+        self.height as usize
+    }
+}
+
+/// The way from the root to an entry: at each level a node and an index in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Path {
+    steps: [(u64, u32); MAX_HEIGHT],
+}
+
+impl Path {
+    fn node(&self, level: usize) -> u64 {
+        self.steps[level].0
+    }
+
+    fn index(&self, level: usize) -> usize {
+        self.steps[level].1 as usize
+    }
+}
+
+/// A value on its way into the tree.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum New<'a> {
+    Bytes(&'a [u8]),
+    /// A block that becomes the tree's.
+    Block(Offset<[u8]>),
+}
+
+/// A key or value as a node stores it.
+#[derive(Debug, Clone, Copy)]
+enum Part<'a> {
+    Here(&'a [u8]),
+    Block([u8; 8]),
+}
+
+impl<'a> Part<'a> {
+    fn store(tx: &mut WriteTxn<'_>, bytes: &'a [u8], longest: usize) -> Result<Self> {
+        if bytes.len() <= longest {
+            return Ok(Self::Here(bytes));
+        }
+        let block = tx.alloc_unset(bytes.len() as u64, 16)?;
+        tx.write_at(block, 0, bytes)?;
+        Ok(Self::Block(block.raw().to_le_bytes()))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Here(bytes) => bytes,
+            Self::Block(offset) => offset,
+        }
+    }
+
+    fn flag(&self, flag: u64) -> u64 {
+        if matches!(self, Self::Block(_)) { flag } else { 0 }
+    }
+}
+
+fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<Part<'a>> {
+    match value {
+        New::Bytes(bytes) => Part::store(tx, bytes, INLINE_VALUE),
+        New::Block(block) => Ok(Part::Block(block.raw().to_le_bytes())),
+    }
+}
+
+/// What is done with each value before its entry is freed.
+pub(super) type Each<'f> = &'f mut dyn FnMut(&mut WriteTxn<'_>, &[u8]) -> Result<()>;
+
+/// The error for keys that do not rise where something relies on it to come to an end.
+#[cold]
+pub(super) fn out_of_order(tree: Tree) -> Error {
+    Error::corrupt(tree.0, "the keys of an ordered map do not rise")
+}
+
+/// A tree by the offset of its header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree(pub(super) u64);
+
+/// A leaf, and the place of a key in it, or where it would be.
+type Searched<'t, S> = (Node<'t, S>, Result<usize, usize>);
+
+impl Tree {
+    pub(super) fn create(tx: &mut WriteTxn<'_>) -> Result<Self> {
+        let head = Head { kind: KIND, root: 0, len: 0, height: 0 };
+        Ok(Self(tx.alloc(&head)?.raw()))
+    }
+
+    #[inline]
+    pub(super) fn head<S: View + ?Sized>(self, tx: &S) -> Result<Head> {
+        let head: Head = match tx.get(Offset::<Head>::from_raw(self.0)) {
+            Ok(head) => *head,
+            Err(Error::BadOffset { .. } | Error::SizeMismatch { .. }) => return Err(no_map(self.0)),
+            Err(e) => return Err(e),
+        };
+        let height = head.height as usize;
+        let empty = head.root == 0;
+        if head.kind != KIND || height > MAX_HEIGHT || empty != (height == 0) || empty != (head.len == 0) {
+            return Err(no_map(self.0));
+        }
+        Ok(head)
+    }
+
+    pub(super) fn set_head(self, tx: &mut WriteTxn<'_>, head: &Head) -> Result<()> {
+        tx.write_at(Offset::from_raw(self.0), 0, bytemuck::bytes_of(head))
+    }
+
+    fn set_len(self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
+        tx.write_at(Offset::from_raw(self.0), 16, &len.to_le_bytes())
+    }
+
+    /// The leaf under which `key` belongs, and its place there.
+    #[inline]
+    pub(super) fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Searched<'t, S>>> {
+        let head = self.head(tx)?;
+        if head.root == 0 {
+            return Ok(None);
+        }
+        let mut at = head.root;
+        for level in (1..head.levels()).rev() {
+            let node = Node::open(tx, at, level as u8)?;
+            at = node.child(node.route(key)?)?;
+        }
+        let leaf = Node::open(tx, at, 0)?;
+        let found = leaf.search(key)?;
+        Ok(Some((leaf, found)))
+    }
+
+    /// As [`leaf`](Self::leaf), with the way there.
+    fn path<'t, 'a>(
+        self,
+        tx: &'t WriteTxn<'a>,
+        head: &Head,
+        key: &[u8],
+    ) -> Result<(Path, Node<'t, WriteTxn<'a>>, Result<usize, usize>)> {
+        let mut path = Path { steps: [(0, 0); MAX_HEIGHT] };
+        let mut at = head.root;
+        for level in (1..head.levels()).rev() {
+            let node = Node::open(tx, at, level as u8)?;
+            let i = node.route(key)?;
+            path.steps[level] = (at, i as u32);
+            at = node.child(i)?;
+        }
+        let leaf = Node::open(tx, at, 0)?;
+        let found = leaf.search(key)?;
+        let (Ok(i) | Err(i)) = found;
+        path.steps[0] = (at, i as u32);
+        Ok((path, leaf, found))
+    }
+
+    #[inline]
+    pub(super) fn get<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        match self.leaf(tx, key)? {
+            Some((leaf, Ok(i))) => Ok(Some(leaf.value(i)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Inserts or replaces; whether there was an entry.
+    pub(super) fn insert(self, tx: &mut WriteTxn<'_>, key: &[u8], value: New<'_>) -> Result<bool> {
+        let mut head = self.head(tx)?;
+        if head.root == 0 {
+            self.plant(tx, head, key, value)?;
+            return Ok(false);
+        }
+        let (mut path, leaf, found) = self.path(tx, &head, key)?;
+        if let New::Bytes(bytes) = value
+            && bytes.len() <= INLINE_VALUE
+            && key.len() <= INLINE_KEY
+            && let Err(i) = found
+        {
+            // The usual case: the leaf has room.
+            let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
+            if let Some(change) = Change::put(&leaf, leaf.len, i, &piece, false)? {
+                let at = leaf.at;
+                change.write(tx, at)?;
+                self.set_len(tx, head.len.saturating_add(1))?;
+                return Ok(false);
+            }
+        }
+        if found.is_ok() {
+            self.replace(tx, &mut head, &mut path, value)?;
+            return Ok(true);
+        }
+        self.set_len(tx, head.len.saturating_add(1))?;
+        head.len = head.len.saturating_add(1);
+        let value = store_value(tx, value)?;
+        let stored_key = Part::store(tx, key, INLINE_KEY)?;
+        let flags = stored_key.flag(Slot::LONG_KEY) | value.flag(Slot::LONG_VALUE);
+        let piece = Piece { key, stored_key: stored_key.bytes(), stored_value: value.bytes(), flags };
+        self.put(tx, &mut head, &mut path, 0, piece, false)?;
+        Ok(false)
+    }
+
+    /// The first entry.
+    fn plant(self, tx: &mut WriteTxn<'_>, mut head: Head, key: &[u8], value: New<'_>) -> Result<()> {
+        let value = store_value(tx, value)?;
+        let stored_key = Part::store(tx, key, INLINE_KEY)?;
+        let flags = stored_key.flag(Slot::LONG_KEY) | value.flag(Slot::LONG_VALUE);
+        let piece = Piece { key, stored_key: stored_key.bytes(), stored_value: value.bytes(), flags };
+        head.root = self.image(0, &[piece])?.alloc(tx)?;
+        (head.height, head.len) = (1, 1);
+        self.set_head(tx, &head)
+    }
+
+    /// Gives the entry that `path` leads to another value.
+    fn replace(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, value: New<'_>) -> Result<()> {
+        let (at, i) = (path.node(0), path.index(0));
+        let node = Node::open(tx, at, 0)?;
+        let slot = node.slot(i)?;
+        let old = if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
+        match (value, old) {
+            (New::Bytes(bytes), None) if bytes.len() == slot.value_len() => {
+                return tx.write_at(Offset::from_raw(at), slot.at() as u64, bytes);
+            }
+            (New::Bytes(bytes), Some(block)) if bytes.len() > INLINE_VALUE => {
+                let info = own(tx.block_info(block), at)?;
+                if bytes.len() as u64 <= info.capacity && bytes.len() as u64 * 2 > info.capacity {
+                    let block = tx.resize(block, bytes.len() as u64)?;
+                    tx.write_at(block, 0, bytes)?;
+                    return self.set_offset(tx, at, slot, block.raw());
+                }
+            }
+            _ => {}
+        }
+        let key = node.key(i)?.to_vec();
+        let stored_key = node.stored_key(i)?.to_vec();
+        if let Some(block) = old {
+            own(tx.free(block), at)?;
+        }
+        let value = store_value(tx, value)?;
+        if let (Part::Block(offset), Some(_)) = (value, old) {
+            return self.set_offset(tx, at, slot, u64::from_le_bytes(offset));
+        }
+        let flags = slot.0 & Slot::LONG_KEY | value.flag(Slot::LONG_VALUE);
+        let piece = Piece { key: &key, stored_key: &stored_key, stored_value: value.bytes(), flags };
+        self.put(tx, head, path, 0, piece, true)
+    }
+
+    fn set_offset(self, tx: &mut WriteTxn<'_>, node: u64, slot: Slot, offset: u64) -> Result<()> {
+        tx.write_at(Offset::from_raw(node), slot.at() as u64, &offset.to_le_bytes())
+    }
+
+    pub(super) fn image(self, level: usize, pieces: &[Piece<'_>]) -> Result<Image> {
+        let len = length_for(need(pieces));
+        Image::new(level as u8, len, pieces)
+            .ok_or_else(|| Error::corrupt(self.0, "entries of an ordered map are longer than a node"))
+    }
+
+    /// Puts an entry where the path says, instead of the one there if told so.
+    fn put(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &mut Path,
+        level: usize,
+        piece: Piece<'_>,
+        instead: bool,
+    ) -> Result<()> {
+        let (at, i) = (path.node(level), path.index(level));
+        let node = Node::open(tx, at, level as u8)?;
+        if let Some(change) = Change::put(&node, node.len, i, &piece, instead)? {
+            return change.write(tx, at);
+        }
+        let node = Node::open_whole(tx, at, level as u8)?;
+        let longer = length_for(Change::need(&node, &piece, instead));
+        if longer > node.len && longer <= NODE_MAX && node.front.holes < node.len / 16 {
+            // The usual way to grow: nothing to be tidied up.
+            if let Some(change) = Change::put(&node, longer, i, &piece, instead)? {
+                let (mut image, old_len) = (Image::grown(&node, longer)?, node.len);
+                image.apply(&change);
+                return self.renew(tx, head, path, level, old_len, &image);
+            }
+        }
+        let mut all = pieces(&node)?;
+        if instead {
+            all[i] = piece;
+        } else if i <= all.len() {
+            all.insert(i, piece);
+        }
+        if need(&all) <= NODE_MAX {
+            let image = self.image(level, &all)?;
+            return self.renew(tx, head, path, level, node.len, &image);
+        }
+        let split = Split::new(self, level, &all, i)?;
+        let old_len = node.len;
+        let right = split.right.alloc(tx)?;
+        self.renew(tx, head, path, level, old_len, &split.left)?;
+        self.put_child(tx, head, path, level + 1, &split, right)
+    }
+
+    /// Makes the right half of a split known to the level above.
+    fn put_child(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &mut Path,
+        level: usize,
+        split: &Split,
+        right: u64,
+    ) -> Result<()> {
+        let key = match split.moved {
+            // The block of a long separator moves up with it.
+            Some(offset) => Part::Block(offset),
+            None => Part::store(tx, &split.separator, INLINE_KEY)?,
+        };
+        let child = right.to_le_bytes();
+        let flags = key.flag(Slot::LONG_KEY);
+        let piece = Piece { key: &split.separator, stored_key: key.bytes(), stored_value: &child, flags };
+        if level < head.levels() {
+            path.steps[level].1 += 1;
+            return self.put(tx, head, path, level, piece, false);
+        }
+        if level >= MAX_HEIGHT {
+            return Err(Error::corrupt(self.0, "an ordered map is higher than it can be"));
+        }
+        let left = path.node(level - 1).to_le_bytes();
+        let first = Piece { key: &[], stored_key: &[], stored_value: &left, flags: 0 };
+        head.root = self.image(level, &[first, piece])?.alloc(tx)?;
+        head.height += 1;
+        self.set_head(tx, head)
+    }
+
+    /// Writes a node anew: in its place if the length is the same, else in another block.
+    fn renew(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &mut Path,
+        level: usize,
+        old_len: usize,
+        image: &Image,
+    ) -> Result<()> {
+        let at = path.node(level);
+        if image.len == old_len {
+            return image.write(tx, at);
+        }
+        own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;
+        let new = image.alloc(tx)?;
+        path.steps[level].0 = new;
+        self.lead(tx, head, path, level + 1, new)
+    }
+
+    /// Makes the entry at `level` of the path, or the header above all levels, lead to a node.
+    fn lead(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &Path,
+        level: usize,
+        node: u64,
+    ) -> Result<()> {
+        if level >= head.levels() {
+            head.root = node;
+            return self.set_head(tx, head);
+        }
+        let parent = path.node(level);
+        let slot = Node::open(tx, parent, level as u8)?.slot(path.index(level))?;
+        self.set_offset(tx, parent, slot, node)
+    }
+
+    /// Removes an entry; whether there was one.
+    pub(super) fn remove(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
+        let mut head = self.head(tx)?;
+        if head.root == 0 {
+            return Ok(false);
+        }
+        let (mut path, _, found) = self.path(tx, &head, key)?;
+        let Ok(i) = found else { return Ok(false) };
+        let node = Node::open(tx, path.node(0), 0)?;
+        if node.slot(i)?.has_long_value() {
+            let block = node.block(node.stored_value(i)?)?;
+            own(tx.free(block), path.node(0))?;
+        }
+        head.len = head.len.saturating_sub(1);
+        self.set_len(tx, head.len)?;
+        self.take(tx, &mut head, &mut path, 0, true)?;
+        Ok(true)
+    }
+
+    /// Takes an entry out of a node. `free_key`: its key's block, if it has one, goes with it.
+    fn take(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &mut Path,
+        level: usize,
+        free_key: bool,
+    ) -> Result<()> {
+        let (at, i) = (path.node(level), path.index(level));
+        let node = Node::open(tx, at, level as u8)?;
+        let key_block = |i: usize| -> Result<Option<Offset<[u8]>>> {
+            if node.slot(i)?.has_long_key() { node.block(node.stored_key(i)?).map(Some) } else { Ok(None) }
+        };
+        if node.count() == 1 {
+            let block = key_block(i)?.filter(|_| free_key);
+            own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;
+            self.free_block(tx, block)?;
+            return self.drop_node(tx, head, path, level);
+        }
+        if level > 0 && i == 0 {
+            // The next entry becomes the one without a key.
+            let block = key_block(1)?;
+            let mut all = pieces(&Node::open_whole(tx, at, level as u8)?)?;
+            all.remove(0);
+            all[0] = Piece { key: &[], stored_key: &[], flags: 0, ..all[0] };
+            let (image, old_len) = (self.image(level, &all)?, node.len);
+            self.free_block(tx, block)?;
+            self.renew(tx, head, path, level, old_len, &image)?;
+        } else {
+            let block = key_block(i)?.filter(|_| free_key);
+            let change = Change::take(&node, i)?;
+            self.free_block(tx, block)?;
+            change.write(tx, at)?;
+        }
+        self.settle(tx, head, path, level)
+    }
+
+    fn free_block(self, tx: &mut WriteTxn<'_>, block: Option<Offset<[u8]>>) -> Result<()> {
+        block.map_or(Ok(()), |block| own(tx.free(block), block.raw()))
+    }
+
+    /// The last entry of a node went, and the node with it.
+    fn drop_node(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
+        if level + 1 < head.levels() {
+            return self.take(tx, head, path, level + 1, true);
+        }
+        (head.root, head.height) = (0, 0);
+        if head.len != 0 {
+            return Err(Error::corrupt(self.0, "an ordered map has fewer entries than its header says"));
+        }
+        self.set_head(tx, head)
+    }
+
+    /// After an entry was taken out: a root with one child gives way to it, a sparse node is joined with a neighbour, a block
+    /// that became much too long is exchanged.
+    fn settle(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
+        let at = path.node(level);
+        let node = Node::open(tx, at, level as u8)?;
+        let (used, len) = (node.front.used(node.len), node.len);
+        if level + 1 == head.levels() && level > 0 && node.count() == 1 {
+            head.root = node.child(0)?;
+            head.height -= 1;
+            own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;
+            self.set_head(tx, head)?;
+            return Ok(());
+        }
+        if used < SPARSE && level + 1 < head.levels() {
+            let (i, count) = {
+                let parent = Node::open(tx, path.node(level + 1), level as u8 + 1)?;
+                (path.index(level + 1), parent.count())
+            };
+            if i + 1 < count && self.join(tx, head, path, level, i)? {
+                return Ok(());
+            }
+            if i > 0 && self.join(tx, head, path, level, i - 1)? {
+                return Ok(());
+            }
+        }
+        if length_for(used + used / 8) * 3 <= len * 2 {
+            let node = Node::open_whole(tx, at, level as u8)?;
+            let (image, old_len) = (self.image(level, &pieces(&node)?)?, node.len);
+            self.renew(tx, head, path, level, old_len, &image)?;
+        }
+        Ok(())
+    }
+
+    /// Joins the children `i` and `i + 1` of the path's node above `level`, if they fit.
+    fn join(
+        self,
+        tx: &mut WriteTxn<'_>,
+        head: &mut Head,
+        path: &mut Path,
+        level: usize,
+        i: usize,
+    ) -> Result<bool> {
+        let parent = Node::open(tx, path.node(level + 1), level as u8 + 1)?;
+        let left = Node::open(tx, parent.child(i)?, level as u8)?;
+        let right = Node::open(tx, parent.child(i + 1)?, level as u8)?;
+        if left.front.used(left.len) + right.front.used(right.len) > JOINED || left.at == right.at {
+            return Ok(false);
+        }
+        let (left, right) =
+            (Node::open_whole(tx, left.at, level as u8)?, Node::open_whole(tx, right.at, level as u8)?);
+        let mut all = pieces(&left)?;
+        let middle = all.len();
+        all.extend(pieces(&right)?);
+        if level > 0 {
+            // The separator comes down, with its block if it has one.
+            let flags = parent.slot(i + 1)?.0 & Slot::LONG_KEY;
+            let (key, stored_key) = (parent.key(i + 1)?, parent.stored_key(i + 1)?);
+            all[middle] = Piece { key, stored_key, flags, ..all[middle] };
+        }
+        if need(&all) > NODE_MAX {
+            return Ok(false);
+        }
+        let image = self.image(level, &all)?;
+        let (left_at, left_len, right_at) = (left.at, left.len, right.at);
+        path.steps[level + 1].1 = i as u32;
+        path.steps[level].0 = left_at;
+        self.renew(tx, head, path, level, left_len, &image)?;
+        own(tx.free(Offset::<[u8]>::from_raw(right_at)), right_at)?;
+        path.steps[level + 1].1 = i as u32 + 1;
+        self.take(tx, head, path, level + 1, level == 0)?;
+        Ok(true)
+    }
+
+    /// Frees all blocks but the header. `each` is called for each value before.
+    pub(super) fn clear(self, tx: &mut WriteTxn<'_>, mut each: Option<Each<'_>>) -> Result<()> {
+        let head = self.head(tx)?;
+        if head.root != 0 {
+            self.free_node(tx, head.root, head.levels() - 1, true, &mut each)?;
+        }
+        self.set_head(tx, &Head { kind: KIND, root: 0, len: 0, height: 0 })
+    }
+
+    /// Frees the nodes of a tree whose entries are in other nodes by now.
+    pub(super) fn free_nodes(self, tx: &mut WriteTxn<'_>, old: &Head) -> Result<()> {
+        self.free_node(tx, old.root, old.levels() - 1, false, &mut None)
+    }
+
+    /// Frees a node and all below it; with `items`, also the blocks of the leaves' keys and values.
+    fn free_node(
+        self,
+        tx: &mut WriteTxn<'_>,
+        at: u64,
+        level: usize,
+        items: bool,
+        each: &mut Option<Each<'_>>,
+    ) -> Result<()> {
+        let count = Node::open(tx, at, level as u8)?.count();
+        for i in 0..count {
+            let node = Node::open(tx, at, level as u8)?;
+            let slot = node.slot(i)?;
+            let key = if slot.has_long_key() { Some(node.block(node.stored_key(i)?)?) } else { None };
+            if level > 0 {
+                let child = node.child(i)?;
+                self.free_node(tx, child, level - 1, items, each)?;
+            } else if !items {
+                continue;
+            } else {
+                let value =
+                    if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
+                if let Some(each) = each {
+                    let content = node.value(i)?.to_vec();
+                    each(tx, &content)?;
+                }
+                self.free_block(tx, value)?;
+            }
+            self.free_block(tx, key)?;
+        }
+        own(tx.free(Offset::<[u8]>::from_raw(at)), at)
+    }
+
+    /// Frees everything.
+    pub(super) fn free(self, tx: &mut WriteTxn<'_>, each: Option<Each<'_>>) -> Result<()> {
+        self.clear(tx, each)?;
+        tx.free(Offset::<[u8]>::from_raw(self.0))
+    }
+}

@@ -1,0 +1,154 @@
+//! Going through a hash map, with positions at which another transaction can go on.
+//!
+//! The order is that of the hashes with their bits reversed. In linear hashing a bucket has all the entries whose hashes have certain low
+//! bits, which is an interval of that order; splitting and joining buckets cuts and joins intervals, and moves no entry in the order.
+#![forbid(unsafe_code)]
+
+use super::entry::Layout;
+use super::hash;
+use super::table::{Head, Link, Table, bucket_of, depth_of};
+use crate::collections::{Item, Key};
+use crate::error::Result;
+use crate::txn::View;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+
+/// A place in the order of a hash map's entries, valid in all transactions.
+///
+/// ```
+/// use heapfile::collections::hash_map::Position;
+/// assert_eq!(Position::from_raw(Position::START.raw()), Position::START);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u64);
+
+impl Position {
+    /// Before the first entry.
+    ///
+    /// ```
+    /// assert_eq!(heapfile::collections::hash_map::Position::START.raw(), 0);
+    /// ```
+    pub const START: Self = Self(0);
+
+    /// The position as a number, to be kept somewhere.
+    ///
+    /// ```
+    /// assert_eq!(heapfile::collections::hash_map::Position::START.raw(), 0);
+    /// ```
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The position of a number; any number is one.
+    ///
+    /// ```
+    /// assert_eq!(heapfile::collections::hash_map::Position::from_raw(7).raw(), 7);
+    /// ```
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+}
+
+/// Iterator of [`HashMap::iter`](super::HashMap::iter).
+///
+/// ```
+/// # use heapfile::{Arena, collections::HashMap};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = Arena::create(dir.path().join("a.heap"))?;
+/// # let mut tx = arena.write()?;
+/// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+/// assert!(map.iter(&tx)?.next().is_none());
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Iter<'t, K: ?Sized, V: ?Sized, X: ?Sized> {
+    tx: &'t X,
+    key: [u64; 2],
+    header: Link,
+    buckets: u64,
+    /// Entries of the bucket that was read last, with their places in the order, the next one last.
+    ready: Vec<(u64, Link)>,
+    /// Where the next bucket begins.
+    next: Option<u64>,
+    of: PhantomData<fn(&K, &V)>,
+}
+
+impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iter<'t, K, V, X> {
+    pub(super) fn new(tx: &'t X, head: Head, table: Table, from: Position) -> Self {
+        Self {
+            tx,
+            key: head.key,
+            header: table.header,
+            buckets: table.buckets,
+            ready: Vec::new(),
+            next: Some(from.0),
+            of: PhantomData,
+        }
+    }
+
+    /// Reads buckets until one has an entry, or none is left.
+    fn fill(&mut self) -> Result<()> {
+        let table = Table { header: self.header, buckets: self.buckets };
+        while self.ready.is_empty()
+            && let Some(from) = self.next
+        {
+            let bucket = bucket_of(from.reverse_bits(), self.buckets);
+            // The first place behind all that have the bucket's low bits.
+            let width = 64 - depth_of(bucket, self.buckets);
+            self.next = ((from >> width) + 1).checked_shl(width).filter(|&next| next >> width != 0);
+            let mut chain = table.chain(self.tx, bucket)?;
+            while let Some(found) = chain.next(self.tx)? {
+                let entry = found.word.entry();
+                let place = self.place(entry)?;
+                if place >= from {
+                    self.ready.push((place, entry));
+                }
+            }
+            self.ready.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        Ok(())
+    }
+
+    fn place(&self, entry: Link) -> Result<u64> {
+        let head = Head { shape: 0, len: 0, buckets: self.buckets, key: self.key, zeros: [0; 3] };
+        Ok(hash(&head, Layout::<K, V>::key(self.tx, entry)?).reverse_bits())
+    }
+
+    /// Where the next entry is, for [`HashMap::iter_from`](super::HashMap::iter_from); `None` at the end.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// assert!(map.iter(&tx)?.position()?.is_none());
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn position(&mut self) -> Result<Option<Position>> {
+        self.fill()?;
+        Ok(self.ready.last().map(|&(place, _)| Position(place)))
+    }
+
+    fn step(&mut self) -> Result<Option<(K::Ref<'t>, &'t V)>> {
+        self.fill()?;
+        let Some((_, entry)) = self.ready.pop() else { return Ok(None) };
+        let (key, value) = Layout::<K, V>::read(self.tx, entry)?;
+        Ok(Some((Layout::<K, V>::typed_key(entry, key)?, Layout::<K, V>::typed_value(entry, value)?)))
+    }
+}
+
+impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iterator for Iter<'t, K, V, X> {
+    type Item = Result<(K::Ref<'t>, &'t V)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.ready.clear();
+            self.next = None;
+        }
+        step.transpose()
+    }
+}
+
+impl<K: Key + ?Sized, V: Item + ?Sized, X: View> FusedIterator for Iter<'_, K, V, X> {}

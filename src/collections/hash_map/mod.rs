@@ -1,0 +1,689 @@
+//! [`HashMap`]: keys to values, without order, in about two cache misses.
+//!
+//! A table of buckets (`table`) holds for each entry a word with its place and a part of its hash; the entry (`entry`) is a block with
+//! key and value. The table grows and shrinks by one bucket at a time, so that no call moves more than a handful of words, however
+//! many entries there are.
+//!
+//! The hash is SipHash-1-3 of the key's ordered bytes under a random key of the map's own: nobody who chooses keys can make them
+//! meet in one bucket. It is part of the file format.
+//!
+//! Limits: 2^33 buckets, made for 2^35 entries.
+#![deny(unsafe_code)]
+
+mod entry;
+mod iter;
+mod table;
+
+pub use iter::{Iter, Position};
+
+use self::entry::{Content, Layout};
+use self::table::{Found, Head, Link, Table, Word, bucket_of};
+use super::{Item, Key, KeyBuffer};
+use crate::error::{Error, Result};
+use crate::offset::Offset;
+use crate::txn::{View, WriteTxn};
+use bytemuck::Pod;
+use siphasher::sip::SipHasher13;
+use std::hash::{BuildHasher, RandomState};
+
+const KIND: u32 = u32::from_le_bytes(*b"Hash");
+const LENGTH: &str = "a hash map has not as many entries as its header says";
+
+handle! {
+    /// A hash map in an arena: `HashMap`, as a handle of 8 bytes that can be stored in blocks and other collections.
+    ///
+    /// Keys are integers, floating-point numbers, offsets, arrays of these, byte strings and text; values are plain types, slices of them,
+    /// byte strings and text, of any length. An entry does not move as long as its value keeps its length. For keys in order see
+    /// `BTreeMap`.
+    ///
+    /// ```
+    /// use heapfile::{Arena, View, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let ages = HashMap::<str, u32>::new_in(&mut tx)?;
+    /// ages.insert(&mut tx, "Ada", &36)?;
+    /// ages.insert(&mut tx, "Grace", &85)?;
+    /// ages.update(&mut tx, "Ada", |age| *age += 1)?;
+    /// let root = tx.alloc(&ages)?;
+    /// tx.set_root(root)?;
+    /// tx.commit()?;
+    ///
+    /// let tx = arena.read()?;
+    /// let ages: HashMap<str, u32> = *tx.get(tx.root()?.unwrap())?;
+    /// assert_eq!(ages.get(&tx, "Ada")?, Some(&37));
+    /// assert_eq!(ages.len(&tx)?, 2);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    HashMap<K, V>
+}
+
+/// Sixteen bits for the size of an item; all ones: of any length, or longer than these say.
+const fn size_code(size: Option<usize>) -> u64 {
+    match size {
+        Some(size) if size < 0xFFFF => size as u64,
+        _ => 0xFFFF,
+    }
+}
+
+impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
+    const SHAPE: u64 = KIND as u64 | size_code(K::SIZE) << 32 | size_code(V::SIZE) << 48;
+
+    /// An empty map: 576 bytes in two blocks.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// assert!(HashMap::<u64, u64>::new_in(&mut tx)?.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn new_in(tx: &mut WriteTxn<'_>) -> Result<Self> {
+        // Keyed by the operating system's random numbers; nothing else of it is used.
+        let key = [(); 2].map(|()| RandomState::new().hash_one(0));
+        Self::with_hash_key(tx, key)
+    }
+
+    /// An empty map with a hash key of your own: the same entries always lie in the same order. Keep such keys from those who choose the
+    /// entries' keys.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2])?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn with_hash_key(tx: &mut WriteTxn<'_>, key: [u64; 2]) -> Result<Self> {
+        let segment = Table::first_segment(tx)?;
+        let header = match tx.alloc_zeroed(table::HEADER_LEN, 64) {
+            Ok(header) => header,
+            Err(e) => {
+                tx.free(segment)?;
+                return Err(e);
+            }
+        };
+        let head = Head { shape: Self::SHAPE, len: 0, buckets: table::FIRST, key, zeros: [0; 3] };
+        tx.write_at(header, 0, bytemuck::bytes_of(&head))?;
+        Table { header, buckets: table::FIRST }.set_segment(tx, 0, segment)?;
+        Ok(Self::from_offset(header))
+    }
+
+    #[inline]
+    fn head(&self, tx: &impl View) -> Result<Head> {
+        let head = *tx.part::<Head>(self.offset(), 0)?;
+        if head.shape == Self::SHAPE {
+            Ok(head)
+        } else {
+            Err(self.damaged("no hash map of these types begins here"))
+        }
+    }
+
+    #[cold]
+    fn damaged(&self, what: &'static str) -> Error {
+        Error::corrupt(self.offset().raw(), what)
+    }
+
+    fn set_len(&self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
+        tx.write_at(self.offset(), table::LEN_AT, &len.to_le_bytes())
+    }
+
+    /// The entry with this key in ordered bytes, and its word.
+    #[inline]
+    fn find(&self, tx: &impl View, head: &Head, hash: u64, key: &[u8]) -> Result<Option<Found>> {
+        let table = Table::of(self.offset(), head)?;
+        let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
+        while let Some(found) = chain.find(tx, hash)? {
+            if Layout::<K, V>::key(tx, found.word.entry())? == key {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Number of entries. A few loads.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// assert_eq!(HashMap::<u64, u64>::new_in(&mut tx)?.len(&tx)?, 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn len(&self, tx: &impl View) -> Result<u64> {
+        Ok(self.head(tx)?.len)
+    }
+
+    /// Whether there is no entry.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// assert!(HashMap::<u64, u64>::new_in(&mut tx)?.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn is_empty(&self, tx: &impl View) -> Result<bool> {
+        Ok(self.len(tx)? == 0)
+    }
+
+    /// The value of a key, in place. O(1): the line of the bucket, and the entry.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<[u8], [u8]>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, b"key", b"value")?;
+    /// assert_eq!(map.get(&tx, b"key")?, Some(&b"value"[..]));
+    /// assert_eq!(map.get(&tx, b"other")?, None);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    #[inline]
+    pub fn get<'t>(&self, tx: &'t impl View, key: &K) -> Result<Option<&'t V>> {
+        let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        let hash = hash(&head, key);
+        let table = Table::of(self.offset(), &head)?;
+        let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
+        while let Some(found) = chain.find(tx, hash)? {
+            let entry = found.word.entry();
+            let (there, value) = Layout::<K, V>::read(tx, entry)?;
+            if there == key {
+                return Ok(Some(Layout::<K, V>::typed_value(entry, value)?));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there is an entry with this key.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u64, u64>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// assert!(map.contains_key(&tx, &1)? && !map.contains_key(&tx, &2)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn contains_key(&self, tx: &impl View, key: &K) -> Result<bool> {
+        Ok(self.place(tx, key)?.is_some())
+    }
+
+    /// Where the value of a key lies: its block, where it begins there, and its length. For values that are read, or written with
+    /// [`WriteTxn::write_at`], in pieces. Right until the entry is removed or its value gets another length.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, [u8]>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, "key", b"0123456789")?;
+    /// let (block, start, len) = map.place(&tx, "key")?.unwrap();
+    /// assert_eq!(len, 10);
+    /// tx.write_at(block, start + 4, b"xy")?;
+    /// assert_eq!(map.get(&tx, "key")?, Some(&b"0123xy6789"[..]));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
+        let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };
+        let entry = found.word.entry();
+        let value = Layout::<K, V>::places(tx, entry)?.1;
+        Ok(Some((entry, value.start, value.end - value.start)))
+    }
+
+    /// Sets the value of a key; returns whether there was one. Writes the entry and a word or two; a value of the same length is written over the
+    /// old one.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, str>::new_in(&mut tx)?;
+    /// assert!(!map.insert(&mut tx, "key", "old")?);
+    /// assert!(map.insert(&mut tx, "key", "longer")?);
+    /// assert_eq!(map.get(&tx, "key")?, Some("longer"));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn insert(&self, tx: &mut WriteTxn<'_>, key: &K, value: &V) -> Result<bool> {
+        self.put(tx, key, Content::Bytes(value.as_bytes()))
+    }
+
+    fn put(&self, tx: &mut WriteTxn<'_>, key: &K, value: Content<'_>) -> Result<bool> {
+        let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        let hash = hash(&head, key);
+        if let Some(found) = self.find(tx, &head, hash, key)? {
+            let old = found.word.entry();
+            let new = Layout::<K, V>::replace(tx, old, key, value)?;
+            if new != old {
+                Table::replace(tx, found, Word::new(hash, new)?)?;
+            }
+            return Ok(true);
+        }
+        let entry = Layout::<K, V>::alloc(tx, key, value)?;
+        let mut table = Table::of(self.offset(), &head)?;
+        let word = Word::new(hash, entry)?;
+        if let Err(e) = table.add(tx, bucket_of(hash, table.buckets), word) {
+            tx.free(entry)?;
+            return Err(e);
+        }
+        let len = head.len.checked_add(1).ok_or_else(|| self.damaged(LENGTH))?;
+        self.set_len(tx, len)?;
+        if table.wants_growth(len) {
+            without_space(table.grow(tx, |tx, entry| self.hash_of(tx, &head, entry)))?;
+        }
+        Ok(false)
+    }
+
+    /// The hash of an entry's key.
+    fn hash_of(&self, tx: &impl View, head: &Head, entry: Link) -> Result<u64> {
+        Ok(hash(head, Layout::<K, V>::key(tx, entry)?))
+    }
+
+    /// Removes the entry with this key; whether there was one.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u64, u64>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// assert!(map.remove(&mut tx, &1)? && !map.remove(&mut tx, &1)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn remove(&self, tx: &mut WriteTxn<'_>, key: &K) -> Result<bool> {
+        let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        let hash = hash(&head, key);
+        let Some(found) = self.find(tx, &head, hash, key)? else { return Ok(false) };
+        let mut table = Table::of(self.offset(), &head)?;
+        let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
+        table.take(tx, bucket_of(hash, table.buckets), found)?;
+        tx.free(found.word.entry())?;
+        self.set_len(tx, len)?;
+        if table.wants_shrinking(len) {
+            without_space(table.shrink(tx))?;
+        }
+        Ok(true)
+    }
+
+    /// All entries, in an order that follows from their hashes alone. The iterator ends after an error, which damage in the file gives.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, str>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, "one")?;
+    /// for entry in map.iter(&tx)? {
+    ///     let (key, value): (u32, &str) = entry?;
+    ///     assert_eq!((key, value), (1, "one"));
+    /// }
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn iter<'t, X: View>(&self, tx: &'t X) -> Result<Iter<'t, K, V, X>> {
+        self.iter_from(tx, Position::START)
+    }
+
+    /// The entries from a position on, which another iterator, perhaps of an earlier transaction, was at. Entries that are there all the time are
+    /// returned exactly once, whatever is inserted and removed meanwhile: so a long listing needs no long transaction.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::{HashMap, hash_map::Position}};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.extend(&mut tx, (0..1000).map(|n| (n, n)))?;
+    /// # tx.commit()?;
+    /// let (mut at, mut sum) = (Some(Position::START), 0);
+    /// while let Some(from) = at {
+    ///     let tx = arena.read()?; // a short one each time
+    ///     let mut some = map.iter_from(&tx, from)?;
+    ///     for entry in some.by_ref().take(100) {
+    ///         sum += entry?.1;
+    ///     }
+    ///     at = some.position()?;
+    /// }
+    /// assert_eq!(sum, 499_500);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn iter_from<'t, X: View>(&self, tx: &'t X, from: Position) -> Result<Iter<'t, K, V, X>> {
+        let head = self.head(tx)?;
+        Ok(Iter::new(tx, head, Table::of(self.offset(), &head)?, from))
+    }
+
+    /// Removes all entries for which `keep` says no.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.extend(&mut tx, (0..100).map(|n| (n, n)))?;
+    /// map.retain(&mut tx, |_, n| n % 10 == 0)?;
+    /// assert_eq!(map.len(&tx)?, 10);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(K::Ref<'_>, &V) -> bool) -> Result<()> {
+        let head = self.head(tx)?;
+        let mut table = Table::of(self.offset(), &head)?;
+        let mut len = head.len;
+        for bucket in 0..table.buckets {
+            for found in table.words(tx, bucket)? {
+                let entry = found.word.entry();
+                let (key, value) = Layout::<K, V>::read(tx, entry)?;
+                if keep(Layout::<K, V>::typed_key(entry, key)?, Layout::<K, V>::typed_value(entry, value)?) {
+                    continue;
+                }
+                table.take(tx, bucket, found)?;
+                tx.free(entry)?;
+                len = len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
+            }
+        }
+        self.set_len(tx, len)?;
+        while table.wants_shrinking(len) {
+            let before = table.buckets;
+            without_space(table.shrink(tx))?;
+            if table.buckets == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all entries.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// map.clear(&mut tx)?;
+    /// assert!(map.is_empty(&tx)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn clear(&self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        let head = self.head(tx)?;
+        let mut table = Table::of(self.offset(), &head)?;
+        free_entries(tx, table, |tx, entry| tx.free(entry))?;
+        table.reset(tx)?;
+        self.set_len(tx, 0)
+    }
+
+    /// Frees the map with its entries. What these lead to stays; see [`free_with`](Self::free_with).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// map.free(&mut tx)?;
+    /// assert_eq!(tx.blocks().count(), 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        self.free_each(tx, |tx, entry| tx.free(entry))
+    }
+
+    fn free_each(
+        self,
+        tx: &mut WriteTxn<'_>,
+        free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
+    ) -> Result<()> {
+        let head = self.head(tx)?;
+        let table = Table::of(self.offset(), &head)?;
+        let segments = table.segments(tx)?;
+        free_entries(tx, table, free)?;
+        for segment in segments {
+            tx.free(segment)?;
+        }
+        tx.free(self.offset())
+    }
+
+    /// Frees the map and hands each value to `each`, which frees what that leads to. A map that leads to itself, which only a damaged file
+    /// can hold, ends in [`Error::BadOffset`].
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::{HashMap, Vector}};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, Vector<u32>>::new_in(&mut tx)?;
+    /// let primes = Vector::from_slice(&mut tx, &[2, 3, 5])?;
+    /// map.insert(&mut tx, "primes", &primes)?;
+    /// map.free_with(&mut tx, |tx, vector| vector.free(tx))?;
+    /// assert_eq!(tx.blocks().count(), 0);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn free_with(
+        self,
+        tx: &mut WriteTxn<'_>,
+        mut each: impl FnMut(&mut WriteTxn<'_>, &V) -> Result<()>,
+    ) -> Result<()> {
+        self.free_each(tx, |tx, entry| {
+            let (_, value) = Layout::<K, V>::read(tx, entry)?;
+            // A copy, so that the value can be looked at while the transaction changes; aligned for every item.
+            let mut lines = vec![0u128; value.len().div_ceil(16)];
+            let copy = &mut bytemuck::cast_slice_mut(&mut lines)[..value.len()];
+            copy.copy_from_slice(value);
+            // The entry goes first, so that nobody comes here a second time.
+            tx.free(entry)?;
+            each(tx, Layout::<K, V>::typed_value(entry, copy)?)
+        })
+    }
+
+    /// Adds what an iterator yields. If it fails, what was added before stays: it is on the caller to roll back to a save point.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.extend(&mut tx, [(1, 2), (3, 4)])?;
+    /// assert_eq!(map.len(&tx)?, 2);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn extend<Q: std::borrow::Borrow<K>, W: std::borrow::Borrow<V>>(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        entries: impl IntoIterator<Item = (Q, W)>,
+    ) -> Result<()> {
+        for (key, value) in entries {
+            self.insert(tx, key.borrow(), value.borrow())?;
+        }
+        Ok(())
+    }
+
+    /// Verifies all of the map: buckets and their overflow blocks, each entry's key, value, hash and place, and their number.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// HashMap::<u32, u32>::new_in(&mut tx)?.check(&tx)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn check(&self, tx: &impl View) -> Result<()> {
+        let head = self.head(tx)?;
+        let table = Table::of(self.offset(), &head)?;
+        table.check(tx)?;
+        let mut entries = 0u64;
+        for bucket in 0..table.buckets {
+            let words = table.words(tx, bucket)?;
+            entries += words.len() as u64;
+            for (i, found) in words.iter().enumerate() {
+                let entry = found.word.entry();
+                let (key, value) = Layout::<K, V>::read(tx, entry)?;
+                Layout::<K, V>::typed_key(entry, key)?;
+                Layout::<K, V>::typed_value(entry, value)?;
+                let hash = hash(&head, key);
+                if bucket_of(hash, table.buckets) != bucket || !found.word.may_be(hash) {
+                    return Err(Error::corrupt(
+                        entry.raw(),
+                        "an entry of a hash map is where its hash does not belong",
+                    ));
+                }
+                for other in &words[..i] {
+                    if other.word.may_be(hash) && Layout::<K, V>::key(tx, other.word.entry())? == key {
+                        return Err(Error::corrupt(
+                            entry.raw(),
+                            "a hash map has two entries with the same key",
+                        ));
+                    }
+                }
+            }
+        }
+        if entries == head.len { Ok(()) } else { Err(self.damaged(LENGTH)) }
+    }
+}
+
+impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
+    /// Changes the value of a key in place; `None` if there is no such key.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// assert_eq!(map.update(&mut tx, &1, |n| { *n += 1; *n })?, Some(3));
+    /// assert_eq!(map.update(&mut tx, &5, |_| ())?, None);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn update<R>(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        key: &K,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Result<Option<R>> {
+        let Some((block, start, len)) = self.place(tx, key)? else { return Ok(None) };
+        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, start..start + len)?)?;
+        let result = change(&mut value);
+        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
+        Ok(Some(result))
+    }
+
+    /// Changes the value of a key in place; where there is none, inserts `first` before.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let counts = HashMap::<str, u32>::new_in(&mut tx)?;
+    /// for word in ["to", "be", "or", "not", "to", "be"] {
+    ///     counts.update_or_insert(&mut tx, word, 0, |n| *n += 1)?;
+    /// }
+    /// assert_eq!(counts.get(&tx, "be")?, Some(&2));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn update_or_insert<R>(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        key: &K,
+        first: V,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Result<R> {
+        if self.contains_key(tx, key)? {
+            let changed = self.update(tx, key, change)?;
+            return changed.ok_or_else(|| self.damaged("an entry of a hash map is gone"));
+        }
+        let mut value = first;
+        let result = change(&mut value);
+        self.insert(tx, key, &value)?;
+        Ok(result)
+    }
+
+    /// Removes the entry with this key and returns its value.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, &2)?;
+    /// assert_eq!((map.take(&mut tx, &1)?, map.take(&mut tx, &1)?), (Some(2), None));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn take(&self, tx: &mut WriteTxn<'_>, key: &K) -> Result<Option<V>> {
+        let Some(&value) = self.get(tx, key)? else { return Ok(None) };
+        self.remove(tx, key)?;
+        Ok(Some(value))
+    }
+}
+
+impl<K: Key + ?Sized> HashMap<K, [u8]> {
+    /// Gives a key a value of `len` bytes that hold whatever the file holds there, to be filled with [`WriteTxn::write_at`] in pieces.
+    /// Returns its block and where it begins there.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, [u8]>::new_in(&mut tx)?;
+    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
+    /// for piece in 0..16 {
+    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
+    /// }
+    /// assert_eq!(map.get(&tx, "film")?.unwrap()[5 << 16], 5);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn insert_unset(&self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
+        self.put(tx, key, Content::Unset(len))?;
+        let place = self.place(tx, key)?.ok_or_else(|| self.damaged("an entry of a hash map is gone"))?;
+        Ok((place.0, place.1))
+    }
+}
+
+#[inline]
+fn hash(head: &Head, key: &[u8]) -> u64 {
+    SipHasher13::new_with_keys(head.key[0], head.key[1]).hash(key)
+}
+
+/// A table that cannot grow for want of space goes on as it is.
+fn without_space(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(Error::NoSpace { .. } | Error::MaxSize { .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Frees all entries by `free`, and the overflow blocks.
+fn free_entries(
+    tx: &mut WriteTxn<'_>,
+    table: Table,
+    mut free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
+) -> Result<()> {
+    for bucket in 0..table.buckets {
+        for found in table.words(tx, bucket)? {
+            free(tx, found.word.entry())?;
+        }
+        table.free_overflow(tx, bucket)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! Collections inside an arena.
+//!
+//! Each collection is a handle of eight bytes that leads to a header block. Handles are plain data: they can be a field of a struct in a block, the
+//! value of another collection, or a root's content, so collections nest to any depth. Methods that read take any transaction, and borrow
+//! what they return from it; methods that change take the write transaction, and nobody sees their changes before its commit. Names and
+//! behaviour are those of `std::collections` where it has them.
+//!
+//! What is read from the file is never trusted: a damaged or hostile collection gives [`Error::Corrupt`](crate::Error::Corrupt), no panic and no
+//! endless loop. If a method that changes returns an error of the file or the disk (no space, corrupt), the collection may be changed in part: roll the transaction back, or to
+//! a [`SavePoint`](crate::SavePoint).
+//!
+//! Collections do not free what their items lead to: `free` frees the collection's own blocks, `free_with` calls a closure for each item before.
+
+#[macro_use]
+mod handle;
+pub mod btree;
+pub mod hash_map;
+mod item;
+pub mod list;
+mod shape;
+mod text;
+mod vector;
+
+pub use btree::BTreeMap;
+pub use hash_map::HashMap;
+pub use item::{Item, Key, KeyBuffer, Number};
+pub use list::List;
+pub use text::Text;
+pub use vector::Vector;
+
+/// Where a value lies: its block, its first byte in that block, its length in bytes. See [`BTreeMap::place`] and [`HashMap::place`].
+///
+/// ```
+/// # use heapfile::{Arena, collections::{BTreeMap, Place}};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = Arena::create(dir.path().join("a.heap"))?;
+/// # let mut tx = arena.write()?;
+/// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
+/// let place: Option<Place> = map.place(&tx, "nothing")?;
+/// assert_eq!(place, None);
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+pub type Place = (crate::Offset<[u8]>, u64, u64);

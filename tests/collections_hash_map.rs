@@ -1,0 +1,337 @@
+//! Hash maps behave as std's: keys and values of all kinds, across transactions, save points and roll back.
+
+mod common;
+
+use common::{assert_clean, bytes, fast_dir, small};
+use heapfile::collections::{HashMap, Vector, hash_map::Position};
+use heapfile::{Arena, Durability, Error, Options, View, WriteTxn};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Clone)]
+enum Act {
+    Insert(Vec<u8>, Vec<u8>),
+    /// A value of so many bytes.
+    Long(Vec<u8>, usize),
+    Remove(Vec<u8>),
+    Get(Vec<u8>),
+    Many(u16),
+    RemoveMany(u16),
+    Retain(u8),
+    Clear,
+    Commit,
+    RollBack,
+    SavePoint(Vec<Act>, bool),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    // Few different keys, so that they meet; some of them long.
+    let key = || {
+        prop_oneof![
+            8 => proptest::collection::vec(0..4u8, 0..4),
+            1 => (0..3usize).prop_map(|n| vec![7; n * 3000]),
+        ]
+    };
+    let act = prop_oneof![
+        8 => (key(), proptest::collection::vec(any::<u8>(), 0..200)).prop_map(|(k, v)| Act::Insert(k, v)),
+        1 => (key(), 0..200_000usize).prop_map(|(k, n)| Act::Long(k, n)),
+        4 => key().prop_map(Act::Remove),
+        2 => key().prop_map(Act::Get),
+        2 => any::<u16>().prop_map(Act::Many),
+        2 => any::<u16>().prop_map(Act::RemoveMany),
+        1 => any::<u8>().prop_map(Act::Retain),
+        1 => Just(Act::Clear),
+        2 => Just(Act::Commit),
+        1 => Just(Act::RollBack),
+    ];
+    let nested = act.prop_recursive(1, 20, 8, |act| {
+        (proptest::collection::vec(act, 0..8), any::<bool>())
+            .prop_map(|(acts, keep)| Act::SavePoint(acts, keep))
+    });
+    proptest::collection::vec(nested, 0..40)
+}
+
+type Map = HashMap<[u8], [u8]>;
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn play(tx: &mut WriteTxn<'_>, map: Map, model: &mut Model, act: &Act) {
+    match act {
+        Act::Insert(key, value) => {
+            let replaced = map.insert(tx, key, value).unwrap();
+            assert_eq!(replaced, model.insert(key.clone(), value.clone()).is_some());
+        }
+        Act::Long(key, len) => {
+            let value = bytes(*len as u64, *len);
+            map.insert(tx, key, &value).unwrap();
+            model.insert(key.clone(), value);
+        }
+        Act::Remove(key) => assert_eq!(map.remove(tx, key).unwrap(), model.remove(key).is_some()),
+        Act::Get(key) => {
+            assert_eq!(map.get(tx, key).unwrap(), model.get(key).map(Vec::as_slice));
+            assert_eq!(map.contains_key(tx, key).unwrap(), model.contains_key(key));
+        }
+        Act::Many(n) => {
+            for i in *n..n.saturating_add(60) {
+                let key = i.to_le_bytes();
+                map.insert(tx, &key, &key).unwrap();
+                model.insert(key.to_vec(), key.to_vec());
+            }
+        }
+        Act::RemoveMany(n) => {
+            for i in *n..n.saturating_add(200) {
+                let key = i.to_le_bytes();
+                assert_eq!(map.remove(tx, &key).unwrap(), model.remove(&key[..]).is_some());
+            }
+        }
+        Act::Retain(n) => {
+            let keep = |key: &[u8], value: &[u8]| (key.len() + value.len()) % 7 != usize::from(n % 7);
+            map.retain(tx, keep).unwrap();
+            model.retain(|k, v| keep(k, v));
+        }
+        Act::Clear => {
+            map.clear(tx).unwrap();
+            model.clear();
+        }
+        Act::SavePoint(acts, keep) => {
+            let (point, before) = (tx.save_point(), model.clone());
+            for act in acts {
+                play(tx, map, model, act);
+            }
+            if !keep {
+                tx.roll_back_to(&point).unwrap();
+                *model = before;
+            }
+            tx.release(point).unwrap();
+        }
+        Act::Commit | Act::RollBack => {}
+    }
+}
+
+#[track_caller]
+fn assert_is(tx: &impl View, map: Map, model: &Model) {
+    map.check(tx).unwrap();
+    assert_eq!(map.len(tx).unwrap(), model.len() as u64);
+    let all: Model =
+        map.iter(tx).unwrap().map(|e| e.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+    assert!(all == *model);
+    for (key, value) in model.iter().take(20) {
+        assert_eq!(map.get(tx, key).unwrap(), Some(&value[..]));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_hash_map_is_a_map(acts in acts(), power in any::<bool>()) {
+        let dir = fast_dir();
+        let durability = if power { Durability::Power } else { Durability::Process };
+        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let mut tx = arena.write().unwrap();
+        let map = Map::new_in(&mut tx).unwrap();
+        tx.commit().unwrap();
+        let (mut model, mut committed) = (Model::new(), Model::new());
+        let mut tx = arena.write().unwrap();
+        for act in &acts {
+            match act {
+                Act::Commit => {
+                    tx.commit().unwrap();
+                    committed = model.clone();
+                    assert_is(&arena.read().unwrap(), map, &model);
+                    tx = arena.write().unwrap();
+                }
+                Act::RollBack => {
+                    drop(tx);
+                    model = committed.clone();
+                    tx = arena.write().unwrap();
+                }
+                _ => play(&mut tx, map, &mut model, act),
+            }
+        }
+        assert_is(&tx, map, &model);
+        map.free(&mut tx).unwrap();
+        prop_assert_eq!(tx.blocks().count(), 0);
+        tx.commit().unwrap();
+        assert_clean(&arena);
+    }
+}
+
+fn arena() -> Arena {
+    Options::new().durability(Durability::Process).create_anonymous().unwrap()
+}
+
+#[test]
+fn keys_and_values_of_all_kinds() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let words = HashMap::<str, u128>::new_in(&mut tx).unwrap();
+    let signed = HashMap::<i64, [u32]>::new_in(&mut tx).unwrap();
+    let pairs = HashMap::<[u16; 3], str>::new_in(&mut tx).unwrap();
+    let floats = HashMap::<f64, Vector<u8>>::new_in(&mut tx).unwrap();
+    for n in 0..500i64 {
+        words.insert(&mut tx, &n.to_string(), &(n as u128)).unwrap();
+        signed.insert(&mut tx, &(n - 250), &vec![n as u32; n as usize % 9]).unwrap();
+        pairs.insert(&mut tx, &[n as u16, 1, 2], &"x".repeat(n as usize % 50)).unwrap();
+        let value = Vector::from_slice(&mut tx, &[n as u8]).unwrap();
+        floats.insert(&mut tx, &(n as f64 / 3.0), &value).unwrap();
+    }
+    tx.commit().unwrap();
+    let tx = arena.read().unwrap();
+    for n in 0..500i64 {
+        assert_eq!(words.get(&tx, &n.to_string()).unwrap(), Some(&(n as u128)));
+        assert_eq!(signed.get(&tx, &(n - 250)).unwrap(), Some(&vec![n as u32; n as usize % 9][..]));
+        assert_eq!(pairs.get(&tx, &[n as u16, 1, 2]).unwrap(), Some(&*"x".repeat(n as usize % 50)));
+        let value = floats.get(&tx, &(n as f64 / 3.0)).unwrap().unwrap();
+        assert_eq!(value.as_slice(&tx).unwrap(), [n as u8]);
+    }
+    let keys: BTreeSet<i64> = signed.iter(&tx).unwrap().map(|e| e.unwrap().0).collect();
+    assert!(keys.into_iter().eq(-250..250));
+    for result in [words.check(&tx), signed.check(&tx), pairs.check(&tx), floats.check(&tx)] {
+        result.unwrap();
+    }
+}
+
+#[test]
+fn a_map_opened_as_another_type_is_refused() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::new_in(&mut tx).unwrap();
+    let other = HashMap::<u64, [u8]>::from_offset(map.offset());
+    assert!(matches!(other.get(&tx, &1), Err(Error::Corrupt { .. })));
+    assert!(matches!(HashMap::<u64, u64>::none().get(&tx, &1), Err(Error::BadOffset { .. })));
+}
+
+#[test]
+fn no_insert_and_no_remove_moves_more_than_a_few_words() {
+    let dir = fast_dir();
+    let arena = Options::new().create(dir.path().join("a.heap")).unwrap();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    map.extend(&mut tx, (0..20_000).map(|n| (n, n))).unwrap();
+    tx.commit().unwrap();
+    let mut most = 0;
+    let mut logged = |change: &dyn Fn(&mut WriteTxn<'_>)| {
+        let before = arena.stats().unwrap().log_used_bytes;
+        let mut tx = arena.write().unwrap();
+        change(&mut tx);
+        tx.commit().unwrap();
+        // Where a checkpoint came in between there is nothing to compare.
+        most = most.max(arena.stats().unwrap().log_used_bytes.saturating_sub(before));
+    };
+    for n in 20_000..21_000u64 {
+        logged(&|tx| assert!(!map.insert(tx, &n, &n).unwrap()));
+    }
+    for n in 0..1000u64 {
+        logged(&|tx| assert!(map.remove(tx, &n).unwrap()));
+    }
+    assert!(most > 0 && most <= 8192, "{most} bytes");
+    map.check(&arena.read().unwrap()).unwrap();
+}
+
+#[test]
+fn a_map_shrinks_with_its_entries() {
+    let dir = fast_dir();
+    let arena = Options::new().create(dir.path().join("a.heap")).unwrap();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, [u8]>::new_in(&mut tx).unwrap();
+    for n in 0..50_000u64 {
+        map.insert(&mut tx, &n, &[1; 100]).unwrap();
+    }
+    tx.commit().unwrap();
+    let before = arena.stats().unwrap().file_bytes;
+    let mut tx = arena.write().unwrap();
+    for n in 0..45_000u64 {
+        assert!(map.remove(&mut tx, &n).unwrap());
+    }
+    map.check(&tx).unwrap();
+    tx.commit().unwrap();
+    let shrunk = arena.shrink().unwrap();
+    assert!(shrunk.file_bytes - shrunk.punched_bytes < before / 2, "{shrunk:?} of {before}");
+    let mut tx = arena.write().unwrap();
+    for n in 45_000..50_000u64 {
+        assert!(map.remove(&mut tx, &n).unwrap());
+    }
+    assert_eq!(tx.blocks().count(), 2, "header and four buckets");
+}
+
+#[test]
+fn a_listing_in_pieces_sees_what_stays_exactly_once() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::new_in(&mut tx).unwrap();
+    map.extend(&mut tx, (0..3000).map(|n| (n, n))).unwrap();
+    tx.commit().unwrap();
+    let (mut at, mut seen, mut round) = (Some(Position::START), Vec::new(), 0u64);
+    while let Some(from) = at {
+        let tx = arena.read().unwrap();
+        let mut some = map.iter_from(&tx, from).unwrap();
+        seen.extend(some.by_ref().take(37).map(|e| e.unwrap().0).filter(|&n| n < 1000));
+        at = some.position().unwrap();
+        drop(tx);
+        // The table shrinks at first, then grows far over what it was.
+        let mut tx = arena.write().unwrap();
+        for n in 0..200 {
+            if round < 10 {
+                map.remove(&mut tx, &(1000 + round * 200 + n)).unwrap();
+            } else {
+                map.insert(&mut tx, &(10_000 + round * 200 + n), &0).unwrap();
+            }
+        }
+        tx.commit().unwrap();
+        round += 1;
+        assert!(round < 1000, "it comes to an end");
+    }
+    seen.sort_unstable();
+    assert!(seen.into_iter().eq(0..1000));
+}
+
+#[test]
+fn a_full_arena_leaves_the_map_as_it_was() {
+    let dir = fast_dir();
+    let arena = small(Durability::Power).max_size(4 << 20).create(dir.path().join("a.heap")).unwrap();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, [u8]>::new_in(&mut tx).unwrap();
+    let mut n = 0u64;
+    let error = loop {
+        match map.insert(&mut tx, &n, &[1; 50]) {
+            Ok(_) => n += 1,
+            Err(e) => break e,
+        }
+    };
+    assert!(matches!(error, Error::MaxSize { .. }), "{error}");
+    assert!(matches!(map.insert(&mut tx, &0, &[0; 1 << 20]), Err(Error::MaxSize { .. })));
+    map.check(&tx).unwrap();
+    assert_eq!(map.len(&tx).unwrap(), n);
+    for n in 0..n {
+        assert!(map.remove(&mut tx, &n).unwrap());
+    }
+    map.check(&tx).unwrap();
+    map.free(&mut tx).unwrap();
+    assert_eq!(tx.blocks().count(), 0);
+}
+
+#[test]
+fn values_are_changed_in_place() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<str, [u8]>::new_in(&mut tx).unwrap();
+    let (block, start) = map.insert_unset(&mut tx, "long", 1 << 20).unwrap();
+    tx.write_at(block, start, &bytes(1, 1 << 20)).unwrap();
+    map.insert(&mut tx, "long", &bytes(2, 1 << 20)).unwrap();
+    let place = map.place(&tx, "long").unwrap();
+    assert_eq!(place, Some((block, start, 1 << 20)), "of the same length: at its place");
+    assert!(map.get(&tx, "long").unwrap() == Some(&bytes(2, 1 << 20)[..]));
+    map.insert(&mut tx, "long", b"short").unwrap();
+    assert_eq!(map.get(&tx, "long").unwrap(), Some(&b"short"[..]));
+    assert!(tx.len_of(map.place(&tx, "long").unwrap().unwrap().0).unwrap() < 100);
+
+    let counts = HashMap::<[u8; 2], u64>::new_in(&mut tx).unwrap();
+    for byte in bytes(3, 10_000) {
+        counts.update_or_insert(&mut tx, &[byte % 16, 0], 0, |n| *n += 1).unwrap();
+    }
+    let sum: u64 = counts.iter(&tx).unwrap().map(|e| *e.unwrap().1).sum();
+    assert_eq!((counts.len(&tx).unwrap(), sum), (16, 10_000));
+    assert_eq!(counts.take(&mut tx, &[99, 0]).unwrap(), None);
+    assert!(counts.take(&mut tx, &[3, 0]).unwrap().is_some_and(|n| n > 100));
+    assert_eq!(counts.len(&tx).unwrap(), 15);
+}

@@ -1,0 +1,191 @@
+//! Collections whose blocks hold anything at all: calls end, with an error or without, and never panic.
+
+mod common;
+
+use common::bytes;
+use heapfile::collections::{HashMap, List, Text, Vector};
+use heapfile::testing::SplitMix64;
+use heapfile::{Arena, Durability, Error, Offset, Options, View, WriteTxn};
+
+fn arena() -> Arena {
+    Options::new().durability(Durability::Process).create_anonymous().unwrap()
+}
+
+#[derive(Clone, Copy)]
+struct All {
+    vector: Vector<u32>,
+    text: Text,
+    list: List<u32>,
+    map: HashMap<[u8], [u8]>,
+    counts: HashMap<u64, u64>,
+}
+
+fn build(tx: &mut WriteTxn<'_>) -> heapfile::Result<All> {
+    let list = List::<u32>::new_in(tx)?;
+    let map = HashMap::<[u8], [u8]>::with_hash_key(tx, [1, 2])?;
+    let counts = HashMap::<u64, u64>::with_hash_key(tx, [3, 4])?;
+    for n in 0..40u32 {
+        list.push_back(tx, n)?;
+        map.insert(tx, &bytes(n.into(), n as usize), &bytes(1, 5 * n as usize))?;
+        counts.insert(tx, &n.into(), &1)?;
+    }
+    let vector = Vector::from_slice(tx, &[1, 2, 3, 4, 5])?;
+    let text = Text::from_str(tx, "a text with ümläuts")?;
+    Ok(All { vector, text, list, map, counts })
+}
+
+/// Calls whatever there is. Errors are fine, and loops that do not end are what a test's time limit is for.
+fn use_all(tx: &mut WriteTxn<'_>, all: All, n: u64) {
+    let All { vector, text, list, map, counts } = all;
+    let key = bytes(n % 40, (n % 40) as usize);
+    drop((vector.check(tx), text.check(tx), list.check(tx), map.check(tx), counts.check(tx)));
+    drop((
+        vector.as_slice(tx).map(<[u32]>::len),
+        text.as_str(tx).map(str::len),
+        text.slice(tx, 3..7).map(str::len),
+    ));
+    drop(list.iter(tx).map(|all| all.take(1000).filter(Result::is_ok).count()));
+    drop(list.nodes(tx).map(|all| all.rev().take(1000).filter(Result::is_ok).count()));
+    drop(map.iter(tx).map(|all| all.take(1000).filter(Result::is_ok).count()));
+    drop(counts.iter(tx).map(|all| all.take(1000).filter(Result::is_ok).count()));
+    drop((map.get(tx, &key).map(drop), counts.get(tx, &(n % 50)).map(drop)));
+    match n % 16 {
+        0 => drop(vector.push(tx, 7)),
+        1 => drop(vector.replace_range(tx, 1..3, &[9; 30])),
+        2 => drop(vector.retain(tx, |n| *n > 2)),
+        3 => drop(text.push_str(tx, "more")),
+        4 => drop(text.pop(tx)),
+        5 => drop(list.push_front(tx, 7)),
+        6 => drop(list.pop_back(tx)),
+        7 => drop(list.retain(tx, |n| *n % 2 == 0)),
+        8 => drop(list.clear(tx)),
+        9 => drop(map.insert(tx, &key, &[1; 300])),
+        10 => drop(map.remove(tx, &key)),
+        11 => drop(map.retain(tx, |key, _| key.len() % 2 == 0)),
+        12 => drop(map.clear(tx)),
+        13 => drop(counts.update_or_insert(tx, &(n % 50), 0, |n| *n = n.wrapping_add(1))),
+        14 => {
+            drop((vector.free(tx), text.free(tx), list.free(tx), map.free(tx), counts.free(tx)));
+        }
+        _ => drop((0..200).try_for_each(|n| counts.insert(tx, &n, &n).map(drop))),
+    }
+}
+
+#[test]
+fn damaged_blocks_never_panic() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let all = build(&mut tx).unwrap();
+    let blocks: Vec<_> = tx.blocks().map(Result::unwrap).collect();
+    let mut rng = SplitMix64(7);
+    let point = tx.save_point();
+    for n in 0..6000 {
+        // Up to four words of header blocks and others, made something that might be taken for sound.
+        for _ in 0..1 + rng.next() % 4 {
+            let headers = [
+                all.vector.offset(),
+                all.text.offset(),
+                all.list.offset(),
+                all.map.offset(),
+                all.counts.offset(),
+            ];
+            let block = match rng.next() % 3 {
+                0 => headers[(rng.next() % 5) as usize],
+                _ => blocks[(rng.next() % blocks.len() as u64) as usize].offset,
+            };
+            let len = tx.len_of(block).unwrap();
+            if len < 8 {
+                continue;
+            }
+            let at = rng.next() % (len / 8) * 8;
+            let other = blocks[(rng.next() % blocks.len() as u64) as usize].offset.raw();
+            let now = u64::from_le_bytes(tx.bytes_range(block, at..at + 8).unwrap().try_into().unwrap());
+            let word = match rng.next() % 7 {
+                0 => rng.next(),
+                1 => rng.next() % 100,
+                2 => other,
+                3 => u64::MAX - rng.next() % 3,
+                4 => (now & !((1 << 41) - 1)) | (other / 8),
+                5 => now.wrapping_add(rng.next() % 5).wrapping_sub(2),
+                _ => 1 << (rng.next() % 64),
+            };
+            tx.write_at(block, at, &word.to_le_bytes()).unwrap();
+        }
+        use_all(&mut tx, all, n);
+        tx.roll_back_to(&point).unwrap();
+    }
+    use_all(&mut tx, all, 15);
+    for result in [
+        all.vector.check(&tx),
+        all.text.check(&tx),
+        all.list.check(&tx),
+        all.map.check(&tx),
+        all.counts.check(&tx),
+    ] {
+        result.unwrap();
+    }
+}
+
+#[test]
+fn a_list_in_a_circle_is_found_out() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    for (from, to) in [(9, 3), (5, 5), (9, 0), (4, 2)] {
+        let list = List::new_in(&mut tx).unwrap();
+        let nodes: Vec<_> = (0..10u64).map(|n| list.push_back(&mut tx, n).unwrap().offset()).collect();
+        tx.write_at(nodes[from], 8, &nodes[to].raw().to_le_bytes()).unwrap();
+        assert!(matches!(list.check(&tx), Err(Error::Corrupt { .. })), "{from} {to}");
+        assert!(list.iter(&tx).unwrap().any(|n| n.is_err()));
+        // However long it is said to be.
+        tx.write_at(list.offset(), 8, &u64::MAX.to_le_bytes()).unwrap();
+        assert!(matches!(list.check(&tx), Err(Error::Corrupt { .. })));
+        assert!(list.clear(&mut tx).is_err(), "at a node that is freed already");
+    }
+}
+
+#[test]
+fn overflow_blocks_in_a_circle_are_found_out() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
+    let links: Vec<_> = (0..5).map(|_| tx.alloc_zeroed(64, 64).unwrap()).collect();
+    for (from, to) in links.iter().zip(links[1..].iter().chain(&links[2..3])) {
+        tx.write_at(*from, 56, &to.raw().to_le_bytes()).unwrap();
+    }
+    for bucket in 0..4 {
+        tx.write_at(segment, bucket * 64 + 56, &links[0].raw().to_le_bytes()).unwrap();
+    }
+    assert!(matches!(map.get(&tx, &1), Err(Error::Corrupt { .. })));
+    assert!(matches!(map.check(&tx), Err(Error::Corrupt { .. })));
+    assert!(map.free(&mut tx).is_err());
+}
+
+#[test]
+fn keys_that_would_meet_under_another_key_do_not() {
+    // Keys chosen so that all have the same low hash bits under one map's key: that map has one long chain, another map has not.
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let known = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    let hash = |key: u64| siphasher::sip::SipHasher13::new_with_keys(1, 2).hash(&key.to_be_bytes());
+    let chosen: Vec<u64> = (0..).filter(|&key| hash(key) % 1024 == 0).take(1000).collect();
+    let secret = HashMap::<u64, u64>::new_in(&mut tx).unwrap();
+    for key in &chosen {
+        known.insert(&mut tx, key, key).unwrap();
+        secret.insert(&mut tx, key, key).unwrap();
+    }
+    known.check(&tx).unwrap();
+    secret.check(&tx).unwrap();
+    let blocks = |map: HashMap<u64, u64>, tx: &mut WriteTxn<'_>| {
+        let before = tx.blocks().count();
+        map.free(tx).unwrap();
+        before - tx.blocks().count() - chosen.len()
+    };
+    // 250 buckets want about ten segments and a few overflow blocks.
+    assert!(blocks(known, &mut tx) > 130, "all in one bucket's overflow blocks");
+    assert!(blocks(secret, &mut tx) < 70, "spread over all buckets");
+    let (one, two) =
+        (HashMap::<u64, u64>::new_in(&mut tx).unwrap(), HashMap::<u64, u64>::new_in(&mut tx).unwrap());
+    let key_of = |map: HashMap<u64, u64>| *tx.part::<[u64; 2]>(map.offset(), 24).unwrap();
+    assert_ne!(key_of(one), key_of(two));
+}

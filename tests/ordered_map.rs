@@ -1,0 +1,208 @@
+//! `BTreeMap` does what std's does, whatever the order of operations and the lengths of keys and values, and leaves nothing behind.
+
+use heapfile::collections::BTreeMap;
+use heapfile::{Arena, Durability, Options, View, WriteTxn};
+use proptest::prelude::*;
+use std::collections::BTreeMap as Model;
+use std::ops::Bound;
+
+type Bytes = Vec<u8>;
+type Map = BTreeMap<[u8], [u8]>;
+
+fn arena(durability: Durability) -> (tempfile::TempDir, Arena) {
+    let dir = tempfile::tempdir().unwrap();
+    let arena =
+        Options::new().durability(durability).max_size(1 << 30).create(dir.path().join("a.heap")).unwrap();
+    (dir, arena)
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Insert(Bytes, Bytes),
+    Remove(Bytes),
+    Run { from: u16, count: u16, len: usize },
+    Drop { from: u16, count: u16 },
+    Range(Bytes, Bytes),
+    Retain(u8),
+    RollBack,
+    Commit,
+}
+
+/// Few different keys, so that they meet; some long, some with much in common.
+fn key() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        prop::collection::vec(0u8..3, 0..6),
+        (0u8..40).prop_map(|n| vec![b'k', n]),
+        (0u16..300).prop_map(|n| [b"a/long/common/prefix/".as_slice(), &n.to_be_bytes()].concat()),
+        (0u8..4, 500usize..530).prop_map(|(n, len)| [vec![7; len], vec![n]].concat()),
+    ]
+}
+
+fn value() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 0..120),
+        1 => (0u8..9, 1000usize..1100).prop_map(|(n, len)| vec![n; len]),
+        1 => (0u8..9, 2000usize..20_000).prop_map(|(n, len)| vec![n; len]),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (key(), value()).prop_map(|(k, v)| Step::Insert(k, v)),
+        10 => key().prop_map(Step::Remove),
+        4 => (any::<u16>(), 0u16..200, 0usize..200).prop_map(|(from, count, len)| Step::Run { from, count, len }),
+        4 => (any::<u16>(), 0u16..300).prop_map(|(from, count)| Step::Drop { from, count }),
+        4 => (key(), key()).prop_map(|(a, b)| Step::Range(a, b)),
+        1 => (1u8..4).prop_map(Step::Retain),
+        1 => Just(Step::RollBack),
+        1 => Just(Step::Commit),
+    ]
+}
+
+fn same(map: Map, tx: &impl View, model: &Model<Bytes, Bytes>) {
+    map.check(tx).unwrap();
+    assert_eq!(map.len(tx).unwrap(), model.len() as u64);
+    let forth: Vec<_> = map.iter(tx).unwrap().map(Result::unwrap).collect();
+    let expected: Vec<_> = model.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
+    assert_eq!(forth, expected);
+    let mut back: Vec<_> = map.iter(tx).unwrap().rev().map(Result::unwrap).collect();
+    back.reverse();
+    assert_eq!(back, expected);
+    assert_eq!(map.first(tx).unwrap(), expected.first().copied());
+    assert_eq!(map.last(tx).unwrap(), expected.last().copied());
+    for (key, value) in expected {
+        assert_eq!(map.get(tx, key).unwrap(), Some(value));
+    }
+}
+
+fn run_key(n: u16) -> Bytes {
+    [b"run".as_slice(), &n.wrapping_mul(7).to_be_bytes()].concat()
+}
+
+fn play(map: Map, tx: &mut WriteTxn<'_>, model: &mut Model<Bytes, Bytes>, step: &Step) {
+    match step {
+        Step::Insert(k, v) => {
+            assert_eq!(map.insert(tx, k, v).unwrap(), model.insert(k.clone(), v.clone()).is_some());
+        }
+        Step::Remove(k) => assert_eq!(map.remove(tx, k).unwrap(), model.remove(k).is_some()),
+        Step::Run { from, count, len } => {
+            for n in 0..*count {
+                let (k, v) = (run_key(from.wrapping_add(n)), vec![n as u8; *len]);
+                map.insert(tx, &k, &v).unwrap();
+                model.insert(k, v);
+            }
+        }
+        Step::Drop { from, count } => {
+            for n in 0..*count {
+                let k = run_key(from.wrapping_add(n));
+                assert_eq!(map.remove(tx, &k).unwrap(), model.remove(&k).is_some());
+            }
+        }
+        Step::Range(a, b) => {
+            let (low, high) = (Bound::Excluded(a.as_slice()), Bound::Included(b.as_slice()));
+            let found: Vec<_> = map.range(tx, (low, high)).unwrap().map(|e| e.unwrap().0).collect();
+            let expected: Vec<_> =
+                model.keys().map(Vec::as_slice).filter(|k| *k > a.as_slice() && *k <= b.as_slice()).collect();
+            assert_eq!(found, expected);
+            let found: Vec<_> = map.prefix(tx, a).unwrap().map(|e| e.unwrap().0).collect();
+            let expected: Vec<_> = model.keys().filter(|k| k.starts_with(a)).collect();
+            assert_eq!(found, expected);
+        }
+        Step::Retain(n) => {
+            let keep = |k: &[u8]| k.iter().fold(0u8, |a, b| a.wrapping_add(*b)) % 4 >= *n;
+            map.retain(tx, |k, _| keep(k)).unwrap();
+            model.retain(|k, _| keep(k));
+        }
+        Step::RollBack | Step::Commit => {}
+    }
+}
+
+fn play_all(durability: Durability, steps: &[Step]) {
+    let (_dir, arena) = arena(durability);
+    let mut tx = arena.write().unwrap();
+    let map = Map::new_in(&mut tx).unwrap();
+    tx.commit().unwrap();
+    let mut committed = Model::new();
+    let mut model = Model::new();
+    let mut tx = arena.write().unwrap();
+    for step in steps {
+        play(map, &mut tx, &mut model, step);
+        match step {
+            Step::RollBack => {
+                drop(tx);
+                model.clone_from(&committed);
+                tx = arena.write().unwrap();
+            }
+            Step::Commit => {
+                same(map, &tx, &model);
+                tx.commit().unwrap();
+                same(map, &arena.read().unwrap(), &model);
+                committed.clone_from(&model);
+                tx = arena.write().unwrap();
+            }
+            _ => {}
+        }
+    }
+    same(map, &tx, &model);
+    tx.commit().unwrap();
+    assert!(arena.check().unwrap().findings.is_empty());
+    let mut tx = arena.write().unwrap();
+    map.free(&mut tx).unwrap();
+    assert_eq!(tx.blocks().count(), 0, "freeing leaves nothing behind");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_does_what_stds_does(steps in prop::collection::vec(step(), 1..80)) {
+        play_all(Durability::Process, &steps);
+    }
+
+    #[test]
+    fn it_does_so_in_a_power_arena(steps in prop::collection::vec(step(), 1..40)) {
+        play_all(Durability::Power, &steps);
+    }
+
+    #[test]
+    fn loading_gives_what_inserting_gives(entries in prop::collection::btree_map(key(), value(), 0..400)) {
+        let (_dir, arena) = arena(Durability::Process);
+        let mut tx = arena.write().unwrap();
+        let pairs = entries.iter().map(|(k, v)| (k.as_slice(), v.as_slice()));
+        let map = Map::from_entries(&mut tx, pairs).unwrap();
+        same(map, &tx, &entries);
+        map.free(&mut tx).unwrap();
+        assert_eq!(tx.blocks().count(), 0);
+    }
+}
+
+#[test]
+fn numbers_have_their_own_order() {
+    let (_dir, arena) = arena(Durability::Process);
+    let mut tx = arena.write().unwrap();
+    let map = BTreeMap::<i64, u64>::new_in(&mut tx).unwrap();
+    for n in [5i64, -3, 0, i64::MAX, i64::MIN, 256, -256] {
+        map.insert(&mut tx, &n, &(n as u64)).unwrap();
+    }
+    let keys: Vec<i64> = map.iter(&tx).unwrap().map(|e| e.unwrap().0).collect();
+    assert_eq!(keys, [i64::MIN, -256, -3, 0, 5, 256, i64::MAX]);
+    let inside: Vec<u64> = map.range(&tx, -3..256).unwrap().map(|e| *e.unwrap().1).collect();
+    assert_eq!(inside, [-3i64 as u64, 0, 5]);
+}
+
+#[test]
+fn plain_values_are_borrowed_aligned_between_odd_ones() {
+    let (_dir, arena) = arena(Durability::Process);
+    let mut tx = arena.write().unwrap();
+    let map = BTreeMap::<str, [u128; 2]>::new_in(&mut tx).unwrap();
+    for n in 0..200u128 {
+        map.insert(&mut tx, &"x".repeat(n as usize % 17 + 1), &[n, n]).unwrap();
+        map.insert(&mut tx, &format!("key {n}"), &[n, !n]).unwrap();
+    }
+    for n in 0..200u128 {
+        assert_eq!(map.get(&tx, &format!("key {n}")).unwrap(), Some(&[n, !n]));
+    }
+    tx.commit().unwrap();
+    let tx = arena.read().unwrap();
+    assert_eq!(map.get(&tx, "key 7").unwrap(), Some(&[7, !7]));
+}

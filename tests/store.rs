@@ -1,0 +1,345 @@
+//! The store: what its calls do, alone and in transactions, and what other handles see of it.
+
+use heapfile::store::{Kind, Store, Table};
+use heapfile::{Arena, Durability, Error, Options, View};
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+fn place() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.heap");
+    (dir, path)
+}
+
+fn process(path: &PathBuf) -> Store {
+    Store::with(Options::new().durability(Durability::Process).create(path).unwrap())
+}
+
+fn number(n: u64) -> [u8; 8] {
+    n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()
+}
+
+#[test]
+fn what_is_stored_is_found_again_after_closing() {
+    let (_dir, path) = place();
+    let store = Store::open(&path).unwrap();
+    for value in [&b""[..], b"v", &[7; 5000], &vec![8; 3 << 20]] {
+        let key = value.len().to_string();
+        assert!(!store.put("t", key.as_bytes(), value).unwrap());
+        assert_eq!(store.get("t", key.as_bytes()).unwrap().unwrap(), value);
+    }
+    store.put("t", b"", b"an empty key").unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.len("t").unwrap(), 5);
+    assert_eq!(store.get("t", b"").unwrap().unwrap(), b"an empty key");
+    assert_eq!(store.get_with("t", b"3145728", |value| value.len()).unwrap(), Some(3 << 20));
+    assert_eq!(store.get("other", b"").unwrap(), None);
+    store.check().unwrap();
+}
+
+#[test]
+fn a_transaction_over_several_tables_is_whole() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let mut tx = store.write().unwrap();
+    let (a, b) =
+        (Table::open_or_create(&mut tx, "a").unwrap(), Table::create(&mut tx, "b", Kind::Hashed).unwrap());
+    a.put(&mut tx, b"k", b"1").unwrap();
+    b.put(&mut tx, b"k", b"2").unwrap();
+    let block = tx.alloc(&7u32).unwrap();
+    a.put_plain(&mut tx, b"block", &block).unwrap();
+    drop(tx);
+    assert!(store.tables().unwrap().is_empty());
+    assert_eq!(store.read().unwrap().blocks().count(), 0);
+
+    let mut tx = store.write().unwrap();
+    let (a, b) =
+        (Table::open_or_create(&mut tx, "a").unwrap(), Table::create(&mut tx, "b", Kind::Hashed).unwrap());
+    let block = tx.alloc(&7u32).unwrap();
+    a.put_plain(&mut tx, b"block", &block).unwrap();
+    b.put(&mut tx, b"k", b"2").unwrap();
+    tx.commit().unwrap();
+    let tx = store.read().unwrap();
+    let block = *a.get_plain::<heapfile::Offset<u32>>(&tx, b"block").unwrap().unwrap();
+    assert_eq!(tx.get(block).unwrap(), &7);
+    assert!(matches!(b.range(&tx, ..), Err(Error::Unordered)));
+}
+
+#[test]
+fn a_read_transaction_sees_one_state() {
+    let (_dir, path) = place();
+    let store = Store::with(
+        Options::new()
+            .durability(Durability::Process)
+            .lock_timeout(std::time::Duration::from_millis(20))
+            .create(&path)
+            .unwrap(),
+    );
+    for n in 0..500 {
+        store.put("t", &number(n), b"old").unwrap();
+    }
+    std::thread::scope(|scope| {
+        let (reading, read) = std::sync::mpsc::channel();
+        let (written, write) = std::sync::mpsc::channel::<()>();
+        let store = &store;
+        scope.spawn(move || {
+            let tx = store.read().unwrap();
+            let table = store.table(&tx, "t").unwrap().unwrap();
+            let before: Vec<_> = table.iter(&tx).unwrap().map(Result::unwrap).collect();
+            reading.send(()).unwrap();
+            write.recv().unwrap();
+            let after: Vec<_> = table.iter(&tx).unwrap().map(Result::unwrap).collect();
+            assert!(before == after && after.iter().all(|(_, value)| *value == b"old"));
+        });
+        read.recv().unwrap();
+        let mut tx = store.write().unwrap();
+        let table = Table::open_or_create(&mut tx, "t").unwrap();
+        for n in 0..1000 {
+            table.put(&mut tx, &number(n), b"new").unwrap();
+        }
+        // It does not see the reader's end, so it cannot be committed, and nothing of it is.
+        assert!(matches!(tx.commit(), Err(Error::Busy { .. })));
+        written.send(()).unwrap();
+    });
+    assert_eq!(store.len("t").unwrap(), 500);
+}
+
+#[test]
+fn handles_see_what_others_change_in_the_set_of_tables() {
+    let (_dir, path) = place();
+    let (one, other) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+    one.put("t", b"k", b"1").unwrap();
+    assert_eq!(other.get("t", b"k").unwrap().unwrap(), b"1");
+    assert!(one.drop_table("t").unwrap());
+    assert_eq!(other.get("t", b"k").unwrap(), None);
+    one.put("u", b"k", b"3").unwrap();
+    one.put("t", b"k", b"2").unwrap();
+    assert_eq!(other.get("t", b"k").unwrap().unwrap(), b"2");
+    other.put("t", b"k", b"4").unwrap();
+    assert_eq!(one.get("t", b"k").unwrap().unwrap(), b"4");
+    assert_eq!(one.get("u", b"k").unwrap().unwrap(), b"3");
+}
+
+#[test]
+fn updates_keep_or_change_the_length() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    for len in [10usize, 900, 1023, 1024, 100_000] {
+        let mut expected = vec![1; len];
+        store.put("t", b"k", &expected).unwrap();
+        let mut check = |change: &dyn Fn(&mut Vec<u8>)| {
+            change(&mut expected);
+            assert!(store.update("t", b"k", change).unwrap());
+            assert_eq!(store.get("t", b"k").unwrap().unwrap(), expected);
+            store.check().unwrap();
+        };
+        check(&|value| value[len / 2] = 9);
+        check(&|_| {});
+        check(&|value| value.extend_from_slice(&[3; 700]));
+        check(&|value| value.truncate(5));
+        check(&|value| value.resize(len * 2, 6));
+        check(&|value| value.clear());
+    }
+    assert!(!store.update("t", b"none", |_| panic!("there is nothing to change")).unwrap());
+    let mut tx = store.write().unwrap();
+    let table = Table::open_or_create(&mut tx, "t").unwrap();
+    table.put(&mut tx, b"k", b"0123456789").unwrap();
+    table.write_at(&mut tx, b"k", 8, b"ab").unwrap();
+    assert!(matches!(table.write_at(&mut tx, b"k", 9, b"ab"), Err(Error::OutOfBounds { len: 10, .. })));
+    assert_eq!(table.get(&tx, b"k").unwrap().unwrap(), b"01234567ab");
+}
+
+#[test]
+fn listings_resume_by_key_and_hold_no_writer_up() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let (_dir, path) = place();
+        let store = process(&path);
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "t", kind).unwrap();
+        for n in 0..3000 {
+            table.put(&mut tx, &number(n), &n.to_le_bytes()).unwrap();
+        }
+        tx.commit().unwrap();
+        let mut listed: Vec<_> = Vec::new();
+        for entry in store.list("t", ..) {
+            let (key, value) = entry.unwrap();
+            // A write in the middle of the listing, on the same thread.
+            store.put("log", &key, b"").unwrap();
+            assert!(
+                store.delete("t", &key).unwrap(),
+                "{kind:?}: an entry is listed twice, or was never there"
+            );
+            listed.push(u64::from_le_bytes(value.try_into().unwrap()));
+        }
+        listed.sort_unstable();
+        assert!(listed.into_iter().eq(0..3000));
+        assert_eq!((store.len("t").unwrap(), store.len("log").unwrap()), (0, 3000));
+    }
+}
+
+#[test]
+fn listings_keep_to_their_range() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    for (table, hashed) in [("o", false), ("h", true)] {
+        if hashed {
+            let mut tx = store.write().unwrap();
+            Table::create(&mut tx, table, Kind::Hashed).unwrap();
+            tx.commit().unwrap();
+        }
+        for key in ["a", "b", "b1", "b2", "c", "\u{10FFFF}"] {
+            store.put(table, key.as_bytes(), b"").unwrap();
+        }
+        let mut keys: Vec<_> = store.list_prefix(table, b"b").map(|entry| entry.unwrap().0).collect();
+        keys.sort();
+        assert_eq!(keys, [&b"b"[..], b"b1", b"b2"]);
+        let range = (Bound::Excluded(&b"b"[..]), Bound::Included(&b"c"[..]));
+        let mut keys: Vec<_> = store.list(table, range).keys_only().map(|entry| entry.unwrap().0).collect();
+        keys.sort();
+        assert_eq!(keys, [&b"b1"[..], b"b2", b"c"]);
+    }
+}
+
+#[test]
+fn a_compare_and_swap_notices_what_others_did() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let add = |store: &Store| {
+        for _ in 0..300 {
+            loop {
+                let old = store.get("t", b"sum").unwrap();
+                let sum = old.as_deref().map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().unwrap()));
+                if store
+                    .compare_and_swap("t", b"sum", old.as_deref(), Some(&(sum + 1).to_le_bytes()))
+                    .unwrap()
+                {
+                    break;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let other = Store::open(&path).unwrap();
+        scope.spawn(move || add(&other));
+        scope.spawn(|| add(&store));
+    });
+    assert_eq!(store.get("t", b"sum").unwrap().unwrap(), 600u64.to_le_bytes());
+    assert!(store.compare_and_swap("t", b"sum", Some(&600u64.to_le_bytes()), None).unwrap());
+    assert!(!store.contains("t", b"sum").unwrap());
+}
+
+#[test]
+fn after_deleting_nine_tenths_the_file_is_small() {
+    for durability in [Durability::Process, Durability::Power] {
+        let (_dir, path) = place();
+        let store = Store::with(Options::new().durability(durability).create(&path).unwrap());
+        let mut tx = store.write().unwrap();
+        let table = Table::open_or_create(&mut tx, "t").unwrap();
+        for n in 0..60_000 {
+            // One in fifty too long for a node.
+            let len = if n % 50 == 0 { 3000 } else { 100 };
+            table.put(&mut tx, &number(n), &vec![n as u8; len]).unwrap();
+        }
+        tx.commit().unwrap();
+        let before = std::fs::metadata(&path).unwrap().blocks() * 512;
+        let mut tx = store.write().unwrap();
+        for n in (0..60_000).filter(|n| n % 11 != 0) {
+            assert!(table.delete(&mut tx, &number(n)).unwrap());
+        }
+        tx.commit().unwrap();
+        store.shrink().unwrap();
+        let after = std::fs::metadata(&path).unwrap().blocks() * 512;
+        // The log of a `Power` arena stays.
+        let log = store.arena().stats().unwrap().log_bytes;
+        assert!((after - log) * 5 < before - log, "{durability:?}: {before} bytes before, {after} after");
+        store.check().unwrap();
+        assert!(store.arena().check().unwrap().is_clean());
+        for n in (0..60_000).filter(|n| n % 11 == 0) {
+            let len = if n % 50 == 0 { 3000 } else { 100 };
+            assert_eq!(store.get("t", &number(n)).unwrap().unwrap(), vec![n as u8; len]);
+        }
+    }
+}
+
+#[test]
+fn a_random_load_takes_at_most_150_bytes_an_entry() {
+    const ENTRIES: u64 = 200_000;
+    let (_dir, path) = place();
+    let store = process(&path);
+    let mut tx = store.write().unwrap();
+    let table = Table::open_or_create(&mut tx, "t").unwrap();
+    for n in 0..ENTRIES {
+        let key = [number(n), number(!n)].concat();
+        table.put(&mut tx, &key, &[n as u8; 100]).unwrap();
+    }
+    tx.commit().unwrap();
+    let stats = store.arena().stats().unwrap();
+    let used = stats.heap_bytes - stats.free_bytes;
+    assert!(used <= 140 * ENTRIES, "{} bytes an entry in use", used / ENTRIES);
+    let on_disk = std::fs::metadata(&path).unwrap().blocks() * 512;
+    assert!(on_disk <= 150 * ENTRIES + (1 << 20), "{} bytes an entry on the disk", on_disk / ENTRIES);
+}
+
+#[test]
+fn values_are_typed_through_serde() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let value = (String::from("Ada"), vec![1u32, 2, 3], Some(-5i64));
+    store.put_as("t", b"k", &value).unwrap();
+    assert_eq!(store.get_as("t", b"k").unwrap(), Some(value));
+    assert!(matches!(store.get_as::<u8>("t", b"k"), Err(Error::Value { .. })));
+    assert_eq!(store.get_as::<u8>("t", b"none").unwrap(), None);
+}
+
+#[test]
+fn names_of_tables_have_limits() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    for name in ["", &"x".repeat(256)] {
+        assert!(matches!(store.put(name, b"k", b"v"), Err(Error::TooLarge { what: "a table's name", .. })));
+    }
+    store.put(&"x".repeat(255), b"k", b"v").unwrap();
+    let mut tx = store.write().unwrap();
+    Table::create(&mut tx, "t", Kind::Hashed).unwrap();
+    assert!(matches!(Table::create(&mut tx, "t", Kind::Ordered), Err(Error::TableExists { .. })));
+}
+
+#[test]
+fn a_root_of_another_kind_is_not_taken_for_a_store() {
+    let (_dir, path) = place();
+    let arena = Arena::create(&path).unwrap();
+    let mut tx = arena.write().unwrap();
+    let block = tx.alloc_bytes(&[1; 32]).unwrap();
+    tx.create_root("store", block).unwrap();
+    tx.commit().unwrap();
+    assert!(matches!(Store::with(arena).put("t", b"k", b"v"), Err(Error::Corrupt { .. })));
+}
+
+/// Takes 3 GiB of disk space for a minute.
+#[test]
+#[ignore = "writes gigabytes: run it where there is room"]
+fn keys_and_values_of_a_gibibyte() {
+    const GIB: usize = 1 << 30;
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let (_dir, path) = place();
+        let store = Store::open(&path).unwrap();
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "t", kind).unwrap();
+        let key = vec![b'k'; GIB];
+        table.put(&mut tx, &key, b"of a long key").unwrap();
+        table.put_from(&mut tx, b"k", GIB as u64, std::io::repeat(7)).unwrap();
+        tx.commit().unwrap();
+        let tx = store.read().unwrap();
+        assert_eq!(table.get(&tx, &key).unwrap().unwrap(), b"of a long key");
+        assert_eq!(table.get(&tx, &key[1..]).unwrap(), None);
+        let value = table.get(&tx, b"k").unwrap().unwrap();
+        assert!(value.len() == GIB && value[0] == 7 && value[GIB - 1] == 7);
+        table.check(&tx).unwrap();
+        drop(tx);
+        assert!(store.delete("t", &key).unwrap() && store.delete("t", b"k").unwrap());
+        store.shrink().unwrap();
+        assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 64 << 20);
+    }
+}
