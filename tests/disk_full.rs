@@ -163,7 +163,7 @@ fn a_full_disk_in_the_middle_of_a_load() {
         return BOTH.into_iter().for_each(|durability| load(&disk, durability));
     }
     let mount = "mount -t tmpfs -o size=6m tmpfs \"$DISK\"";
-    on_a_small_disk("a_full_disk_in_the_middle_of_a_load", mount);
+    on_a_disk("a_full_disk_in_the_middle_of_a_load", mount);
 }
 
 /// ext4 keeps what it had reserved when it found that the rest does not fit.
