@@ -37,7 +37,7 @@
 //! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
 //! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
-//! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::shrink`] |
+//! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
 //!
 //! # Transactions
 //!
@@ -98,7 +98,9 @@ mod txn;
 pub mod window;
 
 #[cfg(feature = "arena")]
-pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Shrunk, Stats};
+pub use arena::{
+    Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Run, RunKind, Runs, Shrunk, Stats,
+};
 pub use error::{Error, OffsetFault, Result};
 #[cfg(feature = "arena")]
 pub use offset::{Offset, Shape};

@@ -6,6 +6,7 @@
 mod check;
 mod open;
 mod options;
+mod runs;
 mod shrink;
 mod stats;
 
@@ -14,6 +15,7 @@ pub(crate) use open::on_disk;
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use runs::{Run, RunKind, Runs};
 pub use shrink::Shrunk;
 pub use stats::{Handle, Stats};
 
@@ -347,6 +349,28 @@ impl Arena {
     /// ```
     pub fn shrink(&self) -> Result<Shrunk> {
         shrink::run(self)
+    }
+
+    /// What every byte of the file is used for, run by run, in order of address. Looks at the heap in short read transactions, so that no
+    /// writer waits for a listing however long it takes; what changes meanwhile shows in part. A few loads for each run.
+    ///
+    /// ```
+    /// use heapfile::RunKind;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// arena.alloc_bytes(&[7; 100_000])?;
+    /// let mut free_bytes = 0;
+    /// for run in arena.runs() {
+    ///     let run = run?;
+    ///     if let RunKind::Free { .. } = run.kind {
+    ///         free_bytes += run.len_bytes;
+    ///     }
+    /// }
+    /// assert_eq!(free_bytes, arena.stats()?.free_bytes);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn runs(&self) -> Runs<'_> {
+        Runs::new(self)
     }
 
     /// Sizes and counts that cost no walk through the heap.

@@ -25,6 +25,7 @@ mod mock;
 mod runs;
 mod slab;
 mod space;
+mod stretch;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -39,6 +40,7 @@ use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 use slab::{RecentSlab, SlabHint, Slot};
 pub(crate) use space::{Load, Space};
+pub(crate) use stretch::{Stretch, Use};
 #[allow(unused_imports)]
 pub(crate) use tree::Extent;
 #[allow(unused_imports)]
