@@ -37,7 +37,8 @@
 //! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
 //! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
-//! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
+//! | looking after an arena | [`Arena::check`], [`Arena::repair`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
+//! | copies of one state while others go on | [`Arena::snapshot`] |
 //!
 //! # Transactions
 //!
@@ -99,7 +100,8 @@ pub mod window;
 
 #[cfg(feature = "arena")]
 pub use arena::{
-    Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Run, RunKind, Runs, Shrunk, Stats,
+    Arena, Counts, Durability, Finding, Handle, Locking, Options, Repair, Report, Run, RunKind, Runs, Shrunk,
+    Snapshot, SnapshotOptions, Stats,
 };
 pub use error::{Error, OffsetFault, Result};
 #[cfg(feature = "arena")]

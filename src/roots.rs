@@ -185,3 +185,40 @@ pub(crate) fn remove(tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
     replace_directory(tx, &all)?;
     tx.free(record)
 }
+
+/// Takes out of the directory what leads to no root record, and roots that lead to no block. Returns where what was lost.
+pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
+    let word = Heap::new(tx.heap_page()).roots_at();
+    let mut lost = Vec::new();
+    let all = match directory(tx) {
+        Ok(all) => all.to_vec(),
+        Err(Error::Corrupt { .. }) => {
+            lost.push((word, "the directory of the roots: all roots are gone, their blocks are there".to_owned()));
+            tx.store_word(word, 0)?;
+            return Ok(lost);
+        }
+        Err(e) => return Err(e),
+    };
+    let mut kept: Vec<(String, Offset<[u8]>)> = Vec::new();
+    for &at in &all {
+        match record(tx, at) {
+            Ok((fixed, name, _)) if tx.block(fixed[0]).is_ok() => kept.push((name.to_owned(), at)),
+            Ok((_, name, _)) => lost.push((at.raw(), format!("root {name:?}: it led to no block"))),
+            Err(Error::Corrupt { what, .. }) => lost.push((at.raw(), format!("a root: {what}"))),
+            Err(e) => return Err(e),
+        }
+    }
+    kept.sort_by(|a, b| a.0.cmp(&b.0));
+    kept.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        if same {
+            lost.push((later.1.raw(), format!("root {:?}: there are two of that name", later.0)));
+        }
+        same
+    });
+    let kept: Vec<Offset<[u8]>> = kept.into_iter().map(|(_, at)| at).collect();
+    if kept != all {
+        replace_directory(tx, &kept)?;
+    }
+    Ok(lost)
+}

@@ -6,8 +6,10 @@
 mod check;
 mod open;
 mod options;
+mod repair;
 mod runs;
 mod shrink;
+mod snapshot;
 mod stats;
 
 #[cfg(feature = "testing")]
@@ -15,8 +17,10 @@ pub(crate) use open::on_disk;
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use repair::Repair;
 pub use runs::{Run, RunKind, Runs};
 pub use shrink::Shrunk;
+pub use snapshot::{Snapshot, SnapshotOptions};
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
@@ -649,6 +653,10 @@ impl Inner {
 
     #[cold]
     fn see_heap_end(&self) -> Result<()> {
+        if self.options.repairing {
+            // Where the heap ends may be what is to be found out.
+            return self.media.refresh_len().map(drop);
+        }
         let end = self.heap_end()?;
         if end > self.media.len() && end > self.media.refresh_len()? {
             return Err(match self.media.capacity() {

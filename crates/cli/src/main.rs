@@ -19,6 +19,7 @@ mod map;
 mod output;
 mod progress;
 mod shrink;
+mod snapshot;
 mod stats;
 mod units;
 mod usage;
@@ -59,6 +60,7 @@ enum Command {
     Map(map::Args),
     Check(check::Args),
     Shrink(shrink::Args),
+    Snapshot(snapshot::Args),
     Dump(dump::Args),
     Find(find::FindArgs),
     Hexdump(hexdump::HexdumpArgs),
@@ -79,6 +81,7 @@ fn run(command: Command) -> Outcome {
         Command::Map(args) => map::run(args),
         Command::Check(args) => check::run(args),
         Command::Shrink(args) => shrink::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Find(args) => Ok(find::run(&args)?),
         Command::Hexdump(args) => Ok(hexdump::run(&args)?),

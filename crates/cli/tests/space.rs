@@ -1,4 +1,4 @@
-//! `shrink`, `stats` and `map`: figures that agree with the library's, pictures that can be read, a watch that ends.
+//! `shrink`, `stats`, `map` and `snapshot`: figures that agree with the library's, pictures that can be read, a watch that ends.
 
 mod common;
 
@@ -145,4 +145,18 @@ fn map_writes_svg_that_is_xml() {
     assert_eq!(cells, json["cells"].as_array().unwrap().len());
     assert_eq!(run(&["map", "--svg", "-", place.arg()]).ok(), picture);
     run(&["map", "--svg", "/no/such/dir/a.svg", place.arg()]).fails(2, "cannot write /no/such/dir/a.svg");
+}
+
+#[test]
+fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
+    let place = filled();
+    let to = place.dir.path().join("b.heap");
+    let made = run(&["snapshot", "--json", place.arg(), text(&to)]);
+    assert_eq!(made.json()["sequence"], 2);
+    assert_eq!(made.json()["file_bytes"], to.metadata().unwrap().len());
+    made.ok();
+    assert!(run(&["check", text(&to)]).ok().contains(": sound"));
+    run(&["snapshot", place.arg(), text(&to)]).fails(2, "exists already");
+    assert!(run(&["snapshot", "--force", place.arg(), text(&to)]).ok().contains("after commit 2"));
+    run(&["snapshot", "--force", place.arg(), place.arg()]).fails(2, "exists already");
 }
