@@ -245,6 +245,12 @@ pub enum Error {
         /// What failed.
         why: &'static str,
     },
+    /// The commit that this change shared with those of other threads failed; unless the cause is [`Error::Poisoned`], nothing was changed.
+    #[error("the commit shared with other threads failed: {cause}")]
+    Group {
+        /// Why.
+        cause: std::sync::Arc<Error>,
+    },
     /// A sync failed before; what was written since the last good one may not be on the disk.
     #[error(
         "an earlier sync of this arena failed: close all handles and open it again, which writes it anew"

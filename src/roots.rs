@@ -193,7 +193,10 @@ pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
     let all = match directory(tx) {
         Ok(all) => all.to_vec(),
         Err(Error::Corrupt { .. }) => {
-            lost.push((word, "the directory of the roots: all roots are gone, their blocks are there".to_owned()));
+            lost.push((
+                word,
+                "the directory of the roots: all roots are gone, their blocks are there".to_owned(),
+            ));
             tx.store_word(word, 0)?;
             return Ok(lost);
         }

@@ -10,30 +10,34 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 /// Writer lock and reader gate (`lock::gate`).
 const LOCK: usize = 0;
-/// Number of the last commit that is applied.
-const SEQUENCE: usize = 8;
-/// Not 0 while a record may be in the ring that is not applied, or not known to be on the disk.
-const IN_DOUBT: usize = 16;
-/// Log position of the next record.
-const HEAD: usize = 17;
-/// CRC seed of the next record.
-const SEED: usize = 18;
-/// Log position of the oldest record that a power cut would need.
-const TAIL: usize = 19;
-/// Generation of the newest checkpoint slot.
-const GENERATION: usize = 20;
+/// Number of the last commit that is applied. This word and the next ones are what every transaction looks at: one line, and not the
+/// lock's, which others may be waiting on.
+const SEQUENCE: usize = 16;
 /// `Process` arenas: 0, or what [`Intent`] packs.
-const INTENT: usize = 24;
+const INTENT: usize = 17;
+/// Number of the last commit that changed more than states of slots and content of blocks: who has seen that one still knows which
+/// pages are slabs, and where the heap ends. Set before that commit counts.
+const LAYOUT: usize = 18;
 /// Not 0 once a sync has failed.
-const SYNC_FAILED: usize = 32;
+const SYNC_FAILED: usize = 19;
 /// `Process` arenas: a [`MarkState`].
-const MARKED: usize = 33;
+const MARKED: usize = 20;
 /// How often the file was cut: who sees another number asks for its length again.
-const CUTS: usize = 34;
+const CUTS: usize = 21;
+/// Process slots that were ever attached are below this.
+const SLOTS_USED: usize = 22;
+/// Not 0 while a record may be in the ring that is not applied, or not known to be on the disk.
+const IN_DOUBT: usize = 24;
+/// Log position of the next record.
+const HEAD: usize = 25;
+/// CRC seed of the next record.
+const SEED: usize = 26;
+/// Log position of the oldest record that a power cut would need.
+const TAIL: usize = 27;
+/// Generation of the newest checkpoint slot.
+const GENERATION: usize = 28;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
-/// Process slots that were ever attached are below this.
-const SLOTS_USED: usize = 48;
 /// Words of a process slot.
 pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
 
@@ -108,6 +112,15 @@ impl<'a> Runtime<'a> {
         self.0[SEQUENCE].store(sequence, Release);
     }
 
+    #[inline]
+    pub(crate) fn layout(&self) -> u64 {
+        self.0[LAYOUT].load(Acquire)
+    }
+
+    pub(crate) fn set_layout(&self, sequence: u64) {
+        self.0[LAYOUT].store(sequence, Release);
+    }
+
     pub(crate) fn in_doubt(&self) -> bool {
         self.0[IN_DOUBT].load(Acquire) != 0
     }
@@ -145,8 +158,9 @@ impl<'a> Runtime<'a> {
     pub(crate) fn set_intent(&self, intent: Intent) {
         let word = u64::from(intent.page) << 8 | u64::from(intent.spilled) << 1 | 1;
         self.0[INTENT].store(word, Release);
-        // No store of the apply may become visible before the record is valid.
-        std::sync::atomic::fence(SeqCst);
+        // No store of the apply may become visible before the record is valid. Between stores a release fence is enough: nothing is
+        // loaded here that could be loaded too early.
+        std::sync::atomic::fence(Release);
     }
 
     #[inline]

@@ -11,6 +11,7 @@ mod runs;
 mod shrink;
 mod snapshot;
 mod stats;
+mod submit;
 
 #[cfg(feature = "testing")]
 pub(crate) use open::on_disk;
@@ -25,8 +26,12 @@ pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
 use crate::failpoint::{failpoint, is_dead};
-use crate::layout::{DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, Superblock, page_offset};
+use crate::heap::Heap;
+use crate::layout::{
+    DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Page, Sealed, Superblock, page_offset,
+};
 use crate::lock::gate::Taken;
+use crate::lock::guarded::{Guarded, Owned};
 use crate::lock::held::{HandleNumber, Held};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
@@ -37,13 +42,16 @@ use crate::media::Media;
 use crate::offset::Offset;
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
+use crate::txn::commit;
+use crate::txn::short::{self, Short};
 use crate::txn::write::State;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A heap in a file. Clones share one handle; a handle can be used from any thread.
@@ -90,14 +98,15 @@ pub(crate) struct Inner {
     options: Options,
     lock: Lock,
     number: HandleNumber,
-    /// What the write transaction works with; whoever has the writer lock has it.
-    state: Mutex<State>,
+    /// What the write transaction works with.
+    state: Guarded<State>,
+    group: submit::Group,
     poisoned: OnceLock<&'static str>,
     checkpointing: AtomicBool,
-    /// Runtime words as of which the file's length is known to reach the heap's end.
+    /// Count of cuts, and number of the commit, as of which the file's length is known to reach the heap's end.
     cuts_seen: AtomicU64,
     sequence_seen: AtomicU64,
-    /// Where the heap ended then.
+    /// Where the heap ended then, or at some time since.
     end_seen: AtomicU64,
 }
 
@@ -194,10 +203,7 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc<T: Pod>(&self, value: &T) -> Result<Offset<T>> {
-        let mut tx = self.begin_short()?;
-        let offset = tx.alloc(value)?;
-        tx.commit()?;
-        Ok(offset)
+        Ok(self.alloc_copy(bytemuck::bytes_of(value), align_of::<T>())?.cast())
     }
 
     /// Allocates a block for a copy of `bytes` in a transaction of its own: in a `Power` arena that is one flush of the disk.
@@ -211,10 +217,38 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc_bytes(&self, bytes: &[u8]) -> Result<Offset<[u8]>> {
-        let mut tx = self.begin_short()?;
-        let offset = tx.alloc_bytes(bytes)?;
-        tx.commit()?;
-        Ok(offset)
+        self.alloc_copy(bytes, 1)
+    }
+
+    fn alloc_copy(&self, bytes: &[u8], align: usize) -> Result<Offset<[u8]>> {
+        self.alone(
+            true,
+            |heap, short| {
+                let offset = heap.alloc(short, bytes.len() as u64, align as u64)?;
+                short.fill(offset, bytes)?;
+                Ok(Offset::from_raw(offset))
+            },
+            |tx| tx.alloc_copy(bytes, align),
+        )
+    }
+
+    /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) in a transaction of its own, without setting them: they
+    /// hold whatever the file holds there.
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let x = arena.alloc_unset(100, 8)?;
+    /// assert_eq!(arena.read()?.len_of(x)?, 100);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_unset(&self, len: u64, align: usize) -> Result<Offset<[u8]>> {
+        self.alone(
+            true,
+            |heap, short| Ok(Offset::from_raw(heap.alloc(short, len, align as u64)?)),
+            |tx| tx.alloc_unset(len, align),
+        )
     }
 
     /// Frees a block in a transaction of its own: in a `Power` arena that is one flush of the disk.
@@ -228,14 +262,97 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free<T: ?Sized>(&self, offset: Offset<T>) -> Result<()> {
-        let mut tx = self.begin_short()?;
-        tx.free(offset)?;
-        tx.commit()
+        self.alone(true, |heap, short| heap.free(short, offset.raw()), |tx| tx.free(offset))
     }
 
-    /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.
-    fn begin_short(&self) -> Result<WriteTxn<'_>> {
-        WriteTxn::begin(&self.inner, self.inner.power.is_none())
+    /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) in a transaction of its own and has `fill` write them, as
+    /// [`WriteTxn::alloc_with`] does.
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let x = arena.alloc_with(3, 1, |_, bytes| bytes.fill(7))?;
+    /// assert_eq!(arena.read()?.bytes(x)?, [7, 7, 7]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_with(
+        &self,
+        len: u64,
+        align: usize,
+        fill: impl FnOnce(Offset<[u8]>, &mut [u8]),
+    ) -> Result<Offset<[u8]>> {
+        // Whichever of the two gets so far takes it.
+        let fill = Cell::new(Some(fill));
+        let call = |offset, bytes: &mut [u8]| {
+            if let Some(fill) = fill.take() {
+                fill(offset, bytes);
+            }
+        };
+        // Readers are not kept out while the caller's code runs.
+        self.alone(
+            false,
+            |heap, short| {
+                let offset = Offset::from_raw(heap.alloc(short, len, align as u64)?);
+                short.fill_with(offset.raw(), len, |bytes| call(offset, bytes))?;
+                Ok(offset)
+            },
+            |tx| tx.alloc_with(len, align, call),
+        )
+    }
+
+    /// One call in a transaction of its own: a short one where that can be, else an ordinary one. With `shut`, where a commit costs no flush, it takes the
+    /// gate together with the lock.
+    #[inline]
+    fn alone<T>(
+        &self,
+        shut: bool,
+        short: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
+        ordinary: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>,
+    ) -> Result<T> {
+        if self.inner.power.is_none()
+            && self.inner.apply == Apply::Store
+            && let Some(done) = self.inner.short(shut, short)?
+        {
+            return Ok(done);
+        }
+        let mut tx = WriteTxn::begin(&self.inner, shut && self.inner.power.is_none())?;
+        let outcome = ordinary(&mut tx)?;
+        tx.commit()?;
+        Ok(outcome)
+    }
+
+    /// Makes a change in a transaction that it shares with other threads that call this at the same time, and returns when that is committed: one
+    /// flush of the disk for all of them. Each has a save point of its own: one that returns an error or panics is rolled back, and
+    /// the others go on. What it sees is what the others before it in the transaction have done, and like those it is not yet committed.
+    ///
+    /// For `Power` arenas and several threads. With one thread it costs what a transaction costs.
+    ///
+    /// Keep it short: others wait. To begin a transaction on this arena inside is [`Error::WouldDeadlock`].
+    ///
+    /// ```
+    /// # use heapfile::View;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// let counter = arena.alloc(&0u64)?;
+    /// std::thread::scope(|threads| {
+    ///     for _ in 0..4 {
+    ///         threads.spawn(|| {
+    ///             arena.submit(|tx| {
+    ///                 *tx.get_mut(counter)? += 1;
+    ///                 Ok::<(), heapfile::Error>(())
+    ///             })
+    ///         });
+    ///     }
+    /// });
+    /// assert_eq!(arena.read()?.get(counter)?, &4);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn submit<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        submit::run(&self.inner, change)
     }
 
     /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
@@ -356,7 +473,7 @@ impl Arena {
     }
 
     /// What every byte of the file is used for, run by run, in order of address. Looks at the heap in short read transactions, so that no
-    /// writer waits for a listing however long it takes; what changes meanwhile shows in part. A few loads for each run.
+    /// writer waits for a listing however long it takes; what changes meanwhile shows in part. A few loads for each run, of slabs all states.
     ///
     /// ```
     /// use heapfile::RunKind;
@@ -442,7 +559,7 @@ impl Inner {
     #[inline]
     fn begin_read_within(&self, timeout: Duration) -> Result<()> {
         self.usable()?;
-        let held = self.number.with(|h| *h);
+        let held = self.number.held();
         if held.writes > 0 && self.lock.is_exclusive() {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
@@ -458,7 +575,7 @@ impl Inner {
     fn try_begin_read(&self, timeout: Duration, held: Held) -> Result<bool> {
         let nested = held.own_reads > 0;
         if self.lock.read(&self.media, timeout, nested, held.reads > 0)? == Taken::Over {
-            self.number.with(|h| h.writes += 1);
+            self.number.write_begins();
             self.complete(Exclusive(self), Taken::Over, true)?;
             return Ok(false);
         }
@@ -481,27 +598,101 @@ impl Inner {
         }
     }
 
-    /// Takes the lock for a write transaction; with `shut` the gate too, for a transaction that is about to commit.
-    pub(crate) fn begin_write(&self, shut: bool) -> Result<MutexGuard<'_, State>> {
+    /// A short transaction; `None`, with nothing changed, where it is none. With `shut` it takes the gate together with the lock.
+    #[inline]
+    fn short<T>(
+        &self,
+        shut: bool,
+        change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let (_locked, mut state) = self.lock_state(shut)?;
+        short::run(self, &mut state, change)
+    }
+
+    /// Takes the lock for a write transaction.
+    #[inline]
+    pub(crate) fn begin_write(&self, shut: bool) -> Result<Owned<'_, State>> {
+        let (locked, state) = self.lock_state(shut)?;
+        std::mem::forget(locked);
+        Ok(state)
+    }
+
+    /// Whether this thread may begin a write transaction.
+    #[inline]
+    fn may_begin_write(&self) -> Result<()> {
+        self.usable()?;
+        if self.access != Access::Write {
+            return Err(Error::ReadOnly);
+        }
+        self.may_wait_for_lock()
+    }
+
+    /// Takes the writer lock for a batch of changes of several threads.
+    fn open_batch(&self) -> Result<()> {
+        let (locked, _) = self.lock_state(false)?;
+        std::mem::forget(locked);
+        // It belongs to none of them.
+        self.number.write_ends();
+        Ok(())
+    }
+
+    /// What the write transaction works with, for the member of a batch whose turn it is.
+    pub(crate) fn batch_state(&self) -> Owned<'_, State> {
+        self.number.write_begins();
+        // SAFETY: the writer lock is held for the batch, whose members take turns by its mutex and keep nothing of this.
+        unsafe { self.state.own() }
+    }
+
+    /// A member's part in a batch is over.
+    pub(crate) fn leave_batch(&self) {
+        self.number.write_ends();
+    }
+
+    /// Commits a batch, and gives the writer lock back.
+    fn commit_batch(&self) -> Result<commit::Outcome> {
+        let mut state = self.batch_state();
+        let outcome = match self.poisoned.get() {
+            // A member's part in it is lost.
+            Some(why) => Err(Error::Poisoned { why }),
+            None => commit::run(self, &mut state),
+        };
+        self.end_write(&mut state);
+        outcome
+    }
+
+    /// Changed bytes from which on a batch is committed: a quarter of the log, over which a record does not go into it.
+    fn batch_bytes(&self) -> u64 {
+        self.power.as_ref().map_or(1 << 20, |log| log.capacity() / 4)
+    }
+
+    /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
+    /// the lock is held.
+    #[inline]
+    fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);
         }
         let locked = self.lock_exclusive(shut)?;
         self.see_length()?;
-        let sequence = self.media.runtime().sequence();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.sequence != sequence {
+        // SAFETY: this thread has the writer lock; its callers give it back after the last use of the state, and nobody takes it twice.
+        let mut state = unsafe { self.state.own() };
+        let runtime = self.media.runtime();
+        if runtime.layout() > state.sequence || state.end == 0 {
             state.heap.forget_hints();
-            state.sequence = sequence;
+            state.end = match state.heap.open(&Committed(&self.media)) {
+                // What is about to be repaired may say anything.
+                Err(Error::Corrupt { .. }) if self.options.repairing => 0,
+                end => end?,
+            };
         }
-        std::mem::forget(locked);
-        Ok(state)
+        state.sequence = runtime.sequence();
+        Ok((locked, state))
     }
 
     /// Ends a write transaction; whatever `state` still holds is rolled back.
     #[inline]
-    pub(crate) fn end_write(&self, state: &mut State) {
+    pub(crate) fn end_write(&self, state: &mut Owned<'_, State>) {
         if !state.changes.is_empty() {
             state.changes.clear();
             state.heap.forget_hints();
@@ -513,20 +704,27 @@ impl Inner {
     #[inline]
     fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        let held = self.number.with(|h| *h);
+        self.may_wait_for_lock()?;
+        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
+        self.number.write_begins();
+        let locked = Exclusive(self);
+        if taken == Taken::Over || self.needs_recovery(true) {
+            return self.complete(locked, taken, shut);
+        }
+        Ok(locked)
+    }
+
+    /// Whether this thread holds nothing that would have it wait for itself.
+    #[inline]
+    fn may_wait_for_lock(&self) -> Result<()> {
+        let held = self.number.held();
         if held.writes > 0 {
             return Err(Error::WouldDeadlock { held: "a write transaction" });
         }
         if held.reads > 0 {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
-        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
-        self.number.with(|h| h.writes += 1);
-        let locked = Exclusive(self);
-        if taken == Taken::Over || self.needs_recovery(true) {
-            return self.complete(locked, taken, shut);
-        }
-        Ok(locked)
+        Ok(())
     }
 
     /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.
@@ -556,7 +754,7 @@ impl Inner {
     #[inline]
     pub(crate) fn may_wait_for_readers(&self) -> Result<()> {
         self.usable()?;
-        if self.number.with(|h| h.reads) > 0 {
+        if self.number.held().reads > 0 {
             return Err(Error::WouldDeadlock { held: "a read transaction" });
         }
         Ok(())
@@ -631,23 +829,33 @@ impl Inner {
     #[inline]
     fn see_length(&self) -> Result<()> {
         let runtime = self.media.runtime();
-        let seen = (runtime.cuts(), runtime.sequence());
-        if self.cuts_seen.load(Ordering::Acquire) != seen.0 {
-            self.media.refresh_len()?;
-            self.cuts_seen.store(seen.0, Ordering::Release);
-        } else if self.sequence_seen.load(Ordering::Acquire) == seen.1
+        // As of the commit before the layout is looked at: one that is about to change it says so first.
+        let sequence = runtime.sequence();
+        if self.cuts_seen.load(Ordering::Acquire) == runtime.cuts()
+            && runtime.layout() <= self.sequence_seen.load(Ordering::Acquire)
             && self.end_seen.load(Ordering::Acquire) <= self.media.len()
         {
             return Ok(());
         }
+        self.see_new_length(sequence)
+    }
+
+    #[cold]
+    fn see_new_length(&self, sequence: u64) -> Result<()> {
+        let cuts = self.media.runtime().cuts();
+        if self.cuts_seen.load(Ordering::Acquire) != cuts {
+            self.media.refresh_len()?;
+            self.cuts_seen.store(cuts, Ordering::Release);
+        }
         self.see_heap_end()?;
-        self.sequence_seen.store(seen.1, Ordering::Release);
+        self.sequence_seen.store(sequence, Ordering::Release);
         Ok(())
     }
 
-    /// This handle made the commit: it knows that the file is long enough.
+    /// This handle made the commit: it knows where the heap ends, and that the file is long enough.
     #[inline]
-    pub(crate) fn saw_own_commit(&self, sequence: u64) {
+    pub(crate) fn saw_own_commit(&self, sequence: u64, end: Page) {
+        self.end_seen.store(page_offset(end), Ordering::Release);
         self.sequence_seen.store(sequence, Ordering::Release);
     }
 
@@ -812,7 +1020,7 @@ pub(crate) struct Exclusive<'a>(&'a Inner);
 impl Exclusive<'_> {
     /// Ends with the gate open although something is in doubt, of which nothing is applied.
     fn release(self) {
-        self.0.number.with(|h| h.writes -= 1);
+        self.0.number.write_ends();
         self.0.lock.write_end(&self.0.media);
         std::mem::forget(self);
     }
@@ -822,7 +1030,7 @@ impl Drop for Exclusive<'_> {
     /// Opens the gate, unless something is left to complete: that is for the next owner, before any reader gets in.
     #[inline]
     fn drop(&mut self) {
-        self.0.number.with(|h| h.writes -= 1);
+        self.0.number.write_ends();
         if self.0.is_forked() || is_dead() {
             return;
         }

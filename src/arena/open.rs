@@ -10,6 +10,7 @@ use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
 use crate::lock::gate::Gate;
+use crate::lock::guarded::Guarded;
 use crate::lock::held::HandleNumber;
 use crate::lock::{Lock, slots};
 use crate::log::power::Extent;
@@ -21,7 +22,7 @@ use crate::txn::write::State;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The smallest address space to map, beyond the file itself.
@@ -410,7 +411,8 @@ fn finish(
         access,
         options: options.clone(),
         lock,
-        state: Mutex::new(State::new(superblock.heap_page)),
+        state: Guarded::new(State::new(superblock.heap_page)),
+        group: super::submit::Group::default(),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),
         cuts_seen: AtomicU64::new(0),
@@ -565,6 +567,10 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
         }
         (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
         (None, None) => {}
+    }
+    if alone {
+        // Of the file at another time.
+        runtime.set_layout(runtime.sequence());
     }
     if inner.options.repairing {
         inner.lock.open(&inner.media);

@@ -91,7 +91,11 @@ fn run(arena: &Arena) -> Result<Repair> {
     let media = &arena.inner.media;
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
-    let Rebuilt { words, losses, .. } = heap.rebuild(&Committed(media), limit)?;
+    let mut findings = 0u64;
+    heap.check(&Committed(media), &[], &mut |_| findings += 1)?;
+    // What is sound stays as it is, though it would be built in another shape.
+    let Rebuilt { words, losses } =
+        if findings == 0 { Rebuilt::default() } else { heap.rebuild(&Committed(media), limit)? };
     let mut losses: Vec<Finding> =
         losses.into_iter().map(|loss| Finding { offset: loss.offset, what: loss.what }).collect();
     let mut backup = None;
@@ -158,7 +162,10 @@ fn mend_slots(arena: &Arena, losses: &mut Vec<Finding>) -> Result<()> {
             let now = runtime.log();
             runtime.set_log(crate::runtime::LogState { generation: newest.generation + 1, ..now });
             let offset = crate::layout::page_offset(crate::layout::SLOT_PAGES[index]);
-            losses.push(Finding { offset, what: "a checkpoint slot: written anew, nothing is lost".to_owned() });
+            losses.push(Finding {
+                offset,
+                what: "a checkpoint slot: written anew, nothing is lost".to_owned(),
+            });
         }
     }
     Ok(())

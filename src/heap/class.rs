@@ -122,10 +122,16 @@ impl Shape {
         1 << self.state_shift
     }
 
+    /// Index in [`SHAPE`].
+    #[inline(always)]
+    pub(super) const fn index(&self) -> u16 {
+        (self.entry >> 8) as u16
+    }
+
     /// The size class.
     #[inline(always)]
     pub(super) const fn class(&self) -> usize {
-        (self.entry >> 8) as u16 as usize / SHAPES
+        self.index() as usize / SHAPES
     }
 
     /// The slot that starts `at` bytes from the slab's start.

@@ -7,7 +7,7 @@
 
 use super::Heap;
 use super::map::{NODES_ENTRY, SLAB, array_entry, array_pages, kind, last_array};
-use super::slab::used_in;
+use super::slab::{is_empty, is_listed};
 use super::space::{Load, Space};
 use super::tree::{Extent, NODES_PER_PAGE, Tree};
 use crate::error::{Error, Result};
@@ -100,8 +100,8 @@ impl Heap {
         }
         if kind(entry) == SLAB {
             let (slab, shape) = self.header.slab_of(entry, page)?;
-            let head = s.load(page_offset(slab))?;
-            if used_in(head, shape, slab)? > 0 {
+            // A slab that is not in the list is full.
+            if !is_listed(s.load(page_offset(slab))?, shape, slab)? || !is_empty(s, slab, shape)? {
                 return Ok(None);
             }
             self.drop_slab(s, slab, shape)?;

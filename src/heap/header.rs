@@ -12,7 +12,7 @@
 //! 6          48..56       roots: belongs to the layer above
 //! 7          56..64       0
 //! 8 ..= 31   64..256      page-map array k (page; 0: none)
-//! 32 ..=103  256..832     class c: first partial slab (page; 0: none) u32 | number of slabs u32
+//! 32 ..=103  256..832     class c: first slab of its list (page; 0: none) u32 | number of slabs u32
 //! 104 ..     832..4096    0
 //! ```
 //!

@@ -41,10 +41,9 @@ pub(crate) use cut::Cut;
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 pub(crate) use rebuild::Rebuilt;
-use slab::{RecentSlab, SlabHint, Slot};
+use slab::{FreeWord, RecentSlab, SlabHint, Slot};
 pub(crate) use space::{Load, Space};
 pub(crate) use stretch::{Stretch, Use};
-pub(crate) use survey::Loss;
 #[allow(unused_imports)]
 pub(crate) use tree::Extent;
 #[allow(unused_imports)]
@@ -88,8 +87,13 @@ pub(crate) struct Heap {
     header: Header,
     slabs: [SlabHint; CLASSES],
     recent: RecentSlab,
+    /// Words in which this transaction freed a slot. Such a slot is used in the committed state: a block in it would have to be logged, one
+    /// in another can be filled in place. So they are hints only after the commit.
+    freed_later: Vec<FreeWord>,
     /// The page-map arrays as far as known; 0: not known.
     arrays: [Page; ARRAYS],
+    /// See [`Heap::is_in_free_place`].
+    in_free_place: bool,
 }
 
 impl Heap {
@@ -99,7 +103,9 @@ impl Heap {
             header: Header { first },
             slabs: [const { SlabHint::NONE }; CLASSES],
             recent: RecentSlab::NONE,
+            freed_later: Vec::new(),
             arrays: [0; ARRAYS],
+            in_free_place: false,
         }
     }
 
@@ -120,7 +126,14 @@ impl Heap {
 
     /// Drops the hints: the state is not the one that this value's last change made.
     pub(crate) fn forget_hints(&mut self) {
-        *self = Self::new(self.header.first);
+        let mut freed_later = std::mem::take(&mut self.freed_later);
+        freed_later.clear();
+        *self = Self { freed_later, ..Self::new(self.header.first) };
+    }
+
+    /// The changes made through this value are committed: what they freed may be used.
+    pub(crate) fn committed(&mut self) {
+        self.remember_freed();
     }
 
     /// Offset of the word that belongs to the layer above; 0 in a new heap.
@@ -161,10 +174,10 @@ impl Heap {
         self.header.block(l, offset)
     }
 
-    /// Whether the block that was just allocated at `offset` has a place that is free in the state behind `l`, an older one of the same heap.
+    /// Whether the block that was allocated last has a place that is free in the committed state, as [`Space::used_before`] tells it.
     #[inline]
-    pub(crate) fn is_free<L: Load>(&self, l: &L, offset: u64) -> bool {
-        self.header.is_free(l, offset).unwrap_or(false)
+    pub(crate) fn is_in_free_place(&self) -> bool {
+        self.in_free_place
     }
 
     /// The first block that starts after `offset` (0: the first of all). A few loads: free extents and the
@@ -237,23 +250,6 @@ impl Header {
         match self.find_block(l, offset) {
             Some(block) => Ok(block),
             None => Err(self.fault(l, offset)),
-        }
-    }
-
-    /// Whether the place of a block is free here; `None` where what is here makes no sense.
-    #[inline(always)]
-    fn is_free<L: Load>(self, l: &L, offset: u64) -> Option<bool> {
-        let page = self.page_of(offset)?;
-        let entry = self.find_entry(l, page)?;
-        match kind(entry) {
-            0 => Some(true),
-            SLAB => {
-                let (slab, shape) = self.find_slab(entry, page)?;
-                let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
-                let slot = Slot { slab, shape, index };
-                Some(slot.state_in(l.load(slot.state_at()).ok()?) == 0)
-            }
-            _ => Some(false),
         }
     }
 

@@ -7,7 +7,7 @@ use super::Heap;
 use super::class::{CLASSES, Shape};
 use super::header::{HEADER_WORDS, Header, word_of};
 use super::map::{ARRAYS, HEADER_ENTRY, NODES_ENTRY, array_entry, array_pages};
-use super::slab::{Slot, links_at, padding, state_word_at};
+use super::slab::{LISTED, Slot, links_at, padding, state_word_at};
 use super::space::Load;
 use super::survey::{Found, Loss, Survey};
 use super::tree::{Extent, NODE, NODES_PER_PAGE, PUNCHED, Summary};
@@ -21,8 +21,6 @@ pub(crate) struct Rebuilt {
     /// Offset and word, in order.
     pub(crate) words: BTreeMap<u64, u64>,
     pub(crate) losses: Vec<Loss>,
-    /// Where the heap ends.
-    pub(crate) end: Page,
 }
 
 struct Builder<'a, L> {
@@ -44,7 +42,7 @@ impl Heap {
         builder.tree(&free)?;
         let Builder { mut words, survey, .. } = builder;
         words.retain(|&at, word| l.load(at).ok() != Some(*word));
-        Ok(Rebuilt { words, losses: survey.losses, end: survey.end })
+        Ok(Rebuilt { words, losses: survey.losses })
     }
 }
 
@@ -134,10 +132,11 @@ impl<L: Load> Builder<'_, L> {
             .collect();
         for (slab, shape) in slabs {
             let used = self.states(slab, shape);
-            self.put(page_offset(slab), shape.head + (u64::from(used) << 32));
+            let has_free = used < shape.slots;
+            self.put(page_offset(slab), shape.head | if has_free { LISTED } else { 0 });
             self.put(links_at(slab), 0);
             classes[shape.class()].1 += 1;
-            if used < shape.slots {
+            if has_free {
                 partial[shape.class()].push(slab);
             }
         }

@@ -195,6 +195,8 @@ impl Heap {
         let pages = pages_for(len)?;
         let page = self.take_run(s, pages)?;
         self.header.set_entry(s, page, Run::new(len, pages, unlogged).entry())?;
+        // The free tree has what is free in the committed state, and what was taken from that since.
+        self.in_free_place = true;
         Ok(page_offset(page))
     }
 

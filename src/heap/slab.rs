@@ -2,20 +2,21 @@
 //!
 //! A slab is a run of pages. It starts with a header of two words and the state array, which says of each
 //! slot whether it is free, and if not, how long the block in it is. Slots hold nothing of ours: a free one
-//! has no link in it.
+//! has no link in it. No count of used slots is kept: to allocate and to free a block changes one word, its state.
 //!
 //! ```text
 //! bytes        content
-//! 0..8         0xA5 u8 | shape + 4 * class u16 | pages u8 | used slots u16 | slots u16
-//! 8..16        previous u32 | next u32 of the class's partial slabs (first pages; 0: none). Both 0 if full
+//! 0..8         0xA5 u8 | shape + 4 * class u16 | pages u8 | listed u16: 0 or 1 | slots u16
+//! 8..16        previous u32 | next u32 in the class's list (first pages; 0: none). Both 0 if not listed
 //! 16..         states, w = 1 byte each (size <= 248) or 2: 0 free, else 1 + size - length of the block.
 //!              What the last slot leaves of the last word is 0xFF
 //! start ..     slots of `size` bytes; for `start` and the number of slots see `class`
 //! ```
 //!
-//! Partial slabs, those with a free slot, are in their class's list. A slab whose last block is freed goes
-//! back to the free pages if its class has another partial one: so each class keeps one slab, and a pair of
-//! alloc and free does not make and drop one each time.
+//! Slabs with a free slot are in their class's list. One that became full stays there until the next search for a free
+//! slot finds it so; a slab that is not in the list is full, and comes back with the first block that is freed in it. A slab whose last
+//! block is freed goes back to the free pages if its class's list has another: so each class keeps one slab, and a
+//! pair of alloc and free does not make and drop one each time.
 
 use super::class::{SHAPE, SLAB_HEADER, Shape};
 use super::header::{Header, halves, word_of};
@@ -25,20 +26,106 @@ use super::{Block, Heap, damage};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 
-const USED: u64 = 0xFFFF << 32;
-const ONE_USED: u64 = 1 << 32;
-/// Where the class's next free slot may be.
+/// In a slab's first word: it is in its class's list.
+pub(super) const LISTED: u64 = 1 << 32;
+
+/// Words of state arrays that one class remembers.
+const FREED: usize = 64;
+/// Words that are remembered until the commit.
+const MOST_LATER: usize = 4096;
+/// Words that are searched for something better than a slot that this transaction freed.
+const PATIENCE: u32 = 4;
+
+/// Where a class's free slots may be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlabHint {
-    /// First page of the slab; 0: no hint.
+    /// Words in which a slot was freed, a ring that ends at `top`: slots that were freed last are taken first, so that their
+    /// slabs stay as full as they were, and what is touched is what was touched before.
+    freed: [FreeWord; FREED],
+    top: u32,
+    /// The word that the last search found, and where the next one begins.
+    found: FreeWord,
+    /// Whether it had no free slot any more.
+    is_found_full: bool,
+}
+
+/// A word of a state array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FreeWord {
+    /// First page of the slab; 0: none.
     slab: Page,
-    /// Word of its state array.
-    word: u32,
-    shape: &'static Shape,
+    word: u16,
+    /// Index into `SHAPE`.
+    shape: u16,
+}
+
+impl FreeWord {
+    const NONE: Self = Self { slab: 0, word: 0, shape: 0 };
 }
 
 impl SlabHint {
-    pub(super) const NONE: Self = Self { slab: 0, word: 0, shape: &SHAPE[0] };
+    pub(super) const NONE: Self =
+        Self { freed: [FreeWord::NONE; FREED], top: 0, found: FreeWord::NONE, is_found_full: true };
+
+    /// The word that is to be used.
+    #[inline(always)]
+    fn latest(&self) -> FreeWord {
+        let freed = self.freed[self.top as usize % FREED];
+        match freed.slab {
+            0 if self.is_found_full => FreeWord::NONE,
+            0 => self.found,
+            _ => freed,
+        }
+    }
+
+    /// Forgets that word.
+    #[inline(always)]
+    fn pop(&mut self) {
+        let freed = &mut self.freed[self.top as usize % FREED];
+        if freed.slab == 0 {
+            self.is_found_full = true;
+        } else {
+            *freed = FreeWord::NONE;
+            self.top = self.top.wrapping_sub(1);
+        }
+    }
+
+    /// Remembers a word in which a slot was freed, in place of the oldest.
+    #[inline(always)]
+    fn push(&mut self, word: FreeWord) {
+        if self.found == word {
+            self.is_found_full = false;
+        } else if self.freed[self.top as usize % FREED] != word {
+            self.top = self.top.wrapping_add(1);
+            self.freed[self.top as usize % FREED] = word;
+        }
+    }
+
+    /// Forgets a slab.
+    fn forget(&mut self, slab: Page) {
+        for word in self.freed.iter_mut().filter(|word| word.slab == slab) {
+            *word = FreeWord::NONE;
+        }
+        if self.found.slab == slab {
+            (self.found, self.is_found_full) = (FreeWord::NONE, true);
+        }
+    }
+}
+
+impl SlabHint {
+    /// Puts a block into a free slot with this word of states, which is the one to be used.
+    #[inline(always)]
+    fn fill_slot<S: Space>(&mut self, s: &mut S, slot: Slot, states: u64, len: u64) -> Result<u64> {
+        if slot.index >= slot.shape.slots {
+            return damage(slot.state_at(), "a slab's state array is not closed");
+        }
+        let states = slot.with_state(states, 0, 1 + u64::from(slot.shape.size) - len);
+        s.store(slot.state_at(), states)?;
+        if free_in(states, slot.shape).is_none() {
+            self.pop();
+        }
+        Ok(slot.offset())
+    }
 }
 
 /// The slab that was used last: most blocks that are freed are near it, and need no look into the page map.
@@ -176,23 +263,43 @@ impl Header {
     }
 }
 
-/// How many slots are used, by a slab's first word.
-#[inline(always)]
-const fn used_of(head: u64) -> u32 {
-    (head >> 32) as u16 as u32
-}
-
 /// The slot whose state is at a bit of a word of the state array.
 #[inline(always)]
 fn slot_of(slab: Page, shape: &'static Shape, word: u32, bit: u32) -> Slot {
     Slot { slab, shape, index: (word * 64 + bit) >> shape.state_shift }
 }
 
-/// Checks the first word of a slab of this shape; returns how many of its slots are used.
-pub(super) fn used_in(head: u64, shape: &Shape, slab: Page) -> Result<u32> {
-    let used = used_of(head);
-    if head & !USED != shape.head || used > shape.slots {
-        return Err(Error::corrupt(page_offset(slab), "a slab's first word does not fit the page map"));
+/// Checks the first word of a slab of this shape; returns whether the slab is in its class's list.
+#[inline(always)]
+pub(super) fn is_listed(head: u64, shape: &Shape, slab: Page) -> Result<bool> {
+    if head & !LISTED != shape.head {
+        return damage(page_offset(slab), "a slab's first word does not fit the page map");
+    }
+    Ok(head & LISTED != 0)
+}
+
+/// Whether no slot of a slab is in use.
+pub(super) fn is_empty<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<bool> {
+    for word in 0..shape.words {
+        let unused = if word + 1 == shape.words { padding(shape) } else { 0 };
+        if l.load(state_word_at(slab, word))? != unused {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// How many slots of a slab are in use.
+pub(super) fn used_slots<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<u32> {
+    let mut used = 0;
+    for word in 0..shape.words {
+        let mut states = l.load(state_word_at(slab, word))?;
+        if word + 1 == shape.words {
+            states &= !padding(shape);
+        }
+        // The highest bit of each state that is not 0.
+        let highs = shape.state_lows << (shape.state_bits() - 1);
+        used += (((states & !highs) + (highs - shape.state_lows) | states) & highs).count_ones();
     }
     Ok(used)
 }
@@ -203,88 +310,119 @@ pub(super) const fn links_at(slab: Page) -> u64 {
 }
 
 impl Heap {
+    /// The transaction was committed: the slots that it freed are free in the committed state now.
+    pub(super) fn remember_freed(&mut self) {
+        for word in self.freed_later.drain(..) {
+            if let Some(shape) = SHAPE.get(usize::from(word.shape)) {
+                self.slabs[shape.class()].push(word);
+            }
+        }
+    }
+
     /// Allocates a block of a class.
     #[inline(always)]
     pub(super) fn alloc_slot<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
-        let SlabHint { slab, word, shape } = self.slabs[class];
+        let hint = &mut self.slabs[class];
+        let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0
-            && let Ok(head) = s.load(page_offset(slab))
-            && head & !USED == shape.head
-            && let Ok(states) = s.load(state_word_at(slab, word))
-            && let Some(bit) = free_in(states, shape)
+            && let Some(shape) = SHAPE.get(usize::from(shape))
+            && let Ok(states) = s.load(state_word_at(slab, word.into()))
+            && let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word.into())), shape)
         {
-            return self.fill_slot(s, slot_of(slab, shape, word, bit), head, states, len);
+            self.in_free_place = true;
+            return hint.fill_slot(s, slot_of(slab, shape, word.into(), bit), states, len);
         }
         self.alloc_slot_elsewhere(s, class, len)
     }
 
-    /// Puts a block into a free slot of a slab with this first word and word of states.
-    #[inline(always)]
-    fn fill_slot<S: Space>(
-        &mut self,
-        s: &mut S,
-        slot: Slot,
-        head: u64,
-        states: u64,
-        len: u64,
-    ) -> Result<u64> {
-        let shape = slot.shape;
-        let used = used_of(head) + 1;
-        if slot.index >= shape.slots || used > shape.slots {
-            return damage(slot.state_at(), "a slab's states do not fit its counts");
-        }
-        s.store(slot.state_at(), slot.with_state(states, 0, 1 + u64::from(shape.size) - len))?;
-        s.store(page_offset(slot.slab), head + ONE_USED)?;
-        if used == shape.slots {
-            self.unlink_full(s, slot.slab, shape)?;
-        }
-        Ok(slot.offset())
-    }
-
-    /// Without a good hint: searches the hinted slab, then takes the class's first partial one, then makes a
-    /// new one.
+    /// Where the latest hint is of no use: tries the others, searches on in the slab that was searched last, then the class's list, then makes a new slab.
+    /// Full slabs on the way leave the list.
     #[inline(never)]
     fn alloc_slot_elsewhere<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
-        let hint = self.slabs[class];
-        let hinted = match hint.slab {
-            0 => None,
-            slab => self.partial_slab(s, slab, class).ok().map(|(head, shape)| (slab, head, shape)),
-        };
-        let (from, (slab, head, shape)) = match hinted {
-            Some(found) => (hint.word.min(found.2.words), found),
-            None => {
-                let slab = match halves(s.load(self.header.class_at(class))?).0 {
+        self.in_free_place = true;
+        let hint = &mut self.slabs[class];
+        loop {
+            let FreeWord { slab, word, shape } = hint.latest();
+            if slab == 0 {
+                break;
+            }
+            let (shape, word) = (&SHAPE[usize::from(shape)], word.into());
+            let states = s.load(state_word_at(slab, word))?;
+            if let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word)), shape) {
+                return hint.fill_slot(s, slot_of(slab, shape, word, bit), states, len);
+            }
+            hint.pop();
+        }
+        let FreeWord { mut slab, word: mut from, .. } = hint.found;
+        if slab == 0 || self.listed_slab(s, slab, class).is_err() {
+            (slab, from) = (0, 0);
+        }
+        loop {
+            if slab == 0 {
+                slab = match halves(s.load(self.header.class_at(class))?).0 {
                     0 => self.new_slab(s, class)?,
                     first => first,
                 };
-                let (head, shape) = self.partial_slab(s, slab, class)?;
-                (0, (slab, head, shape))
             }
-        };
-        for word in (from..shape.words).chain(0..from) {
-            let states = s.load(state_word_at(slab, word))?;
-            if let Some(bit) = free_in(states, shape) {
-                self.slabs[class] = SlabHint { slab, word, shape };
+            let shape = self.listed_slab(s, slab, class)?;
+            let from = std::mem::take(&mut from).into();
+            if let Some((word, bit, states)) = self.search_slab(s, slab, shape, from)? {
+                let hint = &mut self.slabs[class];
+                hint.found = FreeWord { slab, word: word as u16, shape: shape.index() };
+                hint.is_found_full = false;
                 self.recent = RecentSlab::new(slab, shape);
-                return self.fill_slot(s, slot_of(slab, shape, word, bit), head, states, len);
+                return hint.fill_slot(s, slot_of(slab, shape, word, bit), states, len);
             }
+            self.slabs[class].found = FreeWord::NONE;
+            self.unlink(s, slab, shape)?;
+            slab = 0;
         }
-        Err(Error::corrupt(page_offset(slab), "a slab counts a free slot that it does not have"))
     }
 
-    /// First word and shape of a slab, which must be one of the class with a free slot.
-    pub(super) fn partial_slab<L: Load>(
-        &self,
-        l: &L,
+    /// A free slot of a slab: the word of its state, from word `from` on, the bit there, and the word's content. Best one that is free in the
+    /// committed state too.
+    fn search_slab<S: Space>(
+        &mut self,
+        s: &S,
         slab: Page,
-        class: usize,
-    ) -> Result<(u64, &'static Shape)> {
-        let shape = self.slab_shape(l, slab, class)?;
-        let head = l.load(page_offset(slab))?;
-        if used_in(head, shape, slab)? == shape.slots {
-            return Err(Error::corrupt(page_offset(slab), "a full slab is in its class's list"));
+        shape: &Shape,
+        from: u32,
+    ) -> Result<Option<(u32, u32, u64)>> {
+        let mut second_best = None;
+        let mut patience = PATIENCE;
+        let from = from.min(shape.words);
+        let (mut line, mut line_at) = ([0; 8], u64::MAX);
+        for word in (from..shape.words).chain(0..from) {
+            let at = state_word_at(slab, word);
+            if line_at != at & !63 {
+                line_at = at & !63;
+                line = s.load_line(line_at)?;
+            }
+            let states = line[(at / 8 % 8) as usize];
+            if let Some(bit) = free_in(states, shape) {
+                if let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word)), shape) {
+                    return Ok(Some((word, bit, states)));
+                }
+                second_best = second_best.or(Some((word, bit, states)));
+            }
+            if second_best.is_some() {
+                patience -= 1;
+                if patience == 0 {
+                    break;
+                }
+            }
         }
-        Ok((head, shape))
+        self.in_free_place = false;
+        Ok(second_best)
+    }
+
+    /// Shape of a slab, which must be one in the class's list.
+    pub(super) fn listed_slab<L: Load>(&self, l: &L, slab: Page, class: usize) -> Result<&'static Shape> {
+        let shape = self.slab_shape(l, slab, class)?;
+        if !is_listed(l.load(page_offset(slab))?, shape, slab)? {
+            return Err(Error::corrupt(page_offset(slab), "a slab in its class's list says that it is not"));
+        }
+        Ok(shape)
     }
 
     /// Checks by the page map that a slab of the class starts at `slab`.
@@ -315,23 +453,23 @@ impl Heap {
             let entry = word_of(shape.entry, distance);
             self.header.set_entry(s, slab + distance, entry)?;
         }
-        s.store(page_offset(slab), shape.head)?;
         for word in 0..shape.words {
             let states = if word + 1 == shape.words { padding(shape) } else { 0 };
-            s.store(state_word_at(slab, word), states)?;
+            s.store_fresh(state_word_at(slab, word), states)?;
         }
         let Some(count) = count.checked_add(1) else {
             return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
         };
         s.store(class_at, word_of(first, count))?;
-        self.link_partial(s, slab, class)?;
+        self.link(s, slab, shape)?;
         Ok(slab)
     }
 
     /// Puts a slab in front of its class's list.
     #[cold]
     #[inline(never)]
-    fn link_partial<S: Space>(&self, s: &mut S, slab: Page, class: usize) -> Result<()> {
+    fn link<S: Space>(&self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+        let class = shape.class();
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);
         s.store(links_at(slab), word_of(0, first))?;
@@ -340,11 +478,13 @@ impl Heap {
             let (_, next) = halves(s.load(links_at(first))?);
             s.store(links_at(first), word_of(slab, next))?;
         }
+        s.store(page_offset(slab), shape.head | LISTED)?;
         s.store(class_at, word_of(slab, count))
     }
 
     /// Takes a slab out of its class's list.
-    fn unlink_partial<S: Space>(&self, s: &mut S, slab: Page, class: usize) -> Result<()> {
+    fn unlink<S: Space>(&self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+        let class = shape.class();
         let class_at = self.header.class_at(class);
         let (previous, next) = halves(s.load(links_at(slab))?);
         let (first, count) = halves(s.load(class_at)?);
@@ -364,38 +504,39 @@ impl Heap {
             let (_, after) = halves(s.load(links_at(next))?);
             s.store(links_at(next), word_of(previous, after))?;
         }
+        s.store(page_offset(slab), shape.head)?;
         s.store(links_at(slab), 0)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn unlink_full<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
-        self.slabs[shape.class()] = SlabHint::NONE;
-        self.unlink_partial(s, slab, shape.class())
     }
 
     /// Frees the block in a slot, whose state in `states` is not 0.
     #[inline(always)]
     pub(super) fn free_slot<S: Space>(&mut self, s: &mut S, slot: Slot, states: u64) -> Result<()> {
         let shape = slot.shape;
-        let head_at = page_offset(slot.slab);
-        let head = s.load(head_at)?;
-        let used = used_of(head);
-        if head & !USED != shape.head || used.wrapping_sub(1) >= shape.slots {
-            return damage(head_at, "a slab's first word does not fit its slots in use");
-        }
-        s.store(slot.state_at(), slot.with_state(states, slot.state_in(states), 0))?;
-        s.store(head_at, head - ONE_USED)?;
+        let listed = is_listed(s.load(page_offset(slot.slab))?, shape, slot.slab)?;
+        let left = slot.with_state(states, slot.state_in(states), 0);
+        s.store(slot.state_at(), left)?;
+        let word = slot.bit() / 64;
+        let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = &mut self.slabs[shape.class()];
-        if hint.slab == slot.slab || hint.slab == 0 {
-            *hint = SlabHint { slab: slot.slab, word: slot.bit() / 64, shape };
+        if S::IS_ONE_CALL || hint.found == freed {
+            hint.push(freed);
+        } else if self.freed_later.len() < MOST_LATER {
+            self.freed_later.push(freed);
         }
-        if used == shape.slots {
-            return self.link_partial(s, slot.slab, shape.class());
+        if !listed {
+            return self.link(s, slot.slab, shape);
         }
-        // An empty slab is given back unless it is its class's only partial one.
-        if used == 1 && s.load(links_at(slot.slab))? != 0 {
-            return self.drop_slab(s, slot.slab, shape);
+        if left == 0 || word + 1 == shape.words {
+            return self.drop_if_empty(s, slot.slab, shape);
+        }
+        Ok(())
+    }
+
+    /// Gives a listed slab back if it is empty, unless it is its class's only one in the list.
+    #[inline(never)]
+    fn drop_if_empty<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+        if s.load(links_at(slab))? != 0 && is_empty(s, slab, shape)? {
+            return self.drop_slab(s, slab, shape);
         }
         Ok(())
     }
@@ -407,11 +548,10 @@ impl Heap {
         if self.header.end(s)?.checked_sub(shape.pages).is_none_or(|last| slab > last) {
             return Err(Error::corrupt(page_offset(slab), "a slab reaches past the heap's end"));
         }
-        if self.slabs[class].slab == slab {
-            self.slabs[class] = SlabHint::NONE;
-        }
+        self.slabs[class].forget(slab);
+        self.freed_later.retain(|word| word.slab != slab);
         self.recent = RecentSlab::NONE;
-        self.unlink_partial(s, slab, class)?;
+        self.unlink(s, slab, shape)?;
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);
         let Some(count) = count.checked_sub(1) else {

@@ -13,12 +13,36 @@ pub(crate) trait Load {
     /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
+
+    /// The eight words from `offset`, a multiple of 64, on.
+    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
+        let mut line = [0; 8];
+        for (i, word) in line.iter_mut().enumerate() {
+            *word = self.load(offset + i as u64 * 8)?;
+        }
+        Ok(line)
+    }
 }
 
 /// A write transaction as the heap's code sees it.
 pub(crate) trait Space: Load {
+    /// Whether this is a transaction of one call, committed at once.
+    const IS_ONE_CALL: bool = false;
+
     /// Changes the word at `offset` in this transaction's view.
     fn store(&mut self, offset: u64, word: u64) -> Result<()>;
+
+    /// Changes a word of a run that was taken since the innermost save point and has not been changed through `store`.
+    fn store_fresh(&mut self, offset: u64, word: u64) -> Result<()> {
+        self.store(offset, word)
+    }
+
+    /// What counts as used in a word of states beside what this transaction's view of it says: 0, or the committed word where it is an advantage
+    /// to allocate what is free in that too, because such a block can be filled in place.
+    #[inline]
+    fn used_before(&self, _offset: u64) -> u64 {
+        0
+    }
 
     /// Makes the file long enough that the heap may end at page `end` or beyond; returns the page at which it may end now
     /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace` and `MaxSize` leave

@@ -6,7 +6,7 @@
 use super::Heap;
 use super::header::Header;
 use super::map::{ARRAY, BLOCK, HEADER, NODES, Run, SLAB, kind};
-use super::slab::used_in;
+use super::slab::{is_listed, used_slots};
 use super::space::Load;
 use super::tree::Tree;
 use crate::error::Result;
@@ -48,7 +48,7 @@ impl Stretch {
 
 impl Heap {
     /// What the heap is used for from `page` on, or from its first page; `None` at its end. A few loads, O(log n) where
-    /// the pages are free.
+    /// the pages are free; of a slab all its states.
     pub(crate) fn next_stretch<L: Load>(&self, l: &L, page: Page) -> Result<Option<Stretch>> {
         self.header.next_stretch(l, page)
     }
@@ -80,11 +80,12 @@ impl Header {
     fn slab_stretch<L: Load>(self, l: &L, page: Page, entry: u64) -> Result<(u32, Use)> {
         let Some((first, shape)) = self.find_slab(entry, page) else { return Ok((1, Use::Unknown)) };
         let rest = shape.pages - (page - first);
-        let used = used_in(l.load(page_offset(first))?, shape, first);
-        Ok(match used {
-            Ok(used) if first == page => (rest, Use::Slab { size: shape.size, slots: shape.slots, used }),
-            _ => (rest, Use::Unknown),
-        })
+        let sound = is_listed(l.load(page_offset(first))?, shape, first).is_ok();
+        if !sound || first != page {
+            return Ok((rest, Use::Unknown));
+        }
+        let used = used_slots(l, first, shape)?;
+        Ok((rest, Use::Slab { size: shape.size, slots: shape.slots, used }))
     }
 
     /// A stretch whose first page has no word in the page map: free, or inside of something.

@@ -14,7 +14,7 @@ use super::map::{
     ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
     last_array,
 };
-use super::slab::{Slot, padding, state_word_at};
+use super::slab::{LISTED, padding, state_word_at};
 use super::space::Load;
 use super::tree::{Extent, Tree};
 use crate::error::{Error, Result};
@@ -289,10 +289,10 @@ impl<L: Load> Surveyor<'_, L> {
         }
         let head = self.l.load(page_offset(page)).ok()?;
         let shape = Shape::of(head).filter(fits)?;
-        // By its own word alone only if the states agree with it.
+        // By its own word alone only if its states are closed as they have to be.
         let closed =
             self.l.load(state_word_at(page, shape.words - 1)).ok()? & padding(shape) == padding(shape);
-        (closed && head == shape.head + (u64::from(self.used(page, shape)) << 32)).then_some(shape)
+        (closed && head & !LISTED == shape.head).then_some(shape)
     }
 
     /// Whether `other`, inside of what may be a slab at `page`, is the start of something else.
@@ -304,16 +304,6 @@ impl<L: Load> Surveyor<'_, L> {
             || kind(entry) == BLOCK && Run::of(entry).is_some()
             || kind(entry) == SLAB && self.header.find_slab(entry, other).is_some();
         !own && sound
-    }
-
-    fn used(&self, slab: Page, shape: &'static Shape) -> u32 {
-        let mut used = 0;
-        let mut slot = Slot { slab, shape, index: 0 };
-        while let Ok(Some((found, _))) = slot.next_used(self.l) {
-            used += 1;
-            slot.index = found.index + 1;
-        }
-        used
     }
 
     /// Where the heap ends: where its header says, if nothing lies behind and nothing before it is without reason.

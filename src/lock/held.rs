@@ -3,7 +3,7 @@
 //! Each file that this process has open has a small number, the same for all handles on it, and each handle has one; a thread's
 //! holds are found by these numbers.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, PoisonError};
 
 /// Identity of an arena's file as this process has it: device, inode, forks. A child of `fork` holds nothing of what its
@@ -31,15 +31,31 @@ pub(crate) struct Held {
     pub(crate) own_reads: u32,
 }
 
-/// Holds of one thread: on files, and reads through handles.
-#[derive(Debug)]
-struct Holds {
-    files: Vec<Held>,
-    handles: Vec<u32>,
+/// What a thread holds through one handle.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    file: usize,
+    handle: usize,
+    reads: u32,
+    writes: u32,
+}
+
+impl Hold {
+    const NONE: Self = Self { file: 0, handle: 0, reads: 0, writes: 0 };
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.reads == 0 && self.writes == 0
+    }
 }
 
 thread_local! {
-    static HOLDS: RefCell<Holds> = const { RefCell::new(Holds { files: Vec::new(), handles: Vec::new() }) };
+    /// What this thread holds through one handle; mostly that is all, and needs nothing but two loads and a store.
+    static ONE: Cell<Hold> = const { Cell::new(Hold::NONE) };
+    /// What it holds through others, one entry for each.
+    static OTHERS: RefCell<Vec<Hold>> = const { RefCell::new(Vec::new()) };
+    /// Number of these.
+    static COUNT_OF_OTHERS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The numbers of a handle and its file, as long as it lives.
@@ -75,43 +91,88 @@ impl HandleNumber {
         Self { file, handle }
     }
 
-    /// Looks at, and may change, what this thread holds.
+    /// What this thread holds on the handle's file.
     #[inline]
-    pub(crate) fn with<T>(&self, f: impl Fn(&mut Held) -> T) -> T {
-        HOLDS
-            .try_with(|holds| {
-                let mut holds = holds.borrow_mut();
-                let Holds { files, handles } = &mut *holds;
-                if self.file >= files.len() {
-                    files.resize(self.file + 1, Held::default());
-                }
-                if self.handle >= handles.len() {
-                    handles.resize(self.handle + 1, 0);
-                }
-                let (held, own) = (&mut files[self.file], &mut handles[self.handle]);
-                held.own_reads = *own;
-                let outcome = f(held);
-                *own = held.own_reads;
-                outcome
-            })
-            // A transaction that the user keeps in a thread-local may be dropped after ours is gone: nothing is left to guard.
-            .unwrap_or_else(|_| f(&mut Held { reads: 1, writes: 1, own_reads: 1 }))
+    pub(crate) fn held(&self) -> Held {
+        let mut held = Held::default();
+        self.add(ONE.get(), &mut held);
+        if COUNT_OF_OTHERS.get() > 0 {
+            self.add_others(&mut held);
+        }
+        held
+    }
+
+    #[inline]
+    fn add(&self, hold: Hold, held: &mut Held) {
+        if hold.file == self.file {
+            held.reads += hold.reads;
+            held.writes += hold.writes;
+            held.own_reads += if hold.handle == self.handle { hold.reads } else { 0 };
+        }
+    }
+
+    #[cold]
+    fn add_others(&self, held: &mut Held) {
+        // A transaction that the user keeps in a thread-local may be dropped after ours is gone: nothing is left to guard.
+        let _ = OTHERS.try_with(|others| others.borrow().iter().for_each(|hold| self.add(*hold, held)));
     }
 
     #[inline]
     pub(crate) fn read_begins(&self) {
-        self.with(|held| {
-            held.reads += 1;
-            held.own_reads += 1;
-        });
+        self.change(|hold| hold.reads += 1);
     }
 
     #[inline]
     pub(crate) fn read_ends(&self) {
-        self.with(|held| {
-            held.reads -= 1;
-            held.own_reads -= 1;
-        });
+        self.change(|hold| hold.reads -= 1);
+    }
+
+    #[inline]
+    pub(crate) fn write_begins(&self) {
+        self.change(|hold| hold.writes += 1);
+    }
+
+    #[inline]
+    pub(crate) fn write_ends(&self) {
+        self.change(|hold| hold.writes -= 1);
+    }
+
+    #[inline]
+    fn change(&self, change: impl Fn(&mut Hold)) {
+        let mut one = ONE.get();
+        if one.is_empty() {
+            if COUNT_OF_OTHERS.get() > 0 {
+                // It may be among those.
+                return self.change_others(change);
+            }
+            one = Hold { file: self.file, handle: self.handle, ..Hold::NONE };
+        } else if !self.is_own(&one) {
+            return self.change_others(change);
+        }
+        change(&mut one);
+        ONE.set(one);
+    }
+
+    #[inline]
+    fn is_own(&self, hold: &Hold) -> bool {
+        hold.handle == self.handle && hold.file == self.file
+    }
+
+    #[cold]
+    fn change_others(&self, change: impl Fn(&mut Hold)) {
+        let look = |others: &RefCell<Vec<Hold>>| {
+            let mut others = others.borrow_mut();
+            let at = others.iter().position(|hold| self.is_own(hold)).unwrap_or_else(|| {
+                others.push(Hold { file: self.file, handle: self.handle, ..Hold::NONE });
+                others.len() - 1
+            });
+            change(&mut others[at]);
+            if others[at].is_empty() {
+                others.swap_remove(at);
+            }
+            COUNT_OF_OTHERS.set(others.len());
+        };
+        let _ = OTHERS.try_with(look);
     }
 }
 

@@ -1,12 +1,13 @@
 //! Who may read and who may write.
 //!
 //! `gate` is the lock of processes that share memory, over the process slots of `slots`; `file` is the one that needs
-//! nothing but a lock on the whole file. `held` knows what this thread holds, `fork` keeps children from holding
+//! nothing but a lock on the whole file. `guarded` is what the writer lock guards inside a handle. `held` knows what this thread holds, `fork` keeps children from holding
 //! their parents' locks.
 
 pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod gate;
+pub(crate) mod guarded;
 pub(crate) mod held;
 pub(crate) mod slots;
 

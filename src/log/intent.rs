@@ -4,7 +4,7 @@
 //! runtime word makes it valid after it is complete, and a kill loses no store of the page cache. What a
 //! power cut leaves is caught by the mark, not here.
 
-use super::record::{Body, Bounds, Parsed, spill_pages};
+use super::record::{Body, Bounds, Parsed, Word, spill_pages};
 use super::replay::Apply;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -13,6 +13,8 @@ use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
 
 const HEAD_WORDS: u64 = 4;
+/// Most words of a record made from single words.
+pub(crate) const MOST_WORDS: usize = 12;
 
 /// Whether the body fits the intent area.
 pub(crate) fn fits(superblock: &Superblock, body: &Body) -> bool {
@@ -40,6 +42,24 @@ pub(crate) fn prepare(
     let at = page_offset(page);
     how.bytes(media, at, bytemuck::cast_slice(&head))?;
     how.bytes(media, at + HEAD_WORDS * 8, bytemuck::cast_slice(words))
+}
+
+/// Writes the record of a change of a few words, at most [`MOST_WORDS`], to the intent area; not yet valid.
+#[inline]
+pub(crate) fn prepare_words(
+    media: &Media,
+    page: Page,
+    words: &[Word],
+    sequence: u64,
+    end: Page,
+) -> Result<()> {
+    let count = words.len() as u64;
+    let mut record = [0; HEAD_WORDS as usize + 2 * MOST_WORDS];
+    record[..HEAD_WORDS as usize].copy_from_slice(&[sequence, count * 2, count << 32, u64::from(end)]);
+    for (i, word) in words.iter().enumerate() {
+        record[HEAD_WORDS as usize + 2 * i..][..2].copy_from_slice(&word.write());
+    }
+    media.store_words(page_offset(page), &record[..HEAD_WORDS as usize + 2 * words.len()])
 }
 
 /// Completes a commit that was cut off between its validity and its end.

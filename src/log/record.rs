@@ -143,6 +143,21 @@ impl Body {
     }
 }
 
+/// A word of the heap and what it becomes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Word {
+    pub(crate) offset: u64,
+    pub(crate) word: u64,
+}
+
+impl Word {
+    /// The write of this word, as it stands in a body.
+    #[inline]
+    pub(crate) fn write(self) -> [u64; 2] {
+        [(self.offset / 8) << 16 | 1, self.word]
+    }
+}
+
 /// One write of a parsed body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Write<'a> {

@@ -160,6 +160,18 @@ impl Mapping {
         Some(())
     }
 
+    /// Hands bytes of the mapping to `fill`, to be changed; invariant 3 is the caller's: free space, of which no view lives.
+    #[inline]
+    pub(crate) fn store_with(&self, offset: u64, len: u64, fill: impl FnOnce(&mut [u8])) -> Option<()> {
+        if matches!(self.writable, Writable::Runtime) {
+            return None;
+        }
+        let address = self.address(offset, len)?.cast_mut();
+        // SAFETY: inside the mapping and the file (1, 2), which is mapped for writing; nobody else reads or writes these bytes (3).
+        fill(unsafe { std::slice::from_raw_parts_mut(address, len as usize) });
+        Some(())
+    }
+
     /// Stores words through the mapping in ascending order, each as one atomic store.
     #[inline]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Option<()> {

@@ -153,6 +153,19 @@ impl Media {
         self.mapping.store(offset, bytes).ok_or_else(|| self.too_short(offset, bytes.len() as u64))
     }
 
+    /// Has bytes stored by `fill`, which is handed what the file holds there (see [`Mapping::store_with`] for who may).
+    #[inline]
+    pub(crate) fn store_with(&self, offset: u64, len: u64, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.may_change()?;
+        #[cfg(feature = "testing")]
+        if let Backend::Sim(_) = &self.backend {
+            let mut bytes = self.view(offset, len).ok_or_else(|| self.too_short(offset, len))?.to_vec();
+            fill(&mut bytes);
+            return self.store(offset, &bytes);
+        }
+        self.mapping.store_with(offset, len, fill).ok_or_else(|| self.too_short(offset, len))
+    }
+
     /// Stores whole words through the mapping.
     #[inline]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Result<()> {

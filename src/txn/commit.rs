@@ -43,6 +43,9 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     }
     failpoint("commit: in place filled");
     let runtime = media.runtime();
+    if state.changes.moved_runs || end != state.end {
+        runtime.set_layout(runtime.sequence().wrapping_add(1));
+    }
     let outcome = match power {
         Some(log) => {
             let sync_first = in_place || state.changes.grown;
@@ -53,9 +56,10 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
             Outcome::Done
         }
     };
-    state.sequence = runtime.sequence();
-    arena.saw_own_commit(state.sequence);
+    (state.sequence, state.end) = (runtime.sequence(), end);
+    arena.saw_own_commit(state.sequence, end);
     state.changes.clear();
+    state.heap.committed();
     failpoint("commit: done");
     Ok(outcome)
 }

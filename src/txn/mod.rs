@@ -5,6 +5,7 @@
 //! | `view` | reading, the same in both kinds |
 //! | `read`, `write` | the two kinds |
 //! | `commit` | from a write transaction's changes to the committed state |
+//! | `short` | one small change, with neither of the two |
 //! | `work` | the changes as the heap's code sees them |
 //! | `write_set`, `fresh`, `scratch` | changed lines, runs taken, buffers of views |
 
@@ -12,6 +13,7 @@ pub(crate) mod commit;
 mod fresh;
 mod read;
 mod scratch;
+pub(crate) mod short;
 pub(crate) mod view;
 pub(crate) mod work;
 pub(crate) mod write;

@@ -2,7 +2,6 @@
 
 use super::fresh::Fresh;
 use super::write_set::{Mark, WriteSet};
-use crate::arena::Committed;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
@@ -19,6 +18,8 @@ pub(crate) struct Changes {
     pub(crate) deferred: Vec<(Page, u32)>,
     /// The heap's end was moved: the file's length has to be durable before the record.
     pub(crate) grown: bool,
+    /// Runs were taken or given back: other handles' hints no longer hold.
+    pub(crate) moved_runs: bool,
 }
 
 /// Where a save point stands in the changes.
@@ -39,6 +40,7 @@ impl Changes {
         self.fresh.clear();
         self.deferred.clear();
         self.grown = false;
+        self.moved_runs = false;
     }
 
     pub(crate) fn mark(&mut self) -> ChangesMark {
@@ -92,6 +94,17 @@ impl Load for Work<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         self.changes.load(self.media, offset)
     }
+
+    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
+        if let Some(line) = self.changes.set.load_line(offset) {
+            return Ok(line);
+        }
+        let mut line = [0; 8];
+        match self.media.copy_to(offset, bytemuck::bytes_of_mut(&mut line)) {
+            Some(()) => Ok(line),
+            None => Err(no_word(offset)),
+        }
+    }
 }
 
 impl Work<'_> {
@@ -105,18 +118,31 @@ impl Work<'_> {
         self.changes.set.write(offset, bytes, self.media)
     }
 
-    /// Writes the first content of a block that was just allocated. Where stores cost nothing, and the place is free in the
-    /// committed state, that needs no log: nobody else reaches it before the commit. Not under a save point: a block that
-    /// was there when it was made may have filled the same place so, and rolling back has to find it as it was.
+    /// Writes the first content of the block that was just allocated.
     #[inline]
     pub(crate) fn write_new(&mut self, heap: &Heap, offset: u64, bytes: &[u8]) -> Result<()> {
-        if self.apply == Apply::Store
-            && !self.changes.set.has_save_points()
-            && heap.is_free(&Committed(self.media), offset)
-        {
+        if self.may_fill_last(heap) {
             return self.fill(offset, bytes);
         }
         self.write(offset, bytes)
+    }
+
+    /// Whether the block that was just allocated may be written in place: where stores cost nothing, and the place is free in the
+    /// committed state, that needs no log, for nobody else reaches it before the commit. Not under a save point: a block that
+    /// was there when it was made may have filled the same place so, and rolling back has to find it as it was.
+    #[inline]
+    pub(crate) fn may_fill_last(&self, heap: &Heap) -> bool {
+        self.apply == Apply::Store && !self.changes.set.has_save_points() && heap.is_in_free_place()
+    }
+
+    /// Has the content of such a block written by `fill`.
+    #[inline]
+    pub(crate) fn fill_with(&mut self, offset: u64, len: u64, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.media.store_with(offset, len, fill)?;
+        if let Some(bytes) = self.media.view(offset, len) {
+            self.changes.set.overwrite_shadows(offset, bytes);
+        }
+        Ok(())
     }
 
     fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
@@ -133,6 +159,21 @@ impl Space for Work<'_> {
             return Err(no_word(offset));
         }
         self.changes.set.store(offset, word, self.media)
+    }
+
+    fn store_fresh(&mut self, offset: u64, word: u64) -> Result<()> {
+        if self.apply == Apply::Store && self.changes.fresh.may_fill(offset, 8) {
+            return self.fill(offset, &word.to_le_bytes());
+        }
+        self.store(offset, word)
+    }
+
+    #[inline]
+    fn used_before(&self, offset: u64) -> u64 {
+        match self.apply {
+            Apply::Store => self.media.load(offset).unwrap_or(u64::MAX),
+            Apply::Write => 0,
+        }
     }
 
     fn grow(&mut self, end: Page) -> Result<Page> {
@@ -168,6 +209,7 @@ impl Space for Work<'_> {
         if punched {
             self.media.reserve(page_offset(page), page_offset(pages))?;
         }
+        self.changes.moved_runs = true;
         self.changes.fresh.take(page, pages, self.apply == Apply::Store);
         Ok(())
     }
@@ -177,10 +219,12 @@ impl Space for Work<'_> {
     }
 
     fn run_dropped(&mut self, page: Page, pages: u32) {
+        self.changes.moved_runs = true;
         self.changes.fresh.drop_run(page, pages);
     }
 
     fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()> {
+        self.changes.moved_runs = true;
         self.changes.deferred.push((page, pages));
         Ok(())
     }

@@ -8,13 +8,14 @@ use super::write_set::Seen;
 use crate::arena::Inner;
 use crate::error::{Error, OffsetFault, Result};
 use crate::heap::Heap;
+use crate::layout::Page;
+use crate::lock::guarded::Owned;
 use crate::log::record::Body;
 use crate::offset::{Offset, Shape};
 use crate::roots;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a write transaction works with. A handle keeps one for reuse.
@@ -23,8 +24,10 @@ pub(crate) struct State {
     pub(crate) heap: Heap,
     pub(crate) changes: Changes,
     pub(crate) body: Body,
-    /// Sequence number of the commit up to which `heap`'s hints are right.
+    /// Sequence number of the commit up to which `heap`'s hints, and `end`, are right.
     pub(crate) sequence: u64,
+    /// Where the heap ended then; 0: not known.
+    pub(crate) end: Page,
     pub(crate) populated: PageSet,
 }
 
@@ -53,6 +56,7 @@ impl State {
             changes: Changes::default(),
             body: Body::default(),
             sequence: 0,
+            end: 0,
             populated: PageSet::default(),
         }
     }
@@ -76,10 +80,11 @@ impl State {
 /// ```
 pub struct WriteTxn<'a> {
     arena: &'a Inner,
-    /// Nobody else wants it while this transaction has the writer lock.
-    state: MutexGuard<'a, State>,
+    state: Owned<'a, State>,
     scratch: Scratch,
     save_points: Vec<(u64, ChangesMark)>,
+    /// It is one member's part in a batch, which goes on when this is dropped.
+    is_part: bool,
     stays_on_thread: PhantomData<*const ()>,
 }
 
@@ -103,14 +108,28 @@ pub struct SavePoint(u64);
 impl<'a> WriteTxn<'a> {
     /// `shut`: the transaction is short and about to commit; it takes the gate together with the lock.
     pub(crate) fn begin(arena: &'a Inner, shut: bool) -> Result<Self> {
-        let state = arena.begin_write(shut)?;
-        Ok(Self {
+        Ok(Self::with_state(arena, arena.begin_write(shut)?, false))
+    }
+
+    /// One member's part in a batch, whose turn it is.
+    pub(crate) fn join(arena: &'a Inner) -> Self {
+        Self::with_state(arena, arena.batch_state(), true)
+    }
+
+    fn with_state(arena: &'a Inner, state: Owned<'a, State>, is_part: bool) -> Self {
+        Self {
             arena,
             state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
+            is_part,
             stays_on_thread: PhantomData,
-        })
+        }
+    }
+
+    /// About how many bytes the record will have.
+    pub(crate) fn changed_bytes(&self) -> u64 {
+        self.state.changes.set.changed_bytes()
     }
 
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
@@ -146,10 +165,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc<T: Pod>(&mut self, value: &T) -> Result<Offset<T>> {
-        let offset = self.alloc_raw(size_of::<T>() as u64, align_of::<T>())?;
-        let (heap, mut work) = self.parts();
-        work.write_new(heap, offset, bytemuck::bytes_of(value))?;
-        Ok(Offset::from_raw(offset))
+        Ok(self.alloc_copy(bytemuck::bytes_of(value), align_of::<T>())?.cast())
     }
 
     /// Allocates a block for all elements of `values`; their number may be 0.
@@ -164,9 +180,14 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn alloc_slice<T: Pod>(&mut self, values: &[T]) -> Result<Offset<[T]>> {
-        let offset = self.alloc_raw(size_of_val(values) as u64, align_of::<T>())?;
+        Ok(Offset::from_raw(self.alloc_copy(bytemuck::cast_slice(values), align_of::<T>())?.raw()))
+    }
+
+    #[inline]
+    pub(crate) fn alloc_copy(&mut self, bytes: &[u8], align: usize) -> Result<Offset<[u8]>> {
         let (heap, mut work) = self.parts();
-        work.write_new(heap, offset, bytemuck::cast_slice(values))?;
+        let offset = heap.alloc(&mut work, bytes.len() as u64, align as u64)?;
+        work.write_new(heap, offset, bytes)?;
         Ok(Offset::from_raw(offset))
     }
 
@@ -224,6 +245,35 @@ impl<'a> WriteTxn<'a> {
             });
         }
         Ok(Offset::from_raw(self.alloc_raw(len, align)?))
+    }
+
+    /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) and has `fill` write them: it is handed
+    /// their offset, and the bytes, holding whatever the file holds there. The cheapest way to build a record of any length: where the place is free in the
+    /// committed state of a `Process` arena, `fill` gets the block itself. If `fill` panics the block stays allocated in the transaction.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// let mut tx = arena.write()?;
+    /// let x = tx.alloc_with(5, 1, |_, bytes| bytes.copy_from_slice(b"Hello"))?;
+    /// assert_eq!(tx.bytes(x)?, b"Hello");
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn alloc_with(
+        &mut self,
+        len: u64,
+        align: usize,
+        fill: impl FnOnce(Offset<[u8]>, &mut [u8]),
+    ) -> Result<Offset<[u8]>> {
+        let offset = self.alloc_unset(len, align)?;
+        let (heap, mut work) = self.parts();
+        if work.may_fill_last(heap) {
+            work.fill_with(offset.raw(), len, |bytes| fill(offset, bytes))?;
+        } else {
+            fill(offset, self.view_mut(offset.raw(), len)?);
+        }
+        Ok(offset)
     }
 
     fn fill_zero(&mut self, offset: u64, len: u64) -> Result<()> {
@@ -625,7 +675,11 @@ impl std::fmt::Debug for WriteTxn<'_> {
 
 impl Drop for WriteTxn<'_> {
     fn drop(&mut self) {
-        self.arena.end_write(&mut self.state);
+        if self.is_part {
+            self.arena.leave_batch();
+        } else {
+            self.arena.end_write(&mut self.state);
+        }
     }
 }
 

@@ -20,7 +20,8 @@ use crate::layout::LINE;
 use crate::media::Media;
 use bytemuck::{Pod, Zeroable};
 
-const WORDS: usize = (LINE / 8) as usize;
+/// Words of a line.
+pub(crate) const WORDS: usize = (LINE / 8) as usize;
 const EMPTY: u64 = u64::MAX;
 const FIRST_SLOTS: usize = 64;
 
@@ -107,6 +108,11 @@ impl WriteSet {
         self.shadows.is_empty()
     }
 
+    /// Bytes of all changed lines.
+    pub(crate) fn changed_bytes(&self) -> u64 {
+        self.lines.len() as u64 * LINE
+    }
+
     /// Forgets everything. Costs a step per shadow; memory of an unusually large transaction is given back.
     pub(crate) fn clear(&mut self) {
         if self.slots.len() > 1 << 16 {
@@ -127,23 +133,24 @@ impl WriteSet {
         self.stamp = 0;
     }
 
-    #[inline]
+    #[inline(always)]
     fn home(&self, line: u64) -> usize {
         (line.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
     }
 
     /// Index of the slot that holds `line`, or of the empty one where it belongs.
-    #[inline]
+    #[inline(always)]
     fn probe(&self, line: u64) -> usize {
-        let mask = self.slots.len() - 1;
-        let mut at = self.home(line);
-        while self.slots[at].line != line && self.slots[at].line != EMPTY {
+        let slots = &self.slots[..];
+        let mask = slots.len() - 1;
+        let mut at = self.home(line) & mask;
+        while slots[at].line != line && slots[at].line != EMPTY {
             at = (at + 1) & mask;
         }
         at
     }
 
-    #[inline]
+    #[inline(always)]
     fn find(&self, line: u64) -> Option<usize> {
         let slot = self.slots[self.probe(line)];
         (slot.line == line).then_some(slot.index as usize)
@@ -223,13 +230,21 @@ impl WriteSet {
     }
 
     /// The word at `offset`, if its line was changed.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn load(&self, offset: u64) -> Option<u64> {
         if self.shadows.is_empty() {
             return None;
         }
         let index = self.find(offset / LINE)?;
         Some(self.lines[index].0[(offset % LINE / 8) as usize])
+    }
+
+    /// The changed line that begins at `offset`.
+    pub(crate) fn load_line(&self, offset: u64) -> Option<[u64; WORDS]> {
+        if self.shadows.is_empty() {
+            return None;
+        }
+        Some(self.lines[self.find(offset / LINE)?].0)
     }
 
     /// Changes the word at `offset` (a multiple of 8).

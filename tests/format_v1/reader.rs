@@ -167,7 +167,7 @@ impl Reader {
         {
             return Err("mark".into());
         }
-        let intent = self.u64(4 * 4096 + 192);
+        let intent = self.u64(4 * 4096 + 136);
         if intent & 1 == 0 {
             return Ok(());
         }

@@ -50,9 +50,15 @@ fn offset(block: &Block) -> Offset<[u8]> {
     Offset::from_raw(block.at())
 }
 
+/// Touches both ends of a block that is being made.
 #[inline]
-fn alloc(tx: &mut WriteTxn<'_>, len: u32) -> Result<Block> {
-    let at = tx.alloc_unset(u64::from(len), 8)?;
+fn tag_ends(at: Offset<[u8]>, bytes: &mut [u8]) {
+    if let (Some(block), [first, .., last]) = (Block::new(at.raw(), bytes.len() as u32), bytes) {
+        (*first, *last) = (block.tag(), block.tag());
+    }
+}
+
+fn block(at: Offset<[u8]>, len: u32) -> Result<Block> {
     Block::new(at.raw(), len).ok_or_else(|| Failure::new("the arena gave the null offset"))
 }
 
@@ -77,10 +83,7 @@ pub(crate) struct ArenaHeap<'s>(&'s Arena);
 impl Ops for ArenaHeap<'_> {
     #[inline(never)]
     fn alloc(&mut self, len: u32) -> Result<Block> {
-        let mut tx = self.0.write()?;
-        let block = alloc(&mut tx, len)?;
-        tx.commit()?;
-        Ok(block)
+        block(self.0.alloc_unset(u64::from(len), 8)?, len)
     }
 
     #[inline(never)]
@@ -101,17 +104,13 @@ impl Ops for ArenaHeap<'_> {
 
     #[inline(never)]
     fn alloc_touched(&mut self, len: u32) -> Result<Block> {
-        let mut tx = self.0.write()?;
-        let block = alloc(&mut tx, len)?;
-        touch(&mut tx, &block)?;
-        tx.commit()?;
-        Ok(block)
+        block(self.0.alloc_with(u64::from(len), 8, tag_ends)?, len)
     }
 }
 
 impl Heap for ArenaHeap<'_> {
     type Tx<'t>
-        = ArenaTx<'t>
+        = WriteTxn<'t>
     where
         Self: 't;
 
@@ -119,34 +118,41 @@ impl Heap for ArenaHeap<'_> {
         true
     }
 
-    fn transaction<R>(&mut self, body: impl FnOnce(&mut ArenaTx<'_>) -> Result<R>) -> Result<R> {
-        let mut tx = ArenaTx(self.0.write()?);
+    fn transaction<R>(&mut self, body: impl FnOnce(&mut WriteTxn<'_>) -> Result<R>) -> Result<R> {
+        let mut tx = self.0.write()?;
         let result = body(&mut tx)?;
-        tx.0.commit()?;
+        tx.commit()?;
         Ok(result)
+    }
+
+    fn submit<R>(&mut self, body: impl FnOnce(&mut WriteTxn<'_>) -> Result<R>) -> Result<R> {
+        self.0.submit(body)
     }
 }
 
 /// Many operations in one commit.
-pub(crate) struct ArenaTx<'t>(WriteTxn<'t>);
-
-impl Ops for ArenaTx<'_> {
+impl Ops for WriteTxn<'_> {
     #[inline(never)]
     fn alloc(&mut self, len: u32) -> Result<Block> {
-        alloc(&mut self.0, len)
+        block(self.alloc_unset(u64::from(len), 8)?, len)
     }
 
     #[inline(never)]
     fn free(&mut self, block: Block) -> Result<()> {
-        Ok(self.0.free(offset(&block))?)
+        Ok(WriteTxn::free(self, offset(&block))?)
     }
 
     #[inline(never)]
     fn touch(&mut self, block: &Block) -> Result<()> {
-        touch(&mut self.0, block)
+        touch(self, block)
     }
 
     fn ends(&mut self, block: &Block) -> Result<[u8; 2]> {
-        ends(&self.0, block)
+        ends(self, block)
+    }
+
+    #[inline(never)]
+    fn alloc_touched(&mut self, len: u32) -> Result<Block> {
+        block(self.alloc_with(u64::from(len), 8, tag_ends)?, len)
     }
 }

@@ -224,8 +224,8 @@ fn serve<S: System>(open: impl FnOnce() -> Result<S>, spec: &Spec, sizes: &Sizes
 /// Steps between two looks at the clock. Flushes are slow: few.
 fn chunk(spec: &Spec) -> usize {
     match (spec.kind, spec.mode) {
-        (Kind::Change, Mode::Each) => 16,
-        (_, Mode::Each) => 1000,
+        (Kind::Change, Mode::Each | Mode::Submit) => 16,
+        (_, Mode::Each | Mode::Submit) => 1000,
         (_, Mode::Tx(batch)) => 1000usize.next_multiple_of(batch),
     }
 }
@@ -391,7 +391,7 @@ fn until_killed_or_told<H: Heap>(heap: &mut H, measured: Values) -> Result<()> {
 }
 
 fn change<S: System>(system: &S, spec: &Spec, sizes: &Sizes) -> Result<()> {
-    let mut works = [Change(Churn::new(spec.live, sizes, Rng::new(spec.seed)))];
+    let mut works: Vec<Change<'_>> = tables(spec, sizes).map(Change).collect();
     timed(system, spec, &mut works).map(drop)
 }
 

@@ -94,6 +94,8 @@ impl Place {
 pub(crate) enum Mode {
     /// Each operation is complete, and committed, on its own.
     Each,
+    /// Each operation in a commit that it shares with other threads.
+    Submit,
     /// So many steps of the workload in one transaction.
     Tx(usize),
 }
@@ -102,6 +104,7 @@ impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Each => f.pad("each"),
+            Self::Submit => f.pad("submit"),
             Self::Tx(n) => f.pad(&format!("tx{n}")),
         }
     }
@@ -113,8 +116,9 @@ impl FromStr for Mode {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.strip_prefix("tx").map(str::parse) {
             _ if s == "each" => Ok(Self::Each),
+            _ if s == "submit" => Ok(Self::Submit),
             Some(Ok(n)) if n > 0 => Ok(Self::Tx(n)),
-            _ => Err(format!("{s}: each, or tx and a number of operations, was expected")),
+            _ => Err(format!("{s}: each, submit, or tx and a number of operations, was expected")),
         }
     }
 }

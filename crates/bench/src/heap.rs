@@ -122,19 +122,32 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         contenders: lasting(quick),
         ..base.clone()
     };
+    let disk = |system, mode| Contender { system, place: Place::Disk, mode };
+    let shared = Work {
+        name: "change_8_threads".to_owned(),
+        title: "eight threads, each changing both ends of one of its blocks so that it survives a power cut"
+            .to_owned(),
+        kind: Kind::Change,
+        live: 800,
+        threads: 8,
+        sizes: (64, 64),
+        contenders: vec![
+            disk(SystemId::HeapfilePower, Mode::Each),
+            disk(SystemId::HeapfilePower, Mode::Submit),
+        ],
+        ..base.clone()
+    };
     let change = |live: usize| Work {
         name: if live > 100 { "change_scattered" } else { "change_hot" }.to_owned(),
         title: format!("change both ends of one of {live} blocks so that it survives a power cut"),
         kind: Kind::Change,
         live,
         sizes: (64, 64),
-        contenders: [
-            (SystemId::RawDsync, Mode::Each),
-            (SystemId::HeapfilePower, Mode::Each),
-            (SystemId::HeapfilePower, BATCH),
-        ]
-        .map(|(system, mode)| Contender { system, place: Place::Disk, mode })
-        .to_vec(),
+        contenders: vec![
+            disk(SystemId::RawDsync, Mode::Each),
+            disk(SystemId::HeapfilePower, Mode::Each),
+            disk(SystemId::HeapfilePower, BATCH),
+        ],
         ..base.clone()
     };
     vec![
@@ -150,6 +163,7 @@ pub(crate) fn works(quick: bool) -> Vec<Work> {
         open(Plan::Killed, "after a kill at work"),
         change(100),
         change(if quick { 50_000 } else { 1_000_000 }),
+        shared,
     ]
 }
 

@@ -93,6 +93,10 @@ pub(crate) trait Heap: Ops + Send {
     fn transacts(&self) -> bool;
     /// Runs `body` with all its operations in one commit. A failure where there are no transactions.
     fn transaction<R>(&mut self, body: impl FnOnce(&mut Self::Tx<'_>) -> Result<R>) -> Result<R>;
+    /// Runs `body` in a commit that it shares with other threads. A failure where there is no such thing.
+    fn submit<R>(&mut self, _body: impl FnOnce(&mut Self::Tx<'_>) -> Result<R>) -> Result<R> {
+        Err(Failure::new("it has no commits that threads share"))
+    }
 }
 
 /// One open heap. Dropping it closes it cleanly.

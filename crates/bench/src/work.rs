@@ -62,6 +62,7 @@ pub(crate) trait Step: Send {
 fn steps<H: Heap>(heap: &mut H, step: &mut impl Step, mode: Mode, count: usize) -> Result<()> {
     match mode {
         Mode::Each => (0..count).try_for_each(|_| step.step(heap)),
+        Mode::Submit => (0..count).try_for_each(|_| heap.submit(|tx| step.step(tx))),
         Mode::Tx(batch) => {
             let mut left = count;
             while left > 0 {

@@ -160,3 +160,52 @@ fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
     assert!(run(&["snapshot", "--force", place.arg(), text(&to)]).ok().contains("after commit 2"));
     run(&["snapshot", "--force", place.arg(), place.arg()]).fails(2, "exists already");
 }
+
+#[test]
+fn check_repairs_what_it_can_and_lists_what_it_could_not() {
+    let place = filled();
+    let unhurt = run(&["check", "--repair", place.arg()]).ok();
+    assert!(unhurt.contains(": sound") && unhurt.contains("0 words"), "{unhurt}");
+    let heap = run(&["info", "--json", place.arg()]).json()["heap_offset"].as_u64().unwrap();
+    let hurt = |offset: u64| {
+        use std::os::unix::fs::FileExt;
+        std::fs::File::options()
+            .write(true)
+            .open(&place.path)
+            .unwrap()
+            .write_all_at(&[0x55; 8], offset)
+            .unwrap();
+    };
+    // The counts, then the root of the free tree: nothing is lost with them.
+    hurt(heap + 16);
+    hurt(heap + 24);
+    assert_eq!(run(&["check", place.arg()]).code, 1);
+    let repaired = run(&["check", "--repair", "--json", place.arg()]);
+    let json = repaired.json();
+    assert_eq!(
+        (json["sound"].as_bool(), json["losses"].as_array().map(Vec::len)),
+        (Some(true), Some(0)),
+        "{json}"
+    );
+    assert!(std::fs::metadata(json["backup"].as_str().unwrap()).unwrap().len() >= 4104);
+    repaired.ok();
+    run(&["check", place.arg()]).ok();
+    // The word of the last long block.
+    let map = heap + 4096;
+    let mut last = 0;
+    let bytes = std::fs::read(&place.path).unwrap();
+    for word in 0..512 {
+        let at = (map + word * 8) as usize;
+        if bytes[at] & 15 == 1 {
+            last = at as u64;
+        }
+    }
+    hurt(last);
+    let lost = run(&["check", "--repair", place.arg()]);
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(lost.stdout.contains("damaged: ") && lost.stdout.contains("kept as a block"), "{lost:?}");
+    run(&["check", place.arg()]).ok();
+    let open = Arena::open(&place.path).unwrap();
+    run(&["check", "--repair", place.arg()]).fails(2, "locked by another process");
+    drop(open);
+}

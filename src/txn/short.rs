@@ -1,0 +1,165 @@
+//! A transaction of one small change: a few words, no write set.
+//!
+//! Most allocations and frees of small blocks change one word. In a `Process` arena that applies by stores such a call keeps its
+//! changes in a handful of words on the stack and makes the intent record from them directly. What turns out to be more (runs of
+//! pages, many words) is given up, with nothing changed, and done again as an ordinary transaction.
+
+use super::work::load_committed;
+use super::write::State;
+use crate::arena::Inner;
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::heap::{Heap, Load, Space};
+use crate::layout::{PAGE, Page};
+use crate::log::intent;
+use crate::log::record::Word;
+use crate::media::Media;
+use crate::runtime::Intent;
+
+/// Words that such a transaction can change: enough to put a slab into its class's list or take it out.
+const MOST: usize = intent::MOST_WORDS;
+
+/// The words changed so far.
+pub(crate) struct Short<'a> {
+    media: &'a Media,
+    words: [Word; MOST],
+    len: usize,
+    /// It was more than this can do: what the calls returned means nothing.
+    given_up: bool,
+    /// The caller's code ran in it, and may have begun to read.
+    is_open: bool,
+}
+
+impl<'a> Short<'a> {
+    #[inline]
+    fn new(media: &'a Media) -> Self {
+        Self { media, words: [Word { offset: 0, word: 0 }; MOST], len: 0, given_up: false, is_open: false }
+    }
+
+    /// Whoever gets this error does not see it: the change is done again in another way.
+    #[cold]
+    fn give_up(&mut self) -> Error {
+        self.given_up = true;
+        Error::corrupt(0, "a short transaction was given up")
+    }
+
+    /// Writes the content of a block that was just allocated. Its place is free in the committed state: nobody else reaches it.
+    #[inline]
+    pub(crate) fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.media.store(offset, bytes)
+    }
+
+    /// The same, written by `fill`.
+    #[inline]
+    pub(crate) fn fill_with(&mut self, offset: u64, len: u64, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+        self.is_open = true;
+        self.media.store_with(offset, len, fill)
+    }
+}
+
+impl Load for Short<'_> {
+    #[inline]
+    fn load(&self, offset: u64) -> Result<u64> {
+        match self.words[..self.len].iter().find(|changed| changed.offset == offset) {
+            Some(changed) => Ok(changed.word),
+            None => load_committed(self.media, offset),
+        }
+    }
+}
+
+impl Space for Short<'_> {
+    const IS_ONE_CALL: bool = true;
+
+    #[inline]
+    fn store(&mut self, offset: u64, word: u64) -> Result<()> {
+        if let Some(changed) = self.words[..self.len].iter_mut().find(|changed| changed.offset == offset) {
+            changed.word = word;
+            return Ok(());
+        }
+        if self.len == MOST {
+            return Err(self.give_up());
+        }
+        self.words[self.len] = Word { offset, word };
+        self.len += 1;
+        Ok(())
+    }
+
+    fn grow(&mut self, _: Page) -> Result<Page> {
+        Err(self.give_up())
+    }
+
+    fn run_taken(&mut self, _: Page, _: u32, _: bool) -> Result<()> {
+        Err(self.give_up())
+    }
+
+    fn run_is_fresh(&self, _: Page, _: u32) -> bool {
+        false
+    }
+
+    fn run_dropped(&mut self, _: Page, _: u32) {
+        self.given_up = true;
+    }
+
+    fn run_deferred(&mut self, _: Page, _: u32) -> Result<()> {
+        Err(self.give_up())
+    }
+
+    fn zero_run(&mut self, _: Page, _: u32) -> Result<()> {
+        Err(self.give_up())
+    }
+}
+
+/// Makes a change and commits it. The writer lock is held. `None`, with nothing changed, where it is no short one.
+#[inline(always)]
+pub(crate) fn run<T>(
+    arena: &Inner,
+    state: &mut State,
+    change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    let mut short = Short::new(arena.media());
+    let outcome = change(&mut state.heap, &mut short);
+    // The heap's hints stay whatever happens now: which pages are slabs has not changed.
+    if short.given_up {
+        return Ok(None);
+    }
+    let outcome = outcome?;
+    if short.is_open {
+        arena.may_wait_for_readers()?;
+    }
+    commit(arena, state, &short.words[..short.len])?;
+    Ok(Some(outcome))
+}
+
+/// As `commit::run`, for a few words.
+#[inline]
+fn commit(arena: &Inner, state: &mut State, words: &[Word]) -> Result<()> {
+    failpoint("commit: begin");
+    let media = arena.media();
+    let runtime = media.runtime();
+    arena.mark_changed(runtime)?;
+    for word in words {
+        if state.populated.insert(word.offset / PAGE) {
+            media.populate(word.offset / PAGE * PAGE, PAGE)?;
+        }
+    }
+    let page = arena.superblock().intent_page;
+    let sequence = runtime.sequence().wrapping_add(1);
+    intent::prepare_words(media, page, words, sequence, state.end)?;
+    failpoint("commit: intent prepared");
+    arena.shut_gate()?;
+    runtime.set_intent(Intent { page, spilled: false });
+    failpoint("commit: intent valid");
+    failpoint("commit: gate shut");
+    for changed in words {
+        if media.store_words(changed.offset, &[changed.word]).is_err() {
+            return Err(arena.poison("it counts, but could not be applied completely"));
+        }
+        failpoint("commit: half applied");
+    }
+    failpoint("commit: applied");
+    runtime.set_sequence(sequence);
+    runtime.clear_intent();
+    state.sequence = sequence;
+    failpoint("commit: done");
+    Ok(())
+}
