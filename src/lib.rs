@@ -37,7 +37,7 @@
 //! | changing: allocate, free, resize, write, roots, save points, commit | [`WriteTxn`], [`SavePoint`] |
 //! | naming a block, in memory and inside of blocks | [`Offset`], [`Shape`] |
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
-//! | looking after an arena | [`Arena::check`], [`Arena::repair`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
+//! | looking after an arena | [`Arena::check`], [`Arena::repair`], [`Arena::salvage`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
 //! | copies of one state while others go on | [`Arena::snapshot`] |
 //!
 //! # Transactions
@@ -100,8 +100,8 @@ pub mod window;
 
 #[cfg(feature = "arena")]
 pub use arena::{
-    Arena, Counts, Durability, Finding, Handle, Locking, Options, Repair, Report, Run, RunKind, Runs, Shrunk,
-    Snapshot, SnapshotOptions, Stats,
+    Arena, Counts, Durability, Finding, Handle, Locking, Options, Repair, Report, Run, RunKind, Runs,
+    Salvage, Shrunk, Snapshot, SnapshotOptions, Stats,
 };
 pub use error::{Error, OffsetFault, Result};
 #[cfg(feature = "arena")]

@@ -34,8 +34,12 @@ fn damaged<T>(result: Result<T>, offset: u64) -> Result<T> {
 
 /// Fixed part, name and type name of a root record.
 fn record<S: View + ?Sized>(tx: &S, at: Offset<[u8]>) -> Result<([u64; 3], &str, &str)> {
-    let bytes = damaged(tx.bytes(at), at.raw())?;
-    let corrupt = |what| Error::corrupt(at.raw(), what);
+    parts(damaged(tx.bytes(at), at.raw())?, at.raw())
+}
+
+/// The same of the bytes of the record at `at`.
+fn parts(bytes: &[u8], at: u64) -> Result<([u64; 3], &str, &str)> {
+    let corrupt = |what| Error::corrupt(at, what);
     let (fixed, names) =
         bytes.split_at_checked(FIXED).ok_or_else(|| corrupt("a root record is too short"))?;
     let fixed: [u64; 3] = bytemuck::pod_read_unaligned(fixed);
@@ -58,6 +62,16 @@ fn info((fixed, name, type_name): ([u64; 3], &str, &str)) -> RootInfo {
         size: fixed[1] as u32,
         align: (fixed[1] >> 32) as u32,
     }
+}
+
+/// What the bytes of a root record say, which lies at `at`.
+pub(crate) fn parse(bytes: &[u8], at: u64) -> Result<RootInfo> {
+    parts(bytes, at).map(info)
+}
+
+/// Creates a root as it was, or points it elsewhere.
+pub(crate) fn restore(tx: &mut WriteTxn<'_>, root: &RootInfo) -> Result<()> {
+    put(tx, root)
 }
 
 /// Index of the root in the directory, or where it belongs.

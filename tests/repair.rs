@@ -247,6 +247,53 @@ fn slots_of_checkpoints_and_marks_are_written_anew() {
     of_process.repaired("mark", &(0..0));
 }
 
+/// What is salvaged has the blocks of before, and the old file is as it was.
+#[test]
+fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        let hurt =
+            [(4096, 1), (8192, 1), (3 * 4096, 1), (header, 0), (header + 8, u64::MAX), (header + 24, 77)];
+        for damage in [&[][..], &hurt] {
+            sample.damaged(damage);
+            let before = std::fs::read(&sample.path).unwrap();
+            let to = dir.path().join("new.heap");
+            let salvage = Arena::salvage(&sample.path, &to).unwrap();
+            assert!(std::fs::read(&sample.path).unwrap() == before);
+            assert_eq!(damage.is_empty(), salvage.losses.is_empty(), "{:?}", salvage.losses);
+            let arena = Arena::open(&to).unwrap();
+            assert_clean(&arena);
+            assert_eq!(arena.durability(), durability);
+            let tx = arena.read().unwrap();
+            assert_eq!((salvage.blocks.len(), salvage.roots), (sample.blocks.len(), 2));
+            for ((old, content), (from, new, len)) in
+                sample.blocks.iter().zip(sorted(&sample.blocks, &salvage))
+            {
+                assert_eq!((*old, content.len() as u64), (from, len));
+                assert!(tx.bytes(new).unwrap() == content);
+            }
+            let first = salvage.blocks.iter().find(|block| block.0 == sample.blocks[0].0).unwrap().1;
+            assert_eq!(tx.named_root::<[u8]>("first").unwrap(), Some(first));
+            drop(tx);
+            drop(arena);
+            assert!(matches!(Arena::salvage(&sample.path, &to), Err(Error::AlreadyExists { .. })));
+            std::fs::remove_file(&to).unwrap();
+        }
+    }
+}
+
+/// Where the blocks went, in the order of `blocks`.
+fn sorted(blocks: &Blocks, salvage: &heapfile::Salvage) -> Vec<(Offset<[u8]>, Offset<[u8]>, u64)> {
+    blocks
+        .iter()
+        .map(|(block, _)| {
+            *salvage.blocks.iter().find(|moved| moved.0 == *block).expect("it was brought over")
+        })
+        .collect()
+}
+
 /// A machine that went down left a heap that is not sound.
 #[test]
 fn what_was_not_synced_is_repaired() {

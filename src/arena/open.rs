@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
 }
 
 /// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
-fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
+pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
     let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
     let mut left = 16;
     loop {
@@ -557,7 +557,11 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     match (&inner.power, mark) {
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
-            log.replay_only(&inner.media, inner.apply)?;
+            match log.replay_only(&inner.media, inner.apply) {
+                // What there is without the log is to be salvaged.
+                Err(Error::Corrupt { .. }) if inner.options.repairing => {}
+                replayed => replayed?,
+            }
         }
         (Some(log), _) => {
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
@@ -573,7 +577,9 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
         runtime.set_layout(runtime.sequence());
     }
     if inner.options.repairing {
-        inner.lock.open(&inner.media);
+        if inner.access != Access::Private {
+            inner.lock.open(&inner.media);
+        }
     } else if alone {
         // Only without other handles is nobody in the middle of changing it.
         look_at_heap(inner)?;

@@ -11,11 +11,11 @@
 
 use super::{Arena, Committed, Finding, Options, Report, open};
 use crate::error::{Error, Result};
-use crate::heap::{Heap, Rebuilt};
-use crate::layout::{PAGE, Page};
+use crate::heap::{Heap, Rebuilt, Space};
+use crate::layout::{MARK_PAGE, PAGE, Page, page_offset};
 use crate::log::slots;
 use crate::roots;
-use crate::runtime::boot_id;
+use crate::runtime::{LogState, MarkState, boot_id};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -104,10 +104,7 @@ fn run(arena: &Arena) -> Result<Repair> {
         pages.dedup();
         backup = Some(save(arena, &pages)?);
         let mut tx = arena.write()?;
-        tx.with_heap(|_, work| {
-            use crate::heap::Space;
-            words.iter().try_for_each(|(&at, &word)| work.store(at, word))
-        })?;
+        tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
         tx.commit()?;
     }
     let mut tx = arena.write()?;
@@ -116,6 +113,11 @@ fn run(arena: &Arena) -> Result<Repair> {
     tx.commit()?;
     mend_slots(arena, &mut losses)?;
     if arena.inner.power.is_none() {
+        if open::read_mark(media).is_err() {
+            losses
+                .push(Finding { offset: page_offset(MARK_PAGE), what: "the mark: written anew".to_owned() });
+            media.runtime().set_mark(MarkState::Unknown);
+        }
         media.runtime().set_boot(boot_id());
     }
     arena.checkpoint()?;
@@ -160,8 +162,8 @@ fn mend_slots(arena: &Arena, losses: &mut Vec<Finding>) -> Result<()> {
             slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest)))?;
             let runtime = media.runtime();
             let now = runtime.log();
-            runtime.set_log(crate::runtime::LogState { generation: newest.generation + 1, ..now });
-            let offset = crate::layout::page_offset(crate::layout::SLOT_PAGES[index]);
+            runtime.set_log(LogState { generation: newest.generation + 1, ..now });
+            let offset = page_offset(crate::layout::SLOT_PAGES[index]);
             losses.push(Finding {
                 offset,
                 what: "a checkpoint slot: written anew, nothing is lost".to_owned(),

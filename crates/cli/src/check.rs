@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit codes: 0 sound, 1 damage was found (--repair: something was lost, or is still wrong), 2 it could not be checked.\n\n\
-    Examples:\n  heapfile check my.heap\n  heapfile check --json my.heap | jq '.findings[]'\n  heapfile check --repair my.heap"
+    Examples:\n  heapfile check my.heap\n  heapfile check --json my.heap | jq '.findings[]'\n  heapfile check --repair my.heap\n  heapfile check --salvage new.heap my.heap"
 )]
 pub(crate) struct Args {
     /// The arena
@@ -29,6 +29,10 @@ pub(crate) struct Args {
     /// Repair it: build its metadata anew from what is sound
     #[arg(long)]
     repair: bool,
+    /// Bring all blocks and roots that can be told into a new arena TO, and only read this one; where each block went is written to
+    /// TO.offsets
+    #[arg(long, value_name = "TO", conflicts_with = "repair")]
+    salvage: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
     json: bool,
@@ -37,6 +41,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Outcome {
     if args.repair {
         return repair(&args);
+    }
+    if let Some(to) = &args.salvage {
+        return salvage(&args, to);
     }
     let (findings, counts) = examine(&args.file)?;
     if args.json {
@@ -84,6 +91,49 @@ fn repair(args: &Args) -> Outcome {
         out.flush()?;
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn salvage(args: &Args, to: &Path) -> Outcome {
+    let salvage = {
+        let _spinner = Spinner::new("salvaging");
+        Arena::salvage(&args.file, to)?
+    };
+    let mut name = to.as_os_str().to_owned();
+    name.push(".offsets");
+    let offsets = PathBuf::from(name);
+    let mut list = String::from("# old offset, new offset, bytes\n");
+    for (old, new, len) in &salvage.blocks {
+        let _ =
+            std::fmt::Write::write_fmt(&mut list, format_args!("{:#x} {:#x} {len}\n", old.raw(), new.raw()));
+    }
+    std::fs::write(&offsets, list).map_err(|e| format!("cannot write {}: {e}", offsets.display()))?;
+    let bytes: u64 = salvage.blocks.iter().map(|block| block.2).sum();
+    if args.json {
+        output::json(&json!({
+            "path": args.file.to_string_lossy(),
+            "to": to.to_string_lossy(),
+            "offsets": offsets.to_string_lossy(),
+            "blocks": salvage.blocks.len(),
+            "block_bytes": bytes,
+            "roots": salvage.roots,
+            "losses": salvage.losses.iter().map(|loss| json!({"offset": loss.offset, "what": loss.what})).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        let mut out = output::buffered();
+        for loss in &salvage.losses {
+            writeln!(out, "damaged: {loss}")?;
+        }
+        writeln!(out, "{}", to.display())?;
+        output::row(
+            &mut out,
+            "blocks",
+            &format!("{} with {}", count(salvage.blocks.len() as u64), size(bytes)),
+        )?;
+        output::row(&mut out, "roots", &count(salvage.roots))?;
+        output::row(&mut out, "offsets", &format!("old and new ones in {}", offsets.display()))?;
+        out.flush()?;
+    }
+    Ok(if salvage.losses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 /// Something wrong: where, and what.

@@ -205,6 +205,12 @@ fn check_repairs_what_it_can_and_lists_what_it_could_not() {
     assert_eq!(lost.code, 1, "{lost:?}");
     assert!(lost.stdout.contains("damaged: ") && lost.stdout.contains("kept as a block"), "{lost:?}");
     run(&["check", place.arg()]).ok();
+    let to = place.dir.path().join("new.heap");
+    let salvaged = run(&["check", "--salvage", text(&to), place.arg()]).ok();
+    assert!(salvaged.contains("2,672 with "), "{salvaged}");
+    assert_eq!(std::fs::read_to_string(to.with_extension("heap.offsets")).unwrap().lines().count(), 2673);
+    run(&["check", text(&to)]).ok();
+    run(&["check", "--salvage", text(&to), place.arg()]).fails(2, "exists already");
     let open = Arena::open(&place.path).unwrap();
     run(&["check", "--repair", place.arg()]).fails(2, "locked by another process");
     drop(open);
