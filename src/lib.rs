@@ -114,7 +114,7 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[doc(hidden)]
 pub mod testing {
     pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, at_failpoint, die_after};
-    pub use crate::lock::gate::sleeps;
+    pub use crate::lock::gate::{sleeps, woken};
 
     /// Creates an arena on a simulated disk.
     pub fn create(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {

@@ -4,41 +4,12 @@
 
 mod common;
 
-use common::{BOTH, assert_clean, bytes, child, dir, role, small};
+use common::mounted::on_a_disk;
+use common::{BOTH, assert_clean, bytes, dir, role, small};
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const MIB: u64 = 1 << 20;
-
-/// Runs the test `test` as a child on a file system of this kind and size; false where that cannot be.
-fn on_a_small_disk(test: &str, mount: &str) -> bool {
-    let dir = dir();
-    let disk = dir.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let child = child(test, "full", &disk);
-    let mut inside = Command::new("unshare");
-    inside.args(["-m", "sh", "-c", &format!("{mount} || exit 77; exec \"$@\""), "sh"]);
-    inside.arg(child.get_program()).args(child.get_args()).stdin(Stdio::null());
-    inside.env("DISK", &disk).env("IMAGE", dir.path().join("image"));
-    for (name, value) in child.get_envs() {
-        match value {
-            Some(value) => inside.env(name, value),
-            None => inside.env_remove(name),
-        };
-    }
-    let Ok(output) = inside.output() else {
-        println!("skipped: there is no `unshare` here");
-        return false;
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() && !said.contains("panicked") && output.status.code() != Some(101) {
-        println!("skipped: no file system can be mounted here: {said}");
-        return false;
-    }
-    assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
-    true
-}
 
 fn is_full<T: std::fmt::Debug>(outcome: heapfile::Result<T>) {
     assert!(matches!(outcome, Err(Error::NoSpace { needed }) if needed > 0), "{outcome:?}");
@@ -154,7 +125,7 @@ fn a_full_disk_in_memory() {
     if let Some((_, disk)) = role() {
         return BOTH.into_iter().for_each(|durability| play(&disk, durability));
     }
-    on_a_small_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+    on_a_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
 }
 
 /// ext4 keeps what it had reserved when it found that the rest does not fit.
@@ -165,7 +136,7 @@ fn a_full_disk_of_blocks() {
     }
     let mount =
         "truncate -s 24m \"$IMAGE\" && mkfs.ext4 -q -m 0 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";
-    on_a_small_disk("a_full_disk_of_blocks", mount);
+    on_a_disk("a_full_disk_of_blocks", mount);
 }
 
 /// A snapshot that does not fit leaves nothing, neither of itself nor in the way of the next one.

@@ -481,6 +481,7 @@ impl Inner {
             // Most of the work without the lock; what is written meanwhile is little.
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
+        failpoint("sync: before the lock");
         let _locked = self.lock_exclusive(false)?;
         self.see_whole()?;
         if runtime.mark() == MarkState::Clear {

@@ -398,7 +398,7 @@ fn finish(
     options: &Options,
     access: Access,
 ) -> Result<Arena> {
-    if options.repairing && (slots::any_other(&media)? || media.is_byte_locked(FILE_MODE_BYTE, 1)?) {
+    if options.repairing && (slots::any_other(&media)? || media.is_byte_shared(FILE_MODE_BYTE)?) {
         return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
     }
     let (lock, alone) = join(&media, options, access)?;
@@ -477,7 +477,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
         // A writer that has a slot would not notice this handle's shared lock; one without would wait for it in vain. Where bytes
         // cannot be locked there is no slot, and the shared lock has to do.
         let locked =
-            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_locked(FILE_MODE_BYTE, 1)?));
+            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_shared(FILE_MODE_BYTE)?));
         return match locked {
             Ok(true) => Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO }),
             Ok(false) | Err(Error::Unsupported { .. }) => Ok((file_lock(), true)),
@@ -486,7 +486,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     }
     let asked_file = options.locking == Some(Locking::File);
     let byte_locks =
-        slots::any_other(media).and_then(|shared| Ok((shared, media.is_byte_locked(FILE_MODE_BYTE, 1)?)));
+        slots::any_other(media).and_then(|shared| Ok((shared, media.is_byte_shared(FILE_MODE_BYTE)?)));
     let (shared, file) = match byte_locks {
         Ok(found) => found,
         // Where bytes cannot be locked nobody can have a slot.
@@ -501,7 +501,11 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
             return Err(Error::LockMode { stored: "Locking::File", asked: "Locking::Shared" });
         }
         (Some(mode), ..) => mode,
-        (None, _, true) => Locking::File,
+        // No two handles of ours: who has a slot looked for the other lock first. Anybody who may read the file can take that one.
+        (None, true, true) => {
+            return Err(Error::LockMode { stored: "Locking::Shared", asked: "Locking::File" });
+        }
+        (None, false, true) => Locking::File,
         (None, ..) => Locking::Shared,
     };
     if mode == Locking::File {
@@ -527,7 +531,7 @@ pub(super) fn leave(media: &Media) {
 }
 
 fn byte_locks_work(media: &Media) -> bool {
-    media.is_byte_locked(FILE_MODE_BYTE, 1).is_ok()
+    media.is_byte_shared(FILE_MODE_BYTE).is_ok()
 }
 
 /// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
