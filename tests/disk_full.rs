@@ -177,6 +177,46 @@ fn a_full_disk_of_blocks() {
     on_a_disk("a_full_disk_of_blocks", mount);
 }
 
+/// A snapshot that does not fit leaves nothing, neither of itself nor in the way of the next one.
+fn snap(disk: &Path, durability: Durability) {
+    let dir = dir();
+    let arena = small(durability).max_size(1 << 40).create(dir.path().join("a.heap")).unwrap();
+    let blocks: Vec<_> = (0..20).map(|i| arena.alloc_bytes(&bytes(i, 100_000)).unwrap()).collect();
+    let to = disk.join("b.heap");
+    let options = heapfile::SnapshotOptions::new();
+    for space in [0, 100_000, 900_000, 1_900_000] {
+        fill(disk, space);
+        is_full(arena.snapshot(&to, &options));
+        assert_eq!(
+            std::fs::read_dir(disk).unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count(),
+            1
+        );
+        empty(disk);
+    }
+    arena.snapshot(&to, &options).unwrap();
+    // What is in use has its room: to change it needs none.
+    let copy = small(durability).max_size(1 << 40).open(&to).unwrap();
+    fill(disk, 0);
+    for (i, &block) in blocks.iter().enumerate() {
+        let mut tx = copy.write().unwrap();
+        tx.write_at(block, 50_000, &bytes(i as u64, 100)).unwrap();
+        tx.commit().unwrap();
+    }
+    assert_clean(&copy);
+    assert_clean(&arena);
+    drop(copy);
+    std::fs::remove_file(&to).unwrap();
+    empty(disk);
+}
+
+#[test]
+fn a_snapshot_to_a_full_disk() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| snap(&disk, durability));
+    }
+    on_a_small_disk("a_snapshot_to_a_full_disk", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+}
+
 #[test]
 fn a_failed_creation_leaves_an_empty_file_that_can_be_created_again() {
     let dir = dir();

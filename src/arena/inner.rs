@@ -234,7 +234,11 @@ impl Inner {
         let runtime = self.media.runtime();
         if runtime.layout() > state.sequence || state.end == 0 {
             state.heap.forget_hints();
-            state.end = state.heap.open(&Committed(&self.media))?;
+            state.end = match state.heap.open(&Committed(&self.media)) {
+                // What is about to be repaired may say anything.
+                Err(Error::Corrupt { .. }) if self.options.repairing => 0,
+                end => end?,
+            };
         }
         state.sequence = runtime.sequence();
         Ok((locked, state))
@@ -416,6 +420,10 @@ impl Inner {
 
     #[cold]
     pub(super) fn see_heap_end(&self) -> Result<()> {
+        if self.options.repairing {
+            // Where the heap ends may be what is to be found out.
+            return self.media.refresh_len().map(drop);
+        }
         let end = self.heap_end()?;
         if end > self.media.len() && end > self.media.refresh_len()? {
             return Err(match self.media.capacity() {

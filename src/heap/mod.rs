@@ -22,9 +22,12 @@ mod header;
 mod map;
 #[cfg(test)]
 mod mock;
+mod rebuild;
 mod runs;
 mod slab;
 mod space;
+mod stretch;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -37,8 +40,10 @@ use class::{SLOT_ALIGN, Shape, class_of};
 pub(crate) use cut::Cut;
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
+pub(crate) use rebuild::Rebuilt;
 use slab::{FreeWord, RecentSlab, SlabHints, Slot};
 pub(crate) use space::{Load, Space};
+pub(crate) use stretch::{Stretch, Use};
 #[allow(unused_imports)]
 pub(crate) use tree::Extent;
 #[allow(unused_imports)]
