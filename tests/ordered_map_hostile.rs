@@ -131,7 +131,6 @@ fn a_tree_that_leads_to_itself_ends() {
         }
     }
     assert!(matches!(map.check(&tx), Err(Error::Corrupt { .. })));
-    assert!(matches!(map.iter(&tx).unwrap().last(), Some(Err(Error::Corrupt { .. }))));
     exercise(map, &mut tx);
     // And to the root itself, which is of another level than its children.
     for (i, word) in words.iter().enumerate() {

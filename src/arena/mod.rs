@@ -1,52 +1,46 @@
 //! The arena: one open file, its lock, its log, its heap.
 //!
-//! [`Arena`] is the handle that users clone and share; [`Inner`] holds what all clones share and is what transactions work on. `open` makes
+//! [`Arena`] is the handle that users clone and share; `inner` holds what all clones share and is what transactions work on. `open` makes
 //! one, `options` says how, `check` and `stats` look at one.
 
 mod check;
+mod inner;
 mod open;
 mod options;
+mod repair;
+mod runs;
+mod salvage;
 mod shrink;
+mod snapshot;
 mod stats;
 mod submit;
 
 #[cfg(feature = "testing")]
 pub(crate) use open::on_disk;
 
+use inner::{Access, power_log};
+pub(crate) use inner::{Committed, Inner};
+
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use repair::Repair;
+pub use runs::{Run, RunKind, Runs};
+pub use salvage::Salvage;
 pub use shrink::Shrunk;
+pub use snapshot::{Snapshot, SnapshotOptions};
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
-use crate::failpoint::{failpoint, is_dead};
 use crate::heap::Heap;
-use crate::layout::{
-    DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Page, Sealed, Superblock, page_offset,
-};
-use crate::lock::gate::Taken;
-use crate::lock::guarded::{Guarded, Owned};
-use crate::lock::held::{HandleNumber, Held};
-use crate::lock::{Lock, slots};
-use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
-use crate::log::ring::Cursor;
-use crate::log::{intent, power};
-use crate::media::Media;
 use crate::offset::Offset;
-use crate::runtime::{MarkState, Runtime, boot_id};
-use crate::sabotage::{Break, broken};
-use crate::txn::commit;
-use crate::txn::short::{self, Short};
-use crate::txn::write::State;
+use crate::txn::short::Short;
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 /// A heap in a file. Clones share one handle; a handle can be used from any thread.
 ///
@@ -70,38 +64,6 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct Arena {
     inner: Arc<Inner>,
-}
-
-/// What a handle may do to the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Write,
-    /// Writes nothing but what recovery needs.
-    Read,
-    /// The file may not be written: the mapping is private, and a shared lock is held for life.
-    Private,
-}
-
-/// What all clones of a handle share.
-pub(crate) struct Inner {
-    media: Media,
-    superblock: Superblock,
-    power: Option<PowerLog>,
-    apply: Apply,
-    access: Access,
-    options: Options,
-    lock: Lock,
-    number: HandleNumber,
-    /// What the write transaction works with.
-    state: Guarded<State>,
-    group: submit::Group,
-    poisoned: OnceLock<&'static str>,
-    checkpointing: AtomicBool,
-    /// Count of cuts, and number of the commit, as of which the file's length is known to reach the heap's end.
-    cuts_seen: AtomicU64,
-    sequence_seen: AtomicU64,
-    /// Where the heap ended then, or at some time since.
-    end_seen: AtomicU64,
 }
 
 impl Arena {
@@ -471,6 +433,28 @@ impl Arena {
         shrink::run(self)
     }
 
+    /// What every byte of the file is used for, run by run, in order of address. Looks at the heap in short read transactions, so that no
+    /// writer waits for a listing however long it takes; what changes meanwhile shows in part. A few loads for each run, of slabs all states.
+    ///
+    /// ```
+    /// use heapfile::RunKind;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// arena.alloc_bytes(&[7; 100_000])?;
+    /// let mut free_bytes = 0;
+    /// for run in arena.runs() {
+    ///     let run = run?;
+    ///     if let RunKind::Free { .. } = run.kind {
+    ///         free_bytes += run.len_bytes;
+    ///     }
+    /// }
+    /// assert_eq!(free_bytes, arena.stats()?.free_bytes);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn runs(&self) -> Runs<'_> {
+        Runs::new(self)
+    }
+
     /// Sizes and counts that cost no walk through the heap.
     ///
     /// ```
@@ -482,546 +466,4 @@ impl Arena {
     pub fn stats(&self) -> Result<Stats> {
         stats::collect(self)
     }
-}
-
-impl Inner {
-    pub(crate) fn media(&self) -> &Media {
-        &self.media
-    }
-
-    pub(crate) fn superblock(&self) -> &Superblock {
-        &self.superblock
-    }
-
-    pub(crate) fn power_log(&self) -> Option<&PowerLog> {
-        self.power.as_ref()
-    }
-
-    #[inline]
-    pub(crate) fn apply(&self) -> Apply {
-        self.apply
-    }
-
-    pub(crate) fn heap_page(&self) -> u32 {
-        self.superblock.heap_page
-    }
-
-    /// Takes the handle out of use; the error to report.
-    pub(crate) fn poison(&self, why: &'static str) -> Error {
-        Error::Poisoned { why: self.poisoned.get_or_init(|| why) }
-    }
-
-    /// Whether this process inherited the handle through `fork`.
-    #[inline]
-    pub(crate) fn is_forked(&self) -> bool {
-        self.media.is_forked()
-    }
-
-    #[inline]
-    fn usable(&self) -> Result<()> {
-        if self.is_forked() {
-            return Err(Error::Forked);
-        }
-        match self.poisoned.get() {
-            None => Ok(()),
-            Some(why) => Err(Error::Poisoned { why }),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn begin_read(&self) -> Result<()> {
-        self.begin_read_within(self.options.lock_timeout)
-    }
-
-    #[inline]
-    fn begin_read_within(&self, timeout: Duration) -> Result<()> {
-        self.usable()?;
-        let held = self.number.held();
-        if held.writes > 0 && self.lock.is_exclusive() {
-            return Err(Error::WouldDeadlock { held: "a write transaction" });
-        }
-        if self.access != Access::Private {
-            while !self.try_begin_read(timeout, held)? {}
-        }
-        self.number.read_begins();
-        Ok(())
-    }
-
-    /// One attempt to read; `false` if a dead owner's commit was completed instead.
-    #[inline]
-    fn try_begin_read(&self, timeout: Duration, held: Held) -> Result<bool> {
-        let nested = held.own_reads > 0;
-        if self.lock.read(&self.media, timeout, nested, held.reads > 0)? == Taken::Over {
-            self.number.write_begins();
-            self.complete(Exclusive(self), Taken::Over, true)?;
-            return Ok(false);
-        }
-        // With the whole-file lock nobody can be in the middle of a commit now; with the gate, what is not yet applied is
-        // not yet there.
-        if self.lock.is_exclusive() && !nested && self.needs_recovery(false) {
-            self.lock.read_end(&self.media);
-            drop(self.lock_exclusive(false)?);
-            return Ok(false);
-        }
-        self.see_length().inspect_err(|_| self.lock.read_end(&self.media))?;
-        Ok(true)
-    }
-
-    #[inline]
-    pub(crate) fn end_read(&self) {
-        self.number.read_ends();
-        if self.access != Access::Private && !self.is_forked() && !is_dead() {
-            self.lock.read_end(&self.media);
-        }
-    }
-
-    /// A short transaction; `None`, with nothing changed, where it is none. With `shut` it takes the gate together with the lock.
-    #[inline]
-    fn short<T>(
-        &self,
-        shut: bool,
-        change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let (_locked, mut state) = self.lock_state(shut)?;
-        short::run(self, &mut state, change)
-    }
-
-    /// Takes the lock for a write transaction.
-    #[inline]
-    pub(crate) fn begin_write(&self, shut: bool) -> Result<Owned<'_, State>> {
-        let (locked, state) = self.lock_state(shut)?;
-        std::mem::forget(locked);
-        Ok(state)
-    }
-
-    /// Whether this thread may begin a write transaction.
-    #[inline]
-    fn may_begin_write(&self) -> Result<()> {
-        self.usable()?;
-        if self.access != Access::Write {
-            return Err(Error::ReadOnly);
-        }
-        self.may_wait_for_lock()
-    }
-
-    /// Takes the writer lock for a batch of changes of several threads.
-    fn open_batch(&self) -> Result<()> {
-        let (locked, _) = self.lock_state(false)?;
-        std::mem::forget(locked);
-        // It belongs to none of them.
-        self.number.write_ends();
-        Ok(())
-    }
-
-    /// What the write transaction works with, for the member of a batch whose turn it is.
-    pub(crate) fn batch_state(&self) -> Owned<'_, State> {
-        self.number.write_begins();
-        // SAFETY: the writer lock is held for the batch, whose members take turns by its mutex and keep nothing of this.
-        unsafe { self.state.own() }
-    }
-
-    /// A member's part in a batch is over.
-    pub(crate) fn leave_batch(&self) {
-        self.number.write_ends();
-    }
-
-    /// Commits a batch, and gives the writer lock back.
-    fn commit_batch(&self) -> Result<commit::Outcome> {
-        let mut state = self.batch_state();
-        let outcome = match self.poisoned.get() {
-            // A member's part in it is lost.
-            Some(why) => Err(Error::Poisoned { why }),
-            None => commit::run(self, &mut state),
-        };
-        self.end_write(&mut state);
-        outcome
-    }
-
-    /// Changed bytes from which on a batch is committed: a quarter of the log, over which a record does not go into it.
-    fn batch_bytes(&self) -> u64 {
-        self.power.as_ref().map_or(1 << 20, |log| log.capacity() / 4)
-    }
-
-    /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
-    /// the lock is held.
-    #[inline]
-    fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
-        if self.access != Access::Write {
-            self.usable()?;
-            return Err(Error::ReadOnly);
-        }
-        let locked = self.lock_exclusive(shut)?;
-        self.see_length()?;
-        // SAFETY: this thread has the writer lock; its callers give it back after the last use of the state, and nobody takes it twice.
-        let mut state = unsafe { self.state.own() };
-        let runtime = self.media.runtime();
-        if runtime.layout() > state.sequence || state.end == 0 {
-            state.heap.forget_hints();
-            state.end = state.heap.open(&Committed(&self.media))?;
-        }
-        state.sequence = runtime.sequence();
-        Ok((locked, state))
-    }
-
-    /// Ends a write transaction; whatever `state` still holds is rolled back.
-    #[inline]
-    pub(crate) fn end_write(&self, state: &mut Owned<'_, State>) {
-        if !state.changes.is_empty() {
-            state.changes.clear();
-            state.heap.forget_hints();
-        }
-        drop(Exclusive(self));
-    }
-
-    /// Takes the lock for writing and completes what a dead owner left.
-    #[inline]
-    fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
-        self.usable()?;
-        self.may_wait_for_lock()?;
-        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
-        self.number.write_begins();
-        let locked = Exclusive(self);
-        if taken == Taken::Over || self.needs_recovery(true) {
-            return self.complete(locked, taken, shut);
-        }
-        Ok(locked)
-    }
-
-    /// Whether this thread holds nothing that would have it wait for itself.
-    #[inline]
-    fn may_wait_for_lock(&self) -> Result<()> {
-        let held = self.number.held();
-        if held.writes > 0 {
-            return Err(Error::WouldDeadlock { held: "a write transaction" });
-        }
-        if held.reads > 0 {
-            return Err(Error::WouldDeadlock { held: "a read transaction" });
-        }
-        Ok(())
-    }
-
-    /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.
-    ///
-    /// An owner that died with the gate shut may have applied a part: then nobody gets in before the rest is. One that died with the
-    /// gate open had applied nothing: if its readers do not go, all stays as it is, and the next writer tries again.
-    #[cold]
-    fn complete<'a>(&'a self, locked: Exclusive<'a>, taken: Taken, shut: bool) -> Result<Exclusive<'a>> {
-        self.still_there()?;
-        if self.needs_recovery(true) {
-            let begun = taken == Taken::Over && self.lock.is_shut(&self.media);
-            if let Err(e) = self.lock.shut(&self.media, self.options.lock_timeout, !begun) {
-                if !begun {
-                    locked.release();
-                }
-                return Err(e);
-            }
-            self.recover(Extent::SinceApplied)?;
-        }
-        if !shut {
-            self.lock.open(&self.media);
-        }
-        Ok(locked)
-    }
-
-    /// Before a commit changes anything: it will wait for readers, of whom this thread must not be one.
-    #[inline]
-    pub(crate) fn may_wait_for_readers(&self) -> Result<()> {
-        self.usable()?;
-        if self.number.held().reads > 0 {
-            return Err(Error::WouldDeadlock { held: "a read transaction" });
-        }
-        Ok(())
-    }
-
-    /// Waits until no reader is left and lets none in, for the apply.
-    #[inline]
-    pub(crate) fn shut_gate(&self) -> Result<()> {
-        self.lock.shut(&self.media, self.options.lock_timeout, true)
-    }
-
-    /// Whether the file under the handle is still the one at its path, and long enough to be looked at. Touches nothing of the mapping,
-    /// which may be gone. Three system calls.
-    fn still_there(&self) -> Result<()> {
-        if !self.media.is_in_place() {
-            return Err(Error::Replaced { path: self.media.path().to_owned() });
-        }
-        let (found, needed) = (self.media.file_len()?, page_offset(self.heap_page() + 1));
-        if found < needed {
-            return Err(Error::Truncated { needed, found });
-        }
-        Ok(())
-    }
-
-    /// Whether the file has all of the heap. The writer lock is held.
-    fn see_whole(&self) -> Result<()> {
-        self.media.refresh_len()?;
-        self.see_heap_end()
-    }
-
-    /// Whether a commit was cut off, or (for a writer) a sync failed.
-    #[inline]
-    fn needs_recovery(&self, writing: bool) -> bool {
-        let runtime = self.media.runtime();
-        // Each kind of arena has its own word; what the other one holds in a damaged file means nothing.
-        let cut_off = if self.power.is_some() { runtime.in_doubt() } else { runtime.intent().is_some() };
-        cut_off || (writing && runtime.sync_failed())
-    }
-
-    /// Completes what was cut off. The lock is held exclusively.
-    fn recover(&self, extent: Extent) -> Result<()> {
-        let runtime = self.media.runtime();
-        self.media.refresh_len()?;
-        match &self.power {
-            Some(log) => log.recover(&self.media, runtime, extent, self.apply),
-            None => {
-                if let Some(found) = runtime.intent() {
-                    intent::replay(&self.media, &self.superblock, runtime, found, self.apply)?;
-                }
-                if runtime.sync_failed() {
-                    self.rewrite_all()?;
-                    runtime.set_sync_failed(false);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Rule 4 for a `Process` arena: after a failed sync every page of the heap is written again. Those before it need no sync.
-    fn rewrite_all(&self) -> Result<()> {
-        let mut page = vec![0u8; PAGE as usize];
-        let mut at = page_offset(self.heap_page());
-        while at + PAGE <= self.media.len() {
-            self.media.copy_to(at, &mut page).ok_or(Error::SyncFailed)?;
-            self.media.write(at, &page)?;
-            at += PAGE;
-        }
-        self.media.sync()
-    }
-
-    /// Takes notice of the file's length where others changed it.
-    #[inline]
-    fn see_length(&self) -> Result<()> {
-        let runtime = self.media.runtime();
-        // As of the commit before the layout is looked at: one that is about to change it says so first.
-        let sequence = runtime.sequence();
-        if self.cuts_seen.load(Ordering::Acquire) == runtime.cuts()
-            && runtime.layout() <= self.sequence_seen.load(Ordering::Acquire)
-            && self.end_seen.load(Ordering::Acquire) <= self.media.len()
-        {
-            return Ok(());
-        }
-        self.see_new_length(sequence)
-    }
-
-    #[cold]
-    fn see_new_length(&self, sequence: u64) -> Result<()> {
-        let cuts = self.media.runtime().cuts();
-        if self.cuts_seen.load(Ordering::Acquire) != cuts {
-            self.media.refresh_len()?;
-            self.cuts_seen.store(cuts, Ordering::Release);
-        }
-        self.see_heap_end()?;
-        self.sequence_seen.store(sequence, Ordering::Release);
-        Ok(())
-    }
-
-    /// This handle made the commit: it knows where the heap ends, and that the file is long enough.
-    #[inline]
-    pub(crate) fn saw_own_commit(&self, sequence: u64, end: Page) {
-        self.end_seen.store(page_offset(end), Ordering::Release);
-        self.sequence_seen.store(sequence, Ordering::Release);
-    }
-
-    #[cold]
-    fn see_heap_end(&self) -> Result<()> {
-        let end = self.heap_end()?;
-        if end > self.media.len() && end > self.media.refresh_len()? {
-            return Err(match self.media.capacity() {
-                max if end > max => Error::MaxSize { needed: end, max },
-                _ => Error::Truncated { needed: end, found: self.media.len() },
-            });
-        }
-        self.end_seen.store(end, Ordering::Release);
-        Ok(())
-    }
-
-    /// Where the committed heap ends, in bytes.
-    fn heap_end(&self) -> Result<u64> {
-        let heap = crate::heap::Heap::new(self.heap_page());
-        Ok(page_offset(heap.open(&Committed(&self.media))?))
-    }
-
-    /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
-    pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.mark() == MarkState::Set {
-            return Ok(());
-        }
-        runtime.set_mark(MarkState::Unknown);
-        self.write_mark(runtime, true)?;
-        failpoint("mark: set");
-        runtime.set_mark(MarkState::Set);
-        Ok(())
-    }
-
-    fn write_mark(&self, runtime: Runtime<'_>, changed: bool) -> Result<()> {
-        let mark = Mark {
-            magic: MARK_MAGIC,
-            changed: u32::from(changed),
-            reserved: 0,
-            boot: boot_id(),
-            sequence: runtime.sequence(),
-            reserved2: [0; 5],
-            crc: 0,
-        }
-        .sealed();
-        if broken(Break::MarkNotFlushed) {
-            return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
-        }
-        self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.usable()?;
-        self.still_there()?;
-        if self.power.is_some() || self.access != Access::Write {
-            return Ok(());
-        }
-        let runtime = self.media.runtime();
-        if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
-            // Most of the work without the lock; what is written meanwhile is little.
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
-        }
-        let _locked = self.lock_exclusive(false)?;
-        self.see_whole()?;
-        if runtime.mark() == MarkState::Clear {
-            return Ok(());
-        }
-        if !broken(Break::ClearWithoutSync) {
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
-        }
-        // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
-        runtime.set_mark(MarkState::Unknown);
-        self.write_mark(runtime, false)?;
-        failpoint("sync: mark cleared");
-        runtime.set_mark(MarkState::Clear);
-        Ok(())
-    }
-
-    fn checkpoint(&self) -> Result<()> {
-        let Some(log) = &self.power else { return self.sync() };
-        self.usable()?;
-        self.still_there()?;
-        if self.access != Access::Write {
-            return Ok(());
-        }
-        let runtime = self.media.runtime();
-        let head = {
-            let _locked = self.lock_exclusive(false)?;
-            self.see_whole()?;
-            log.checkpoint_begin(runtime)
-        };
-        self.finish_checkpoint(log, head)
-    }
-
-    fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
-        let runtime = self.media.runtime();
-        log.checkpoint_sync(&self.media, runtime)?;
-        let _locked = self.lock_exclusive(false)?;
-        log.checkpoint_end(&self.media, runtime, head)
-    }
-
-    /// The checkpoint that a commit found due. Its own failure is not the commit's: the next one tries again.
-    pub(crate) fn checkpoint_in_passing(&self, head: Cursor) {
-        let Some(log) = &self.power else { return };
-        if self.checkpointing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let _ = self.finish_checkpoint(log, head);
-        self.checkpointing.store(false, Ordering::Release);
-    }
-
-    /// Leaves the file as easy to open as can be, if no other handle has it open. Nothing depends on it.
-    fn close(&self) -> Result<()> {
-        self.usable()?;
-        let others = matches!(self.lock, Lock::Shared(_)) && slots::any_other(&self.media)?;
-        if self.access != Access::Write || others {
-            return Ok(());
-        }
-        match &self.power {
-            Some(log) if log.used(self.media.runtime()) > 0 => self.checkpoint(),
-            None if self.media.runtime().mark() != MarkState::Clear => self.sync(),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What a reader of a log wants to know, not the whole state.
-impl std::fmt::Debug for Inner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner")
-            .field("path", &self.media.path())
-            .field("access", &self.access)
-            .field("poisoned", &self.poisoned.get())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if is_dead() {
-            return;
-        }
-        let _ = self.close();
-        if self.is_forked() {
-            return;
-        }
-        // Released by name, not only with the descriptor: a child that is about to `exec` may still have that open.
-        match &self.lock {
-            Lock::Shared(gate) => slots::detach(&self.media, gate.slot),
-            Lock::File(_) => open::leave(&self.media),
-        }
-    }
-}
-
-/// The writer lock, for the time this lives.
-pub(crate) struct Exclusive<'a>(&'a Inner);
-
-impl Exclusive<'_> {
-    /// Ends with the gate open although something is in doubt, of which nothing is applied.
-    fn release(self) {
-        self.0.number.write_ends();
-        self.0.lock.write_end(&self.0.media);
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Exclusive<'_> {
-    /// Opens the gate, unless something is left to complete: that is for the next owner, before any reader gets in.
-    #[inline]
-    fn drop(&mut self) {
-        self.0.number.write_ends();
-        if self.0.is_forked() || is_dead() {
-            return;
-        }
-        if self.0.poisoned.get().is_some() || self.0.needs_recovery(false) {
-            self.0.lock.abandon(&self.0.media);
-        } else {
-            self.0.lock.write_end(&self.0.media);
-        }
-    }
-}
-
-/// The committed state as the heap's code sees it.
-pub(crate) struct Committed<'a>(pub(crate) &'a Media);
-
-impl crate::heap::Load for Committed<'_> {
-    #[inline]
-    fn load(&self, offset: u64) -> Result<u64> {
-        crate::txn::work::load_committed(self.0, offset)
-    }
-}
-
-/// Whether the superblock's arena keeps a log.
-fn power_log(superblock: &Superblock) -> Option<PowerLog> {
-    (superblock.durability == DURABILITY_POWER).then(|| power::PowerLog::new(superblock))
 }

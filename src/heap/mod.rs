@@ -22,9 +22,12 @@ mod header;
 mod map;
 #[cfg(test)]
 mod mock;
+mod rebuild;
 mod runs;
 mod slab;
 mod space;
+mod stretch;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -32,13 +35,15 @@ mod walk;
 
 #[allow(unused_imports)]
 pub(crate) use check::{Finding, Report};
-use class::{CLASSES, SLOT_ALIGN, Shape, class_of};
+use class::{SLOT_ALIGN, Shape, class_of};
 #[allow(unused_imports)]
 pub(crate) use cut::Cut;
 use header::Header;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
-use slab::{FreeWord, RecentSlab, SlabHint, Slot};
+pub(crate) use rebuild::Rebuilt;
+use slab::{FreeWord, RecentSlab, SlabHints, Slot};
 pub(crate) use space::{Load, Space};
+pub(crate) use stretch::{Stretch, Use};
 #[allow(unused_imports)]
 pub(crate) use tree::Extent;
 #[allow(unused_imports)]
@@ -80,7 +85,7 @@ impl Block {
 #[derive(Debug, Clone)]
 pub(crate) struct Heap {
     header: Header,
-    slabs: [SlabHint; CLASSES],
+    slabs: SlabHints,
     recent: RecentSlab,
     /// Words in which this transaction freed a slot. Such a slot is used in the committed state: a block in it would have to be logged, one
     /// in another can be filled in place. So they are hints only after the commit.
@@ -96,7 +101,7 @@ impl Heap {
     pub(crate) const fn new(first: Page) -> Self {
         Self {
             header: Header { first },
-            slabs: [const { SlabHint::NONE }; CLASSES],
+            slabs: SlabHints::NONE,
             recent: RecentSlab::NONE,
             freed_later: Vec::new(),
             arrays: [0; ARRAYS],
@@ -121,9 +126,8 @@ impl Heap {
 
     /// Drops the hints: the state is not the one that this value's last change made.
     pub(crate) fn forget_hints(&mut self) {
-        let mut freed_later = std::mem::take(&mut self.freed_later);
-        freed_later.clear();
-        *self = Self { freed_later, ..Self::new(self.header.first) };
+        self.forget_slabs();
+        self.arrays = [0; ARRAYS];
     }
 
     /// The changes made through this value are committed: what they freed may be used.

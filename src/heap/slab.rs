@@ -18,7 +18,7 @@
 //! block is freed goes back to the free pages if its class's list has another: so each class keeps one slab, and a
 //! pair of alloc and free does not make and drop one each time.
 
-use super::class::{SHAPE, SLAB_HEADER, Shape};
+use super::class::{CLASSES, SHAPE, SLAB_HEADER, Shape};
 use super::header::{Header, halves, word_of};
 use super::map::{SLAB, kind};
 use super::space::{Load, Space};
@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 
 /// In a slab's first word: it is in its class's list.
-const LISTED: u64 = 1 << 32;
+pub(super) const LISTED: u64 = 1 << 32;
 
 /// Words of state arrays that one class remembers.
 const FREED: usize = 64;
@@ -125,6 +125,33 @@ impl SlabHint {
             self.pop();
         }
         Ok(slot.offset())
+    }
+}
+
+/// Hints for all classes; nothing at first, so that a `Heap` made for one call costs nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SlabHints(Vec<SlabHint>);
+
+impl SlabHints {
+    pub(super) const NONE: Self = Self(Vec::new());
+
+    #[inline(always)]
+    fn of(&mut self, class: usize) -> &mut SlabHint {
+        if self.0.len() < CLASSES {
+            self.make();
+        }
+        &mut self.0[class]
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make(&mut self) {
+        self.0.resize(CLASSES, SlabHint::NONE);
+    }
+
+    /// Forgets everything, keeps the memory.
+    fn clear(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -289,17 +316,41 @@ pub(super) fn is_empty<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<bool
     Ok(true)
 }
 
+/// How many slots of a slab are in use.
+pub(super) fn used_slots<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<u32> {
+    let mut used = 0;
+    for word in 0..shape.words {
+        let mut states = l.load(state_word_at(slab, word))?;
+        if word + 1 == shape.words {
+            states &= !padding(shape);
+        }
+        // The highest bit of each state that is not 0.
+        let highs = shape.state_lows << (shape.state_bits() - 1);
+        used += ((((states & !highs) + (highs - shape.state_lows)) | states) & highs).count_ones();
+    }
+    Ok(used)
+}
+
 /// Where a slab's links in its class's list are.
 pub(super) const fn links_at(slab: Page) -> u64 {
     page_offset(slab) + 8
 }
 
 impl Heap {
+    /// Drops the hints.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn forget_slabs(&mut self) {
+        self.slabs.clear();
+        self.freed_later.clear();
+        self.recent = RecentSlab::NONE;
+    }
+
     /// The transaction was committed: the slots that it freed are free in the committed state now.
     pub(super) fn remember_freed(&mut self) {
         for word in self.freed_later.drain(..) {
             if let Some(shape) = SHAPE.get(usize::from(word.shape)) {
-                self.slabs[shape.class()].push(word);
+                self.slabs.of(shape.class()).push(word);
             }
         }
     }
@@ -307,7 +358,7 @@ impl Heap {
     /// Allocates a block of a class.
     #[inline(always)]
     pub(super) fn alloc_slot<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
-        let hint = &mut self.slabs[class];
+        let hint = self.slabs.of(class);
         let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0
             && let Some(shape) = SHAPE.get(usize::from(shape))
@@ -325,7 +376,7 @@ impl Heap {
     #[inline(never)]
     fn alloc_slot_elsewhere<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
         self.in_free_place = true;
-        let hint = &mut self.slabs[class];
+        let hint = self.slabs.of(class);
         loop {
             let FreeWord { slab, word, shape } = hint.latest();
             if slab == 0 {
@@ -352,13 +403,13 @@ impl Heap {
             let shape = self.listed_slab(s, slab, class)?;
             let from = std::mem::take(&mut from).into();
             if let Some((word, bit, states)) = self.search_slab(s, slab, shape, from)? {
-                let hint = &mut self.slabs[class];
+                let hint = self.slabs.of(class);
                 hint.found = FreeWord { slab, word: word as u16, shape: shape.index() };
                 hint.is_found_full = false;
                 self.recent = RecentSlab::new(slab, shape);
                 return hint.fill_slot(s, slot_of(slab, shape, word, bit), states, len);
             }
-            self.slabs[class].found = FreeWord::NONE;
+            self.slabs.of(class).found = FreeWord::NONE;
             self.unlink(s, slab, shape)?;
             slab = 0;
         }
@@ -502,7 +553,7 @@ impl Heap {
         s.store(slot.state_at(), left)?;
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
-        let hint = &mut self.slabs[shape.class()];
+        let hint = self.slabs.of(shape.class());
         if S::IS_ONE_CALL || hint.found == freed {
             hint.push(freed);
         } else if self.freed_later.len() < MOST_LATER {
@@ -533,7 +584,7 @@ impl Heap {
         if self.header.end(s)?.checked_sub(shape.pages).is_none_or(|last| slab > last) {
             return Err(Error::corrupt(page_offset(slab), "a slab reaches past the heap's end"));
         }
-        self.slabs[class].forget(slab);
+        self.slabs.of(class).forget(slab);
         self.freed_later.retain(|word| word.slab != slab);
         self.recent = RecentSlab::NONE;
         self.unlink(s, slab, shape)?;

@@ -4,7 +4,7 @@
 //! runtime word makes it valid after it is complete, and a kill loses no store of the page cache. What a
 //! power cut leaves is caught by the mark, not here.
 
-use super::record::{Body, Bounds, Parsed, Word, spill_pages};
+use super::record::{Body, Bounds, Parsed, spill_pages};
 use super::replay::Apply;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -12,18 +12,23 @@ use crate::layout::{PAGE, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{Intent, Runtime};
 
-const HEAD_WORDS: u64 = 4;
-/// Most words of a record made from single words.
-pub(crate) const MOST_WORDS: usize = 12;
+/// Words in front of the body.
+pub(crate) const HEAD_WORDS: usize = 4;
+
+/// These words, for a body of so many words with so many ranges and writes, and a heap that ends at `end`.
+#[inline]
+pub(crate) fn head(sequence: u64, words: u64, (ranges, writes): (u32, u32), end: Page) -> [u64; HEAD_WORDS] {
+    [sequence, words, u64::from(ranges) | u64::from(writes) << 32, u64::from(end)]
+}
 
 /// Whether the body fits the intent area.
 pub(crate) fn fits(superblock: &Superblock, body: &Body) -> bool {
-    (body.words().len() as u64 + HEAD_WORDS) * 8 <= u64::from(superblock.intent_pages) * PAGE
+    (body.words().len() + HEAD_WORDS) as u64 * 8 <= u64::from(superblock.intent_pages) * PAGE
 }
 
 /// Pages of a spill extent for the body.
 pub(crate) fn spill_len(body: &Body) -> u64 {
-    spill_pages(body.words().len() as u64 + HEAD_WORDS)
+    spill_pages((body.words().len() + HEAD_WORDS) as u64)
 }
 
 /// Writes the record to `page` (the intent area or a spill extent); not yet valid.
@@ -36,30 +41,11 @@ pub(crate) fn prepare(
     end: Page,
     how: Apply,
 ) -> Result<()> {
-    let (ranges, writes) = body.counts();
     let words = body.words();
-    let head = [sequence, words.len() as u64, u64::from(ranges) | u64::from(writes) << 32, u64::from(end)];
+    let head = head(sequence, words.len() as u64, body.counts(), end);
     let at = page_offset(page);
     how.bytes(media, at, bytemuck::cast_slice(&head))?;
-    how.bytes(media, at + HEAD_WORDS * 8, bytemuck::cast_slice(words))
-}
-
-/// Writes the record of a change of a few words, at most [`MOST_WORDS`], to the intent area; not yet valid.
-#[inline]
-pub(crate) fn prepare_words(
-    media: &Media,
-    page: Page,
-    words: &[Word],
-    sequence: u64,
-    end: Page,
-) -> Result<()> {
-    let count = words.len() as u64;
-    let mut record = [0; HEAD_WORDS as usize + 2 * MOST_WORDS];
-    record[..HEAD_WORDS as usize].copy_from_slice(&[sequence, count * 2, count << 32, u64::from(end)]);
-    for (i, word) in words.iter().enumerate() {
-        record[HEAD_WORDS as usize + 2 * i..][..2].copy_from_slice(&word.write());
-    }
-    media.store_words(page_offset(page), &record[..HEAD_WORDS as usize + 2 * words.len()])
+    how.bytes(media, at + HEAD_WORDS as u64 * 8, bytemuck::cast_slice(words))
 }
 
 /// Completes a commit that was cut off between its validity and its end.
@@ -76,7 +62,7 @@ pub(crate) fn replay(
     if !intent.spilled && intent.page != superblock.intent_page {
         return Err(damaged("the intent word names a page that is not the intent area"));
     }
-    let mut head = [0u64; HEAD_WORDS as usize];
+    let mut head = [0u64; HEAD_WORDS];
     for (i, word) in head.iter_mut().enumerate() {
         *word = media.load(at + i as u64 * 8).ok_or_else(|| damaged("the intent lies outside the file"))?;
     }
@@ -88,12 +74,13 @@ pub(crate) fn replay(
         return Err(damaged("the intent word leads to no commit under way"));
     }
     let limit = if intent.spilled { media.len() } else { page_offset(superblock.heap_page) };
-    let bytes =
-        words.checked_mul(8).filter(|b| at + HEAD_WORDS * 8 <= limit && *b <= limit - at - HEAD_WORDS * 8);
+    let bytes = words
+        .checked_mul(8)
+        .filter(|b| at + HEAD_WORDS as u64 * 8 <= limit && *b <= limit - at - HEAD_WORDS as u64 * 8);
     let Some(bytes) = bytes else { return Err(damaged("the intent is longer than its area")) };
     let mut body = vec![0u64; (bytes / 8) as usize];
     media
-        .copy_to(at + HEAD_WORDS * 8, bytemuck::cast_slice_mut(&mut body))
+        .copy_to(at + HEAD_WORDS as u64 * 8, bytemuck::cast_slice_mut(&mut body))
         .ok_or_else(|| damaged("the intent lies outside the file"))?;
     let end = Page::try_from(end).map_err(|_| damaged("the intent's heap end is no page number"))?;
     if page_offset(end) > media.len() {

@@ -143,19 +143,16 @@ impl Body {
     }
 }
 
-/// A word of the heap and what it becomes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Word {
-    pub(crate) offset: u64,
-    pub(crate) word: u64,
+/// The head of a write of one word at `offset`.
+#[inline(always)]
+pub(crate) const fn head_of_word(offset: u64) -> u64 {
+    (offset / 8) << 16 | 1
 }
 
-impl Word {
-    /// The write of this word, as it stands in a body.
-    #[inline]
-    pub(crate) fn write(self) -> [u64; 2] {
-        [(self.offset / 8) << 16 | 1, self.word]
-    }
+/// Where a write with this head goes.
+#[inline(always)]
+pub(crate) const fn offset_of_write(head: u64) -> u64 {
+    (head >> 16) * 8
 }
 
 /// One write of a parsed body.
@@ -198,7 +195,7 @@ impl<'a> Parsed<'a> {
         let (mut rest, mut count) = (writes, 0u64);
         let (low, high) = (page_offset(bounds.first), page_offset(bounds.end));
         while let Some((&head, tail)) = rest.split_first() {
-            let (offset, len) = ((head >> 16) * 8, (head & 0xFFFF) as usize);
+            let (offset, len) = (offset_of_write(head), (head & 0xFFFF) as usize);
             if len == 0 || len > tail.len() {
                 return Err(corrupt("a write of a log record reaches past its end"));
             }
@@ -221,7 +218,7 @@ impl<'a> Parsed<'a> {
             let (&head, tail) = rest.split_first()?;
             let (words, after) = tail.split_at((head & 0xFFFF) as usize);
             rest = after;
-            Some(Write { offset: (head >> 16) * 8, words })
+            Some(Write { offset: offset_of_write(head), words })
         })
     }
 }

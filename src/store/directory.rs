@@ -116,7 +116,8 @@ impl Directory {
 
     /// Counts a change, so that no handle goes on with what it knew.
     fn count(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        tx.get_mut(Offset::<Block>::from_raw(self.at))?.changes += 1;
+        let block = tx.get_mut(Offset::<Block>::from_raw(self.at))?;
+        block.changes = block.changes.wrapping_add(1);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::Store;
 use super::table::Table;
 use crate::collections::HashMap;
 use crate::collections::hash_map::Position;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::txn::ReadTxn;
 use std::collections::VecDeque;
 use std::ops::{Bound, RangeBounds};
@@ -95,6 +95,9 @@ impl<'a> Listing<'a> {
             }
         }
         if let Some((last, _)) = self.batch.back() {
+            if matches!(&self.low, Bound::Excluded(before) if before >= last) {
+                return Err(Error::corrupt(table.info().map, "the keys of a table do not rise"));
+            }
             self.low = Bound::Excluded(last.clone());
         }
         Ok(())
@@ -136,7 +139,7 @@ impl Iterator for Listing<'_> {
             && !self.ended
             && let Err(e) = self.fill()
         {
-            self.batch.clear();
+            (self.ended, self.batch) = (true, VecDeque::new());
             return Some(Err(e));
         }
         self.batch.pop_front().map(Ok)

@@ -10,19 +10,20 @@ use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
-use crate::layout::{PAGE, Page};
+use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
-use crate::log::record::Word;
+use crate::log::record::{head_of_word, offset_of_write};
 use crate::media::Media;
 use crate::runtime::Intent;
 
 /// Words that such a transaction can change: enough to put a slab into its class's list or take it out.
-const MOST: usize = intent::MOST_WORDS;
+const MOST: usize = 12;
 
-/// The words changed so far.
+/// The words changed so far, in the form of their intent record.
 pub(crate) struct Short<'a> {
     media: &'a Media,
-    words: [Word; MOST],
+    record: [u64; intent::HEAD_WORDS + 2 * MOST],
+    /// Words of the record in use.
     len: usize,
     /// It was more than this can do: what the calls returned means nothing.
     given_up: bool,
@@ -31,9 +32,16 @@ pub(crate) struct Short<'a> {
 }
 
 impl<'a> Short<'a> {
-    #[inline]
+    #[inline(always)]
     fn new(media: &'a Media) -> Self {
-        Self { media, words: [Word { offset: 0, word: 0 }; MOST], len: 0, given_up: false, is_open: false }
+        let record = [0; intent::HEAD_WORDS + 2 * MOST];
+        Self { media, record, len: intent::HEAD_WORDS, given_up: false, is_open: false }
+    }
+
+    /// The writes, each a head and its one word.
+    #[inline(always)]
+    fn writes(&self) -> &[[u64; 2]] {
+        self.record[intent::HEAD_WORDS..self.len].as_chunks().0
     }
 
     /// Whoever gets this error does not see it: the change is done again in another way.
@@ -58,10 +66,11 @@ impl<'a> Short<'a> {
 }
 
 impl Load for Short<'_> {
-    #[inline]
+    #[inline(always)]
     fn load(&self, offset: u64) -> Result<u64> {
-        match self.words[..self.len].iter().find(|changed| changed.offset == offset) {
-            Some(changed) => Ok(changed.word),
+        let head = head_of_word(offset);
+        match self.writes().iter().find(|write| write[0] == head) {
+            Some(write) => Ok(write[1]),
             None => load_committed(self.media, offset),
         }
     }
@@ -70,18 +79,21 @@ impl Load for Short<'_> {
 impl Space for Short<'_> {
     const IS_ONE_CALL: bool = true;
 
-    #[inline]
+    #[inline(always)]
     fn store(&mut self, offset: u64, word: u64) -> Result<()> {
-        if let Some(changed) = self.words[..self.len].iter_mut().find(|changed| changed.offset == offset) {
-            changed.word = word;
-            return Ok(());
+        let head = head_of_word(offset);
+        let writes = self.record[intent::HEAD_WORDS..].as_chunks_mut::<2>().0;
+        for (i, write) in writes.iter_mut().enumerate() {
+            let is_new = intent::HEAD_WORDS + 2 * i == self.len;
+            if is_new || write[0] == head {
+                // What cannot be applied must not get into a record.
+                load_committed(self.media, offset)?;
+                *write = [head, word];
+                self.len += if is_new { 2 } else { 0 };
+                return Ok(());
+            }
         }
-        if self.len == MOST {
-            return Err(self.give_up());
-        }
-        self.words[self.len] = Word { offset, word };
-        self.len += 1;
-        Ok(())
+        Err(self.give_up())
     }
 
     fn grow(&mut self, _: Page) -> Result<Page> {
@@ -126,32 +138,36 @@ pub(crate) fn run<T>(
     if short.is_open {
         arena.may_wait_for_readers()?;
     }
-    commit(arena, state, &short.words[..short.len])?;
+    commit(arena, state, &mut short)?;
     Ok(Some(outcome))
 }
 
 /// As `commit::run`, for a few words.
 #[inline]
-fn commit(arena: &Inner, state: &mut State, words: &[Word]) -> Result<()> {
+fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()> {
     failpoint("commit: begin");
     let media = arena.media();
     let runtime = media.runtime();
     arena.mark_changed(runtime)?;
-    for word in words {
-        if state.populated.insert(word.offset / PAGE) {
-            media.populate(word.offset / PAGE * PAGE, PAGE)?;
+    for [head, _] in short.writes() {
+        let page = offset_of_write(*head) / PAGE;
+        if state.populated.insert(page) {
+            media.populate(page * PAGE, PAGE)?;
         }
     }
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);
-    intent::prepare_words(media, page, words, sequence, state.end)?;
+    let body_words = (short.len - intent::HEAD_WORDS) as u64;
+    let head = intent::head(sequence, body_words, (0, body_words as u32 / 2), state.end);
+    short.record[..intent::HEAD_WORDS].copy_from_slice(&head);
+    media.store_words(page_offset(page), &short.record[..short.len])?;
     failpoint("commit: intent prepared");
     arena.shut_gate()?;
     runtime.set_intent(Intent { page, spilled: false });
     failpoint("commit: intent valid");
     failpoint("commit: gate shut");
-    for changed in words {
-        if media.store_words(changed.offset, &[changed.word]).is_err() {
+    for [head, word] in short.writes() {
+        if media.store_words(offset_of_write(*head), &[*word]).is_err() {
             return Err(arena.poison("it counts, but could not be applied completely"));
         }
         failpoint("commit: half applied");

@@ -16,14 +16,17 @@
 //! length; a dead shadow is in the hash only after the undo entry that revives it was replayed.
 
 use crate::error::{Error, Result};
-use crate::layout::LINE;
+use crate::layout::{LINE, PAGE};
 use crate::media::Media;
 use bytemuck::{Pod, Zeroable};
 
 /// Words of a line.
 pub(crate) const WORDS: usize = (LINE / 8) as usize;
+const LINES_PER_PAGE: u64 = PAGE / LINE;
 const EMPTY: u64 = u64::MAX;
 const FIRST_SLOTS: usize = 64;
+/// Bits that tell pages with shadows from others.
+const PAGE_BITS: usize = 2048;
 
 /// 64 bytes, aligned so that a view keeps the alignment that its offset has in the file.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -81,6 +84,8 @@ pub(crate) struct WriteSet {
     undo: Vec<Undo>,
     save_points: u32,
     stamp: u32,
+    /// A bit for each page that has a shadow, by a hash of its number: most ranges that are filled in place have none, and need no look for each line.
+    pages: [u64; PAGE_BITS / 64],
 }
 
 impl Default for WriteSet {
@@ -93,6 +98,7 @@ impl Default for WriteSet {
             undo: Vec::new(),
             save_points: 0,
             stamp: 0,
+            pages: [0; PAGE_BITS / 64],
         };
         set.rehash(FIRST_SLOTS);
         set
@@ -131,6 +137,7 @@ impl WriteSet {
         self.undo.clear();
         self.save_points = 0;
         self.stamp = 0;
+        self.pages = [0; PAGE_BITS / 64];
     }
 
     #[inline(always)]
@@ -193,6 +200,8 @@ impl WriteSet {
         let index = self.shadows.len();
         let at = self.probe(line);
         self.slots[at] = Slot { line, index: index as u32 };
+        let (word, bit) = page_bit(line / LINES_PER_PAGE);
+        self.pages[word] |= bit;
         self.shadows.push(Shadow { line, stamp: self.stamp, dirty: 0, dead: false });
         self.lines.push(content);
         index
@@ -294,15 +303,14 @@ impl WriteSet {
             return;
         }
         let (first, last) = (offset / LINE, (offset + bytes.len() as u64 - 1) / LINE);
-        if last - first < self.shadows.len() as u64 {
-            for line in first..=last {
-                if let Some(index) = self.find(line) {
-                    self.overwrite_line(index, offset, bytes);
-                }
+        for page in first / LINES_PER_PAGE..=last / LINES_PER_PAGE {
+            let (word, bit) = page_bit(page);
+            if self.pages[word] & bit == 0 {
+                continue;
             }
-        } else {
-            for index in 0..self.shadows.len() {
-                if !self.shadows[index].dead && (first..=last).contains(&self.shadows[index].line) {
+            let start = first.max(page * LINES_PER_PAGE);
+            for line in start..=last.min(page * LINES_PER_PAGE + LINES_PER_PAGE - 1) {
+                if let Some(index) = self.find(line) {
                     self.overwrite_line(index, offset, bytes);
                 }
             }
@@ -496,6 +504,13 @@ impl WriteSet {
         order.sort_unstable_by_key(|&i| self.shadows[i as usize].line);
         order.into_iter().flat_map(|i| runs(&self.shadows[i as usize], &self.lines[i as usize]))
     }
+}
+
+/// The bit that stands for a page.
+#[inline]
+fn page_bit(page: u64) -> (usize, u64) {
+    let hash = page as usize % PAGE_BITS;
+    (hash / 64, 1 << (hash % 64))
 }
 
 /// The changed runs of one line.

@@ -11,10 +11,12 @@ mod heap;
 mod latency;
 mod peers;
 mod places;
+mod plot;
 mod raw;
 mod report;
 mod rng;
 mod run;
+mod scale;
 mod scenes;
 mod sharing;
 mod store;
@@ -41,6 +43,8 @@ enum Bench {
     Heap(run::Options),
     /// Several threads and processes on one heap.
     Sharing(run::Options),
+    /// How costs and fragmentation go with the number of blocks, free extents and operations.
+    Scale(scale::Options),
     /// Reading, scanning and searching of large files.
     Window(WindowOptions),
     /// Entries by key, beside key-value stores and databases.
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Bench::Sharing(options) => {
             run::bench("sharing", &options, &scenes::SCENES, sharing::works(options.quick))
         }
+        Bench::Scale(options) => scale::run(&options),
         Bench::Window(options) => {
             window::run(options.quick, options.json);
             Ok(())

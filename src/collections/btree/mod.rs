@@ -27,7 +27,7 @@ use cursor::{Entries, Way};
 use load::Loader;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
-use tree::{New, Tree};
+use tree::{New, Tree, out_of_order};
 
 handle! {
     /// An ordered map in an arena: `std::collections::BTreeMap`, as a handle of 8 bytes that can be stored in blocks and other collections.
@@ -233,7 +233,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// assert!(map.get(&tx, "film")?.unwrap().ends_with(b"end."));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<(Offset<[u8]>, u64, u64)>> {
+    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         match self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))? {
             Some((leaf, Ok(i))) => leaf.value_place(i).map(Some),
             _ => Ok(None),
@@ -369,7 +369,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// ```
     pub fn retain(self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(K::Ref<'_>, &V) -> bool) -> Result<()> {
         const BATCH: usize = 1024;
-        let mut from = Bound::Unbounded;
+        let mut from: Bound<Vec<u8>> = Bound::Unbounded;
         loop {
             // Looking and removing take turns, so that what is kept in memory stays small.
             let (mut seen, mut drop, mut last) = (0, Vec::new(), None);
@@ -385,6 +385,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
                 seen += 1;
             }
             let Some(last) = last.map(<[u8]>::to_vec) else { return Ok(()) };
+            if matches!(&from, Bound::Excluded(before) if *before >= last) {
+                return Err(out_of_order(self.tree()));
+            }
             for key in drop {
                 self.tree().remove(tx, &key)?;
             }
@@ -607,7 +610,7 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 pub struct Iter<'t, K: ?Sized, V: ?Sized, S> {
     tree: Tree,
     entries: Entries<'t, S>,
-    of: PhantomData<(fn(&K), fn(&V))>,
+    of: PhantomData<fn(&K, &V)>,
 }
 
 impl<K: ?Sized, V: ?Sized, S> Clone for Iter<'_, K, V, S> {

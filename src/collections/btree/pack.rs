@@ -5,7 +5,7 @@
 use super::cursor::{Cursor, Way};
 use super::load::{Entry, Loader};
 use super::node::{Slot, own};
-use super::tree::Tree;
+use super::tree::{Tree, out_of_order};
 use crate::error::Result;
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -23,12 +23,16 @@ pub(super) fn pack(tx: &mut WriteTxn<'_>, tree: Tree) -> Result<()> {
         return Ok(());
     }
     let mut loader = Loader::new(tree);
-    let mut from = Bound::Unbounded;
+    let (mut from, mut above) = (Bound::Unbounded, None::<Vec<u8>>);
     loop {
         let batch = read(tx, tree, from.as_ref().map(Vec::as_slice))?;
         let Some(last) = batch.last() else { break };
         from = Bound::Excluded(last.key.clone());
         for mut entry in batch {
+            if above.as_ref().is_some_and(|above| *above >= entry.key) {
+                return Err(out_of_order(tree));
+            }
+            above = Some(entry.key.clone());
             if entry.flags & Slot::LONG_VALUE != 0 {
                 move_value(tx, tree, &mut entry)?;
             }

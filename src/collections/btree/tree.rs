@@ -104,9 +104,18 @@ fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<Part<'a>> {
 /// What is done with each value before its entry is freed.
 pub(super) type Each<'f> = &'f mut dyn FnMut(&mut WriteTxn<'_>, &[u8]) -> Result<()>;
 
+/// The error for keys that do not rise where something relies on it to come to an end.
+#[cold]
+pub(super) fn out_of_order(tree: Tree) -> Error {
+    Error::corrupt(tree.0, "the keys of an ordered map do not rise")
+}
+
 /// A tree by the offset of its header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tree(pub(super) u64);
+
+/// A leaf, and the place of a key in it, or where it would be.
+type Searched<'t, S> = (Node<'t, S>, Result<usize, usize>);
 
 impl Tree {
     pub(super) fn create(tx: &mut WriteTxn<'_>) -> Result<Self> {
@@ -139,11 +148,7 @@ impl Tree {
 
     /// The leaf under which `key` belongs, and its place there.
     #[inline]
-    pub(super) fn leaf<'t, S: View + ?Sized>(
-        self,
-        tx: &'t S,
-        key: &[u8],
-    ) -> Result<Option<(Node<'t, S>, Result<usize, usize>)>> {
+    pub(super) fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Searched<'t, S>>> {
         let head = self.head(tx)?;
         if head.root == 0 {
             return Ok(None);
@@ -159,7 +164,12 @@ impl Tree {
     }
 
     /// As [`leaf`](Self::leaf), with the way there.
-    fn path(self, tx: &WriteTxn<'_>, head: &Head, key: &[u8]) -> Result<(Path, Result<usize, usize>)> {
+    fn path<'t, 'a>(
+        self,
+        tx: &'t WriteTxn<'a>,
+        head: &Head,
+        key: &[u8],
+    ) -> Result<(Path, Node<'t, WriteTxn<'a>>, Result<usize, usize>)> {
         let mut path = Path { steps: [(0, 0); MAX_HEIGHT] };
         let mut at = head.root;
         for level in (1..head.levels()).rev() {
@@ -168,10 +178,11 @@ impl Tree {
             path.steps[level] = (at, i as u32);
             at = node.child(i)?;
         }
-        let found = Node::open(tx, at, 0)?.search(key)?;
+        let leaf = Node::open(tx, at, 0)?;
+        let found = leaf.search(key)?;
         let (Ok(i) | Err(i)) = found;
         path.steps[0] = (at, i as u32);
-        Ok((path, found))
+        Ok((path, leaf, found))
     }
 
     #[inline]
@@ -189,13 +200,27 @@ impl Tree {
             self.plant(tx, head, key, value)?;
             return Ok(false);
         }
-        let (mut path, found) = self.path(tx, &head, key)?;
+        let (mut path, leaf, found) = self.path(tx, &head, key)?;
+        if let New::Bytes(bytes) = value
+            && bytes.len() <= INLINE_VALUE
+            && key.len() <= INLINE_KEY
+            && let Err(i) = found
+        {
+            // The usual case: the leaf has room.
+            let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
+            if let Some(change) = Change::put(&leaf, leaf.len, i, &piece, false)? {
+                let at = leaf.at;
+                change.write(tx, at)?;
+                self.set_len(tx, head.len.saturating_add(1))?;
+                return Ok(false);
+            }
+        }
         if found.is_ok() {
             self.replace(tx, &mut head, &mut path, value)?;
             return Ok(true);
         }
-        self.set_len(tx, head.len + 1)?;
-        head.len += 1;
+        self.set_len(tx, head.len.saturating_add(1))?;
+        head.len = head.len.saturating_add(1);
         let value = store_value(tx, value)?;
         let stored_key = Part::store(tx, key, INLINE_KEY)?;
         let flags = stored_key.flag(Slot::LONG_KEY) | value.flag(Slot::LONG_VALUE);
@@ -377,7 +402,7 @@ impl Tree {
         if head.root == 0 {
             return Ok(false);
         }
-        let (mut path, found) = self.path(tx, &head, key)?;
+        let (mut path, _, found) = self.path(tx, &head, key)?;
         let Ok(i) = found else { return Ok(false) };
         let node = Node::open(tx, path.node(0), 0)?;
         if node.slot(i)?.has_long_value() {

@@ -58,15 +58,6 @@ handle! {
     HashMap<K, V>
 }
 
-/// Where a value lies: its block, where it begins there, and its length. See [`HashMap::place`].
-///
-/// ```
-/// use heapfile::{Offset, collections::hash_map::Place};
-/// let (block, start, len): Place = (Offset::null(), 0, 0);
-/// assert!(block.is_null() && start + len == 0);
-/// ```
-pub type Place = (Offset<[u8]>, u64, u64);
-
 /// Sixteen bits for the size of an item; all ones: of any length, or longer than these say.
 const fn size_code(size: Option<usize>) -> u64 {
     match size {
@@ -242,7 +233,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// assert_eq!(map.get(&tx, "key")?, Some(&b"0123xy6789"[..]));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<Place>> {
+    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };

@@ -140,6 +140,8 @@ fn put(args: PutArgs) -> Outcome {
 }
 
 /// Write a value to stdout, as it is; exit code 1 if there is none
+///
+/// A value of over 16 MiB is read in pieces: if somebody changes it meanwhile, some may be older than others.
 #[derive(Debug, clap::Args)]
 struct GetArgs {
     /// The arena
@@ -156,15 +158,38 @@ struct GetArgs {
 fn get(args: GetArgs) -> Outcome {
     let key = args.place.key(args.key)?;
     let store = reading(&args.file)?;
-    let Some(value) = store.get(&args.place.table, &key)? else { return Ok(ExitCode::from(FOUND)) };
     let mut out = stdout().lock();
     if args.json {
+        let Some(value) = store.get(&args.place.table, &key)? else { return Ok(ExitCode::from(FOUND)) };
         line::write(&mut out, &args.place.table, &key, &value)?;
-    } else {
-        out.write_all(&value)?;
+    } else if !copy(&store, &args.place.table, &key, &mut out)? {
+        return Ok(ExitCode::from(FOUND));
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a value in pieces; no transaction is held while one is written, so that a slow reader of our output holds nobody up.
+fn copy(store: &Store, table: &str, key: &[u8], out: &mut impl Write) -> Result<bool, Failure> {
+    const PIECE: usize = 16 << 20;
+    let (mut at, mut len) = (0, None);
+    loop {
+        let piece = store.get_with(table, key, |value| {
+            let end = value.len().min(at + PIECE);
+            (value.len(), value.get(at..end).unwrap_or(&[]).to_vec())
+        })?;
+        match (piece, len) {
+            (None, None) => return Ok(false),
+            (Some((now, piece)), before) if before.is_none_or(|before| before == now) => {
+                out.write_all(&piece)?;
+                (at, len) = (at + piece.len(), Some(now));
+                if at == now {
+                    return Ok(true);
+                }
+            }
+            _ => return Err("the value was replaced while it was read: try again".into()),
+        }
+    }
 }
 
 /// Delete entries; exit code 1 if a key was not there
@@ -212,7 +237,7 @@ fn delete(args: DeleteArgs) -> Outcome {
     Ok(if missing { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
-fn delete_prefix(tx: &mut heapfile::WriteTxn<'_>, table: Table, prefix: &[u8]) -> heapfile::Result<()> {
+fn delete_prefix(tx: &mut heapfile::WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
     const BATCH: usize = 1024;
     loop {
         let keys: Vec<Vec<u8>> = table
@@ -221,7 +246,9 @@ fn delete_prefix(tx: &mut heapfile::WriteTxn<'_>, table: Table, prefix: &[u8]) -
             .map(|entry| entry.map(|(key, _)| key.to_vec()))
             .collect::<Result<_, _>>()?;
         for key in &keys {
-            table.delete(tx, key)?;
+            if !table.delete(tx, key)? {
+                return Err("a key that is listed is not found: see `heapfile kv stat --check`".into());
+            }
         }
         if keys.len() < BATCH {
             return Ok(());
