@@ -214,7 +214,7 @@ fn a_snapshot_to_a_full_disk() {
     if let Some((_, disk)) = role() {
         return BOTH.into_iter().for_each(|durability| snap(&disk, durability));
     }
-    on_a_small_disk("a_snapshot_to_a_full_disk", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+    on_a_disk("a_snapshot_to_a_full_disk", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
 }
 
 #[test]

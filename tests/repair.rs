@@ -252,7 +252,9 @@ fn slots_of_checkpoints_and_marks_are_written_anew() {
 fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
     for durability in BOTH {
         let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+        let mut sample = sample(dir.path(), durability);
+        let root = sample.blocks[0].0;
+        sample.blocks.sort_by_key(|block| block.0.raw());
         let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
         let hurt =
             [(4096, 1), (8192, 1), (3 * 4096, 1), (header, 0), (header + 8, u64::MAX), (header + 24, 77)];
@@ -268,13 +270,11 @@ fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
             assert_eq!(arena.durability(), durability);
             let tx = arena.read().unwrap();
             assert_eq!((salvage.blocks.len(), salvage.roots), (sample.blocks.len(), 2));
-            for ((old, content), (from, new, len)) in
-                sample.blocks.iter().zip(sorted(&sample.blocks, &salvage))
-            {
-                assert_eq!((*old, content.len() as u64), (from, len));
-                assert!(tx.bytes(new).unwrap() == content);
+            for ((old, content), moved) in sample.blocks.iter().zip(&salvage.blocks) {
+                assert_eq!((*old, content.len() as u64), (moved.from, moved.len_bytes));
+                assert!(tx.bytes(moved.to).unwrap() == content);
             }
-            let first = salvage.blocks.iter().find(|block| block.0 == sample.blocks[0].0).unwrap().1;
+            let first = salvage.blocks.iter().find(|moved| moved.from == root).unwrap().to;
             assert_eq!(tx.named_root::<[u8]>("first").unwrap(), Some(first));
             drop(tx);
             drop(arena);
@@ -282,16 +282,6 @@ fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
             std::fs::remove_file(&to).unwrap();
         }
     }
-}
-
-/// Where the blocks went, in the order of `blocks`.
-fn sorted(blocks: &Blocks, salvage: &heapfile::Salvage) -> Vec<(Offset<[u8]>, Offset<[u8]>, u64)> {
-    blocks
-        .iter()
-        .map(|(block, _)| {
-            *salvage.blocks.iter().find(|moved| moved.0 == *block).expect("it was brought over")
-        })
-        .collect()
 }
 
 /// A machine that went down left a heap that is not sound.

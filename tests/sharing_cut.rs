@@ -2,7 +2,7 @@
 
 mod sharing;
 
-use heapfile::{Arena, Options, View};
+use heapfile::{Arena, Durability, Options, View};
 use sharing::*;
 
 const LEN: usize = 3 << 20;
@@ -28,4 +28,32 @@ fn the_others_take_notice_of_a_cut() {
             assert_clean(&arena);
         }
     }
+}
+
+/// A record too long for the log lies behind the heap's end for a while. Who opened the file then knows it longer than it is, until it looks at the
+/// count of cuts.
+#[test]
+fn a_handle_opened_while_the_file_was_longer() {
+    const TEST: &str = "a_handle_opened_while_the_file_was_longer";
+    if let Some((_, file)) = role() {
+        let arena: Arena = Options::new().lock_timeout(PATIENCE).open(file).expect("it opens");
+        commit_next(&arena).expect("a commit");
+        return;
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    // No room behind the heap's end, so that the record makes the file longer.
+    let arena = create(&file, &options(Durability::Power));
+    arena.shrink().expect("the file is cut");
+    let child = start_stopped_at(TEST, "commit", &file, "commit: spill written");
+    child.wait_stopped();
+    let longer = std::fs::metadata(&file).expect("the file").len();
+    let late: Arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
+    child.go_on();
+    child.finish();
+    assert!(std::fs::metadata(&file).expect("the file").len() < longer, "the record's space was given back");
+    let block = late.alloc_bytes(&vec![7; LEN]).expect("the file grows from where it ends now");
+    assert_eq!(arena.read().expect("a reader").bytes(block).expect("the block")[LEN - 1], 7);
+    assert_eq!(read_number(&late), 1);
+    assert_clean(&late);
 }

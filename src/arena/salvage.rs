@@ -32,12 +32,34 @@ const AT_ONCE: u64 = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Salvage {
-    /// Where each block was and is, in the order of the old offsets, and its length.
-    pub blocks: Vec<(Offset<[u8]>, Offset<[u8]>, u64)>,
+    /// Where each block was and is, in the order of the old offsets.
+    pub blocks: Vec<Moved>,
     /// Roots that lead to a block again.
     pub roots: u64,
     /// What could not be told for certain, and what became of it.
     pub losses: Vec<Finding>,
+}
+
+/// A block that was brought over.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let (from, to) = (dir.path().join("a.heap"), dir.path().join("b.heap"));
+/// # heapfile::Arena::create(&from)?.alloc(&7u64)?;
+/// for heapfile::Moved { from, to, len_bytes, .. } in heapfile::Arena::salvage(&from, &to)?.blocks {
+///     println!("{from} is {to}, {len_bytes} bytes");
+/// }
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// Its offset in the damaged arena.
+    pub from: Offset<[u8]>,
+    /// Its offset in the new one.
+    pub to: Offset<[u8]>,
+    /// Its length.
+    pub len_bytes: u64,
 }
 
 impl Arena {
@@ -180,7 +202,10 @@ fn bring(source: &Arena, target: &Arena, found: Found) -> Result<Salvage> {
     target.checkpoint()?;
     let blocks = blocks
         .values()
-        .filter_map(|block| Some((Offset::from_raw(block.offset), *moved.get(&block.offset)?, block.len)))
+        .filter_map(|block| {
+            let (from, to) = (Offset::from_raw(block.offset), *moved.get(&block.offset)?);
+            Some(Moved { from, to, len_bytes: block.len })
+        })
         .collect();
     Ok(Salvage { blocks, roots: kept, losses })
 }

@@ -4,7 +4,7 @@ use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
-use heapfile::{Arena, Counts, Error, Finding, Options};
+use heapfile::{Arena, Counts, Error, Finding, Moved, Options};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -102,12 +102,14 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
     name.push(".offsets");
     let offsets = PathBuf::from(name);
     let mut list = String::from("# old offset, new offset, bytes\n");
-    for (old, new, len) in &salvage.blocks {
-        let _ =
-            std::fmt::Write::write_fmt(&mut list, format_args!("{:#x} {:#x} {len}\n", old.raw(), new.raw()));
+    for Moved { from, to, len_bytes, .. } in &salvage.blocks {
+        let _ = std::fmt::Write::write_fmt(
+            &mut list,
+            format_args!("{:#x} {:#x} {len_bytes}\n", from.raw(), to.raw()),
+        );
     }
     std::fs::write(&offsets, list).map_err(|e| format!("cannot write {}: {e}", offsets.display()))?;
-    let bytes: u64 = salvage.blocks.iter().map(|block| block.2).sum();
+    let bytes: u64 = salvage.blocks.iter().map(|block| block.len_bytes).sum();
     if args.json {
         output::json(&json!({
             "path": args.file.to_string_lossy(),

@@ -229,7 +229,7 @@ impl<'a> Copy<'a> {
         let head = inner.media.runtime().log().head;
         let touched = &mut self.touched;
         let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), |start, end| {
-            touched.add(start, end)
+            touched.add(start, end);
         })?;
         self.followed = followed.map(|cursor| (ring, cursor));
         Ok(followed.is_some())
