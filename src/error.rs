@@ -78,6 +78,12 @@ pub enum Error {
         /// What is missing.
         what: &'static str,
     },
+    /// A snapshot was to share blocks on the disk, and the file system cannot do that.
+    #[error("the file system cannot share blocks between the arena and {}: take the snapshot without reflinks, which copies", path.display())]
+    NoReflink {
+        /// The snapshot's path.
+        path: PathBuf,
+    },
     /// `create` found a file of that name.
     #[error("{} exists already: open it, or remove it first", path.display())]
     AlreadyExists {

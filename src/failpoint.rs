@@ -47,6 +47,7 @@ pub const FAILPOINTS: &[&str] = &[
     "recover: log rewritten",
     "recover: replayed",
     "mark: set",
+    "sync: before the lock",
     "sync: mark cleared",
     "grow: file longer",
 ];

@@ -39,7 +39,8 @@
 //! | what went wrong and what to do about it | [`Error`], [`OffsetFault`] |
 //! | vectors, texts, lists and maps inside an arena | [`collections`] |
 //! | persistent objects by key | [`store`] |
-//! | looking after an arena | [`Arena::check`], [`Arena::stats`], [`Arena::handles`], [`Arena::shrink`] |
+//! | looking after an arena | [`Arena::check`], [`Arena::repair`], [`Arena::salvage`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
+//! | copies of one state while others go on | [`Arena::snapshot`] |
 //!
 //! # Transactions
 //!
@@ -105,7 +106,10 @@ mod txn;
 pub mod window;
 
 #[cfg(feature = "arena")]
-pub use arena::{Arena, Counts, Durability, Finding, Handle, Locking, Options, Report, Shrunk, Stats};
+pub use arena::{
+    Arena, Counts, Durability, Finding, Handle, Locking, Moved, Options, Repair, Report, Run, RunKind, Runs,
+    Salvage, Shrunk, Snapshot, SnapshotOptions, Stats,
+};
 pub use error::{Error, OffsetFault, Result};
 #[cfg(feature = "arena")]
 pub use offset::{Offset, Shape};
@@ -117,7 +121,7 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[doc(hidden)]
 pub mod testing {
     pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, at_failpoint, die_after};
-    pub use crate::lock::gate::sleeps;
+    pub use crate::lock::gate::{sleeps, woken};
 
     /// Creates an arena on a simulated disk.
     pub fn create(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {

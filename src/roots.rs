@@ -34,8 +34,12 @@ fn damaged<T>(result: Result<T>, offset: u64) -> Result<T> {
 
 /// Fixed part, name and type name of a root record.
 fn record<S: View + ?Sized>(tx: &S, at: Offset<[u8]>) -> Result<([u64; 3], &str, &str)> {
-    let bytes = damaged(tx.bytes(at), at.raw())?;
-    let corrupt = |what| Error::corrupt(at.raw(), what);
+    parts(damaged(tx.bytes(at), at.raw())?, at.raw())
+}
+
+/// The same of the bytes of the record at `at`.
+fn parts(bytes: &[u8], at: u64) -> Result<([u64; 3], &str, &str)> {
+    let corrupt = |what| Error::corrupt(at, what);
     let (fixed, names) =
         bytes.split_at_checked(FIXED).ok_or_else(|| corrupt("a root record is too short"))?;
     let fixed: [u64; 3] = bytemuck::pod_read_unaligned(fixed);
@@ -58,6 +62,16 @@ fn info((fixed, name, type_name): ([u64; 3], &str, &str)) -> RootInfo {
         size: fixed[1] as u32,
         align: (fixed[1] >> 32) as u32,
     }
+}
+
+/// What the bytes of a root record say, which lies at `at`.
+pub(crate) fn parse(bytes: &[u8], at: u64) -> Result<RootInfo> {
+    parts(bytes, at).map(info)
+}
+
+/// Creates a root as it was, or points it elsewhere.
+pub(crate) fn restore(tx: &mut WriteTxn<'_>, root: &RootInfo) -> Result<()> {
+    put(tx, root)
 }
 
 /// Index of the root in the directory, or where it belongs.
@@ -184,4 +198,44 @@ pub(crate) fn remove(tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
     let record = all.remove(at);
     replace_directory(tx, &all)?;
     tx.free(record)
+}
+
+/// Takes out of the directory what leads to no root record, and roots that lead to no block. Returns where what was lost.
+pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
+    let word = Heap::new(tx.heap_page()).roots_at();
+    let mut lost = Vec::new();
+    let all = match directory(tx) {
+        Ok(all) => all.to_vec(),
+        Err(Error::Corrupt { .. }) => {
+            lost.push((
+                word,
+                "the directory of the roots: all roots are gone, their blocks are there".to_owned(),
+            ));
+            tx.store_word(word, 0)?;
+            return Ok(lost);
+        }
+        Err(e) => return Err(e),
+    };
+    let mut kept: Vec<(String, Offset<[u8]>)> = Vec::new();
+    for &at in &all {
+        match record(tx, at) {
+            Ok((fixed, name, _)) if tx.block(fixed[0]).is_ok() => kept.push((name.to_owned(), at)),
+            Ok((_, name, _)) => lost.push((at.raw(), format!("root {name:?}: it led to no block"))),
+            Err(Error::Corrupt { what, .. }) => lost.push((at.raw(), format!("a root: {what}"))),
+            Err(e) => return Err(e),
+        }
+    }
+    kept.sort_by(|a, b| a.0.cmp(&b.0));
+    kept.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        if same {
+            lost.push((later.1.raw(), format!("root {:?}: there are two of that name", later.0)));
+        }
+        same
+    });
+    let kept: Vec<Offset<[u8]>> = kept.into_iter().map(|(_, at)| at).collect();
+    if kept != all {
+        replace_directory(tx, &kept)?;
+    }
+    Ok(lost)
 }

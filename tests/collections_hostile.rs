@@ -105,7 +105,7 @@ fn damaged_blocks_never_panic() {
                 1 => rng.next() % 100,
                 2 => other,
                 3 => u64::MAX - rng.next() % 3,
-                4 => now & !((1 << 41) - 1) | other / 8,
+                4 => (now & !((1 << 41) - 1)) | (other / 8),
                 5 => now.wrapping_add(rng.next() % 5).wrapping_sub(2),
                 _ => 1 << (rng.next() % 64),
             };

@@ -4,41 +4,12 @@
 
 mod common;
 
-use common::{BOTH, assert_clean, bytes, child, dir, role, small};
+use common::mounted::on_a_disk;
+use common::{BOTH, assert_clean, bytes, dir, role, small};
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 const MIB: u64 = 1 << 20;
-
-/// Runs the test `test` as a child on a file system of this kind and size; false where that cannot be.
-fn on_a_small_disk(test: &str, mount: &str) -> bool {
-    let dir = dir();
-    let disk = dir.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let child = child(test, "full", &disk);
-    let mut inside = Command::new("unshare");
-    inside.args(["-m", "sh", "-c", &format!("{mount} || exit 77; exec \"$@\""), "sh"]);
-    inside.arg(child.get_program()).args(child.get_args()).stdin(Stdio::null());
-    inside.env("DISK", &disk).env("IMAGE", dir.path().join("image"));
-    for (name, value) in child.get_envs() {
-        match value {
-            Some(value) => inside.env(name, value),
-            None => inside.env_remove(name),
-        };
-    }
-    let Ok(output) = inside.output() else {
-        println!("skipped: there is no `unshare` here");
-        return false;
-    };
-    let said = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() && !said.contains("panicked") && output.status.code() != Some(101) {
-        println!("skipped: no file system can be mounted here: {said}");
-        return false;
-    }
-    assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
-    true
-}
 
 fn is_full<T: std::fmt::Debug>(outcome: heapfile::Result<T>) {
     assert!(matches!(outcome, Err(Error::NoSpace { needed }) if needed > 0), "{outcome:?}");
@@ -154,7 +125,7 @@ fn a_full_disk_in_memory() {
     if let Some((_, disk)) = role() {
         return BOTH.into_iter().for_each(|durability| play(&disk, durability));
     }
-    on_a_small_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+    on_a_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
 }
 
 /// A load into a store that the disk cannot hold changes nothing; what was there goes on.
@@ -192,7 +163,7 @@ fn a_full_disk_in_the_middle_of_a_load() {
         return BOTH.into_iter().for_each(|durability| load(&disk, durability));
     }
     let mount = "mount -t tmpfs -o size=6m tmpfs \"$DISK\"";
-    on_a_small_disk("a_full_disk_in_the_middle_of_a_load", mount);
+    on_a_disk("a_full_disk_in_the_middle_of_a_load", mount);
 }
 
 /// ext4 keeps what it had reserved when it found that the rest does not fit.
@@ -203,7 +174,47 @@ fn a_full_disk_of_blocks() {
     }
     let mount =
         "truncate -s 24m \"$IMAGE\" && mkfs.ext4 -q -m 0 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";
-    on_a_small_disk("a_full_disk_of_blocks", mount);
+    on_a_disk("a_full_disk_of_blocks", mount);
+}
+
+/// A snapshot that does not fit leaves nothing, neither of itself nor in the way of the next one.
+fn snap(disk: &Path, durability: Durability) {
+    let dir = dir();
+    let arena = small(durability).max_size(1 << 40).create(dir.path().join("a.heap")).unwrap();
+    let blocks: Vec<_> = (0..20).map(|i| arena.alloc_bytes(&bytes(i, 100_000)).unwrap()).collect();
+    let to = disk.join("b.heap");
+    let options = heapfile::SnapshotOptions::new();
+    for space in [0, 100_000, 900_000, 1_900_000] {
+        fill(disk, space);
+        is_full(arena.snapshot(&to, &options));
+        assert_eq!(
+            std::fs::read_dir(disk).unwrap().filter(|e| e.as_ref().unwrap().path().is_file()).count(),
+            1
+        );
+        empty(disk);
+    }
+    arena.snapshot(&to, &options).unwrap();
+    // What is in use has its room: to change it needs none.
+    let copy = small(durability).max_size(1 << 40).open(&to).unwrap();
+    fill(disk, 0);
+    for (i, &block) in blocks.iter().enumerate() {
+        let mut tx = copy.write().unwrap();
+        tx.write_at(block, 50_000, &bytes(i as u64, 100)).unwrap();
+        tx.commit().unwrap();
+    }
+    assert_clean(&copy);
+    assert_clean(&arena);
+    drop(copy);
+    std::fs::remove_file(&to).unwrap();
+    empty(disk);
+}
+
+#[test]
+fn a_snapshot_to_a_full_disk() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| snap(&disk, durability));
+    }
+    on_a_disk("a_snapshot_to_a_full_disk", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
 }
 
 #[test]

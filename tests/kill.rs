@@ -91,7 +91,13 @@ fn is_passed(point: &str, durability: Durability) -> bool {
     if point.contains("void") {
         return false;
     }
-    let process = ["commit: intent prepared", "commit: intent valid", "mark: set", "sync: mark cleared"];
+    let process = [
+        "commit: intent prepared",
+        "commit: intent valid",
+        "mark: set",
+        "sync: before the lock",
+        "sync: mark cleared",
+    ];
     match durability {
         Durability::Power => !process.contains(&point),
         _ => !power.contains(&point),

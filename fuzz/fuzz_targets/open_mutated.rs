@@ -17,10 +17,12 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let mut image = match input.image % 3 {
+    let mut image = match input.image % 5 {
         0 => Image::power(),
         1 => Image::power_left(),
-        _ => Image::process(),
+        2 => Image::process(),
+        3 => Image::process_left(),
+        _ => Image::power_spilled_left(),
     }
     .clone();
     for edit in input.edits.iter().take(16) {

@@ -3,6 +3,8 @@
 use crate::PAGE;
 use arbitrary::Arbitrary;
 use heapfile::{Arena, Durability, Options, View};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 /// Value of the root's block after each commit of [`Image::log`]: the number of the commit.
@@ -15,6 +17,7 @@ pub struct Image {
     pub log_page: usize,
     pub log_pages: usize,
     pub heap_page: usize,
+    pub intent_pages: usize,
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -25,7 +28,8 @@ impl Image {
     fn new(bytes: Vec<u8>) -> Self {
         let page = |at| u32_at(&bytes, at) as usize;
         let (log_page, log_pages, heap_page) = (page(56), page(60), page(64));
-        Self { bytes, log_page, log_pages, heap_page }
+        let intent_pages = page(52);
+        Self { bytes, log_page, log_pages, heap_page, intent_pages }
     }
 
     /// A `Power` arena that was closed.
@@ -44,6 +48,18 @@ impl Image {
     pub fn process() -> &'static Self {
         static IMAGE: OnceLock<Image> = OnceLock::new();
         IMAGE.get_or_init(|| build(Durability::Process, true))
+    }
+
+    /// A `Process` arena whose last process died in the middle of a commit.
+    pub fn process_left() -> &'static Self {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        IMAGE.get_or_init(|| build_killed(Durability::Process, 100))
+    }
+
+    /// A `Power` arena whose last process died in the middle of a commit that does not fit the log.
+    pub fn power_spilled_left() -> &'static Self {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        IMAGE.get_or_init(|| build_killed(Durability::Power, 40_000))
     }
 
     /// An empty `Power` arena.
@@ -159,6 +175,22 @@ fn build(durability: Durability, close: bool) -> Image {
     Image::new(std::fs::read(path).expect("the arena can be read"))
 }
 
+/// Killed when half of a commit is applied that overwrites so many bytes of a block.
+fn build_killed(durability: Durability, bytes: usize) -> Image {
+    let (dir, arena) = scratch(durability);
+    fill(&arena).expect("blocks can be made");
+    let block = arena.alloc_bytes(&vec![1; bytes]).expect("a block can be made");
+    let (path, left) = (dir.path().join("a.heap"), Rc::new(Cell::new(Vec::new())));
+    let take = left.clone();
+    heapfile::testing::at_failpoint("commit: half applied", move || {
+        take.set(std::fs::read(path).expect("the arena can be read"));
+    });
+    let mut tx = arena.write().expect("nobody else writes");
+    tx.bytes_mut(block).expect("it was just made").fill(2);
+    tx.commit().expect("a commit can be made");
+    Image::new(left.take())
+}
+
 fn build_log() -> Image {
     let (dir, arena) = scratch(Durability::Power);
     let path = dir.path().join("a.heap");
@@ -215,7 +247,11 @@ pub enum Part {
     Slots,
     Mark,
     Runtime,
+    /// Of a `Process` arena, which has it in the place of the log.
+    Intent,
     Log,
+    /// The last pages: a spilled record.
+    End,
     HeapHeader,
     PageMap,
     Nodes,
@@ -262,6 +298,8 @@ impl Image {
             Part::Slots => (1 + at / 64 % 2, at % 64),
             Part::Mark => (3, at % 64),
             Part::Runtime => (4, at % (3 * PAGE)),
+            Part::Intent => (self.heap_page.saturating_sub(self.intent_pages), at % PAGE),
+            Part::End => (self.bytes.len() / PAGE - (self.bytes.len() / PAGE).min(1 + at / PAGE), at % PAGE),
             Part::Log => (self.log_page, at % (self.log_pages * PAGE).max(1)),
             Part::HeapHeader => (self.heap_page, at % 832),
             Part::PageMap => (self.heap_page + 1, at % (80 * 8)),

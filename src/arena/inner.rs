@@ -221,7 +221,7 @@ impl Inner {
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
@@ -234,7 +234,11 @@ impl Inner {
         let runtime = self.media.runtime();
         if runtime.layout() > state.sequence || state.end == 0 {
             state.heap.forget_hints();
-            state.end = state.heap.open(&Committed(&self.media))?;
+            state.end = match state.heap.open(&Committed(&self.media)) {
+                // What is about to be repaired may say anything.
+                Err(Error::Corrupt { .. }) if self.options.repairing => 0,
+                end => end?,
+            };
         }
         state.sequence = runtime.sequence();
         Ok((locked, state))
@@ -251,7 +255,7 @@ impl Inner {
     }
 
     /// Takes the lock for writing and completes what a dead owner left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.may_wait_for_lock()?;
@@ -265,7 +269,7 @@ impl Inner {
     }
 
     /// Whether this thread holds nothing that would have it wait for itself.
-    #[inline]
+    #[inline(always)]
     pub(super) fn may_wait_for_lock(&self) -> Result<()> {
         let held = self.number.held();
         if held.writes > 0 {
@@ -341,7 +345,7 @@ impl Inner {
     }
 
     /// Whether a commit was cut off, or (for a writer) a sync failed.
-    #[inline]
+    #[inline(always)]
     pub(super) fn needs_recovery(&self, writing: bool) -> bool {
         let runtime = self.media.runtime();
         // Each kind of arena has its own word; what the other one holds in a damaged file means nothing.
@@ -381,7 +385,7 @@ impl Inner {
     }
 
     /// Takes notice of the file's length where others changed it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn see_length(&self) -> Result<()> {
         let runtime = self.media.runtime();
         // As of the commit before the layout is looked at: one that is about to change it says so first.
@@ -416,6 +420,10 @@ impl Inner {
 
     #[cold]
     pub(super) fn see_heap_end(&self) -> Result<()> {
+        if self.options.repairing {
+            // Where the heap ends may be what is to be found out.
+            return self.media.refresh_len().map(drop);
+        }
         let end = self.heap_end()?;
         if end > self.media.len() && end > self.media.refresh_len()? {
             return Err(match self.media.capacity() {
@@ -473,6 +481,7 @@ impl Inner {
             // Most of the work without the lock; what is written meanwhile is little.
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
+        failpoint("sync: before the lock");
         let _locked = self.lock_exclusive(false)?;
         self.see_whole()?;
         if runtime.mark() == MarkState::Clear {

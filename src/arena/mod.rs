@@ -7,7 +7,11 @@ mod check;
 mod inner;
 mod open;
 mod options;
+mod repair;
+mod runs;
+mod salvage;
 mod shrink;
+mod snapshot;
 mod stats;
 mod submit;
 
@@ -19,7 +23,11 @@ pub(crate) use inner::{Committed, Inner};
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
+pub use repair::Repair;
+pub use runs::{Run, RunKind, Runs};
+pub use salvage::{Moved, Salvage};
 pub use shrink::Shrunk;
+pub use snapshot::{Snapshot, SnapshotOptions};
 pub use stats::{Handle, Stats};
 
 use crate::error::{Error, Result};
@@ -423,6 +431,28 @@ impl Arena {
     /// ```
     pub fn shrink(&self) -> Result<Shrunk> {
         shrink::run(self)
+    }
+
+    /// What every byte of the file is used for, run by run, in order of address. Looks at the heap in short read transactions, so that no
+    /// writer waits for a listing however long it takes; what changes meanwhile shows in part. A few loads for each run, of slabs all states.
+    ///
+    /// ```
+    /// use heapfile::RunKind;
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = heapfile::Arena::create(dir.path().join("a.heap"))?;
+    /// arena.alloc_bytes(&[7; 100_000])?;
+    /// let mut free_bytes = 0;
+    /// for run in arena.runs() {
+    ///     let run = run?;
+    ///     if let RunKind::Free { .. } = run.kind {
+    ///         free_bytes += run.len_bytes;
+    ///     }
+    /// }
+    /// assert_eq!(free_bytes, arena.stats()?.free_bytes);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn runs(&self) -> Runs<'_> {
+        Runs::new(self)
     }
 
     /// Sizes and counts that cost no walk through the heap.

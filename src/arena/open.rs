@@ -52,7 +52,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
 }
 
 /// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
-fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
+pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
     let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
     let mut left = 16;
     loop {
@@ -212,13 +212,19 @@ fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()>
     media.sync_directory()
 }
 
-fn new_superblock(options: &Options) -> Result<Superblock> {
+/// Sixteen random bytes, for an arena's identity.
+pub(super) fn random_id() -> Result<[u8; 16]> {
     let mut id = [0; 16];
     let mut filled = 0;
     while filled < id.len() {
         filled += rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty())
             .map_err(|e| Error::io("take random bytes for", Path::new("the new arena"), e))?;
     }
+    Ok(id)
+}
+
+fn new_superblock(options: &Options) -> Result<Superblock> {
+    let id = random_id()?;
     Ok(match options.durability {
         Durability::Power => {
             Superblock::new(id, DURABILITY_POWER, (options.log_size / PAGE) as u32, options.log_align)
@@ -392,6 +398,9 @@ fn finish(
     options: &Options,
     access: Access,
 ) -> Result<Arena> {
+    if options.repairing && (slots::any_other(&media)? || media.is_byte_shared(FILE_MODE_BYTE)?) {
+        return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
+    }
     let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
         number: HandleNumber::new(media.key()),
@@ -422,7 +431,8 @@ fn finish(
         arena.inner.poison("it could not be opened");
         return Err(e);
     }
-    if !whole_file {
+    // Who repairs stays alone: the lock goes with the handle.
+    if !whole_file && !options.repairing {
         arena.inner.media.unlock();
     }
     if !alone {
@@ -443,7 +453,7 @@ fn look_among_others(inner: &Inner) -> Result<()> {
 
 /// What the machine went down on is for writers only once its check found nothing; from then on it is this boot's.
 fn accept(arena: &Arena, unsynced: bool) -> Result<()> {
-    if !unsynced || arena.inner.access != Access::Write {
+    if !unsynced || arena.inner.access != Access::Write || arena.inner.options.repairing {
         return Ok(());
     }
     if !arena.check()?.is_clean() {
@@ -467,7 +477,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
         // A writer that has a slot would not notice this handle's shared lock; one without would wait for it in vain. Where bytes
         // cannot be locked there is no slot, and the shared lock has to do.
         let locked =
-            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_locked(FILE_MODE_BYTE, 1)?));
+            slots::any_other(media).and_then(|slots| Ok(slots || media.is_byte_shared(FILE_MODE_BYTE)?));
         return match locked {
             Ok(true) => Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO }),
             Ok(false) | Err(Error::Unsupported { .. }) => Ok((file_lock(), true)),
@@ -476,7 +486,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     }
     let asked_file = options.locking == Some(Locking::File);
     let byte_locks =
-        slots::any_other(media).and_then(|shared| Ok((shared, media.is_byte_locked(FILE_MODE_BYTE, 1)?)));
+        slots::any_other(media).and_then(|shared| Ok((shared, media.is_byte_shared(FILE_MODE_BYTE)?)));
     let (shared, file) = match byte_locks {
         Ok(found) => found,
         // Where bytes cannot be locked nobody can have a slot.
@@ -491,7 +501,11 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
             return Err(Error::LockMode { stored: "Locking::File", asked: "Locking::Shared" });
         }
         (Some(mode), ..) => mode,
-        (None, _, true) => Locking::File,
+        // No two handles of ours: who has a slot looked for the other lock first. Anybody who may read the file can take that one.
+        (None, true, true) => {
+            return Err(Error::LockMode { stored: "Locking::Shared", asked: "Locking::File" });
+        }
+        (None, false, true) => Locking::File,
         (None, ..) => Locking::Shared,
     };
     if mode == Locking::File {
@@ -517,7 +531,7 @@ pub(super) fn leave(media: &Media) {
 }
 
 fn byte_locks_work(media: &Media) -> bool {
-    media.is_byte_locked(FILE_MODE_BYTE, 1).is_ok()
+    media.is_byte_shared(FILE_MODE_BYTE).is_ok()
 }
 
 /// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
@@ -534,7 +548,12 @@ fn look_at_heap(inner: &Inner) -> Result<()> {
 /// synced before the machine went down.
 fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     let runtime = inner.media.runtime();
-    let mark = if inner.power.is_none() { Some(read_mark(&inner.media)?) } else { None };
+    let mark = match read_mark(&inner.media) {
+        _ if inner.power.is_some() => None,
+        // Nothing is known of the state: as if it had not been synced.
+        Err(Error::Corrupt { .. }) if inner.options.repairing => Some(unknown_mark(runtime)),
+        mark => Some(mark?),
+    };
     let unsynced = mark.is_some_and(|mark| mark.changed != 0 && !is_cached(runtime, &mark));
     if unsynced && !inner.options.accept_unsynced {
         return Err(Error::Unsynced { path: inner.media.path().to_owned() });
@@ -542,7 +561,11 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     match (&inner.power, mark) {
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
-            log.replay_only(&inner.media, inner.apply)?;
+            match log.replay_only(&inner.media, inner.apply) {
+                // What there is without the log is to be salvaged.
+                Err(Error::Corrupt { .. }) if inner.options.repairing => {}
+                replayed => replayed?,
+            }
         }
         (Some(log), _) => {
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
@@ -556,6 +579,12 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
     if alone {
         // Of the file at another time.
         runtime.set_layout(runtime.sequence());
+    }
+    if inner.options.repairing {
+        if inner.access != Access::Private {
+            inner.lock.open(&inner.media);
+        }
+    } else if alone {
         // Only without other handles is nobody in the middle of changing it.
         look_at_heap(inner)?;
     }
@@ -591,6 +620,13 @@ fn recover_process(inner: &Inner, mark: &Mark, unsynced: bool) -> Result<()> {
         runtime.set_sync_failed(false);
     }
     inner.recover(Extent::All)
+}
+
+/// What stands for a mark that cannot be read.
+fn unknown_mark(runtime: Runtime<'_>) -> Mark {
+    let sequence = Some(runtime.sequence()).filter(|&sequence| sequence < 1 << 62).unwrap_or(0);
+    let (magic, boot) = (MARK_MAGIC, [0; 16]);
+    Mark { magic, changed: 1, reserved: 0, boot, sequence, reserved2: [0; 5], crc: 0 }
 }
 
 pub(crate) fn read_mark(media: &Media) -> Result<Mark> {

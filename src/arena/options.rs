@@ -53,6 +53,8 @@ pub struct Options {
     pub(crate) mode: u32,
     pub(crate) follow_links: bool,
     pub(crate) accept_unsynced: bool,
+    /// Opens alone, whatever the state of the heap, for its repair.
+    pub(crate) repairing: bool,
 }
 
 impl Default for Options {
@@ -67,6 +69,7 @@ impl Default for Options {
             mode: 0o600,
             follow_links: true,
             accept_unsynced: false,
+            repairing: false,
         }
     }
 }
@@ -279,7 +282,7 @@ impl Options {
         open::open_descriptor(descriptor.as_fd(), self)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let refuse = |option, value, why| Err(Error::BadOption { option, value, why });
         if !(1 << 16..=1 << 30).contains(&self.log_size) || !self.log_size.is_multiple_of(PAGE) {
             return refuse("log_size", self.log_size, "a multiple of 4096 from 64 KiB to 1 GiB");

@@ -45,16 +45,21 @@ pub(super) fn run(arena: &Arena) -> Result<Shrunk> {
             break;
         }
     }
-    let mut from = 0;
-    while let Some(next) = mark(arena, from)? {
-        from = next;
-    }
-    let punched = give_back(arena)?;
+    let punched = hollow(arena)?;
     Ok(Shrunk {
         file_bytes_before: before,
         file_bytes: arena.inner.media.file_len()?,
         punched_bytes: punched,
     })
+}
+
+/// Punches all free extents out of the file. Returns their bytes.
+pub(super) fn hollow(arena: &Arena) -> Result<u64> {
+    let mut from = 0;
+    while let Some(next) = mark(arena, from)? {
+        from = next;
+    }
+    give_back(arena)
 }
 
 /// Marks free extents behind page `from` as punched, so that whoever takes them reserves their space again. Returns where to go on.

@@ -28,5 +28,16 @@ pub use list::List;
 pub use text::Text;
 pub use vector::Vector;
 
-/// Where a value lies: its block, the first byte in it, its length.
-pub type Place = (crate::offset::Offset<[u8]>, u64, u64);
+/// Where a value lies: its block, its first byte in that block, its length in bytes. See [`BTreeMap::place`] and [`HashMap::place`].
+///
+/// ```
+/// # use heapfile::{Arena, collections::{BTreeMap, Place}};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let arena = Arena::create(dir.path().join("a.heap"))?;
+/// # let mut tx = arena.write()?;
+/// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
+/// let place: Option<Place> = map.place(&tx, "nothing")?;
+/// assert_eq!(place, None);
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+pub type Place = (crate::Offset<[u8]>, u64, u64);

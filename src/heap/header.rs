@@ -26,7 +26,7 @@ use super::space::{Load, Space};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 
-const MAGIC: u64 = u64::from_le_bytes(*b"heapfil1");
+pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"heapfil1");
 
 const MAGIC_WORD: u64 = 0;
 const END_WORD: u64 = 1;

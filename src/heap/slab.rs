@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 
 /// In a slab's first word: it is in its class's list.
-const LISTED: u64 = 1 << 32;
+pub(super) const LISTED: u64 = 1 << 32;
 
 /// Words of state arrays that one class remembers.
 const FREED: usize = 64;
@@ -314,6 +314,21 @@ pub(super) fn is_empty<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<bool
         }
     }
     Ok(true)
+}
+
+/// How many slots of a slab are in use.
+pub(super) fn used_slots<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<u32> {
+    let mut used = 0;
+    for word in 0..shape.words {
+        let mut states = l.load(state_word_at(slab, word))?;
+        if word + 1 == shape.words {
+            states &= !padding(shape);
+        }
+        // The highest bit of each state that is not 0.
+        let highs = shape.state_lows << (shape.state_bits() - 1);
+        used += ((((states & !highs) + (highs - shape.state_lows)) | states) & highs).count_ones();
+    }
+    Ok(used)
 }
 
 /// Where a slab's links in its class's list are.

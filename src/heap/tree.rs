@@ -30,7 +30,7 @@ pub(super) const NODES_PER_PAGE: u32 = 128;
 /// An AVL tree of 2^32 nodes is at most 46 high.
 pub(super) const HIGHEST: usize = 48;
 
-const PUNCHED: u64 = 1 << 40;
+pub(super) const PUNCHED: u64 = 1 << 40;
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
 

@@ -88,6 +88,16 @@ pub fn sleeps() -> Vec<(Instant, Duration)> {
     SLEEPS.lock().map(|all| all.clone()).unwrap_or_default()
 }
 
+/// Sleeps of this process on a lock word that another's wake-up ended.
+#[cfg(feature = "testing")]
+static WOKEN: AtomicU64 = AtomicU64::new(0);
+
+/// How many sleeps of this process on a lock word were ended by a wake-up, not by their own time.
+#[cfg(feature = "testing")]
+pub fn woken() -> u64 {
+    WOKEN.load(SeqCst)
+}
+
 fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
     #[cfg(feature = "testing")]
     if let Ok(mut all) = SLEEPS.lock() {
@@ -95,7 +105,9 @@ fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
     }
     let timeout = futex::Timespec { tv_sec: at_most.as_secs() as _, tv_nsec: at_most.subsec_nanos() as _ };
     // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
-    let _ = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout));
+    let _woken = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout)).is_ok();
+    #[cfg(feature = "testing")]
+    WOKEN.fetch_add(u64::from(_woken), SeqCst);
 }
 
 fn wake_all(word: &AtomicU64) {

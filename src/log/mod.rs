@@ -9,9 +9,11 @@
 //! | `ring` | where records lie, reading and scanning them |
 //! | `slots` | the checkpoint slots: where scanning begins |
 //! | `replay` | what records mean for the heap; the revoke rule |
+//! | `follow` | what records changed, read while others write |
 //! | `intent` | the record of a `Process` commit |
 //! | `power` | append, recover, checkpoint of a `Power` arena |
 
+pub(crate) mod follow;
 pub(crate) mod intent;
 pub(crate) mod power;
 pub(crate) mod record;

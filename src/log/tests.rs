@@ -116,6 +116,29 @@ fn records_are_found_in_order_and_applied() {
     assert_eq!(bench.runtime().sequence(), 3);
 }
 
+/// Rule 6: a commit whose readers would not go is taken back by a record of its own, for which there is always room.
+#[test]
+fn rule_6_a_void_never_overwrites_the_tail() {
+    let ring = bench().ring;
+    let mut tight = 0;
+    for tail in [0, 64, RING - 64, 5 * RING, 5 * RING + 640] {
+        for head in (tail..=tail + RING).step_by(64) {
+            for bytes in (64..=ring.largest()).step_by(448) {
+                let record = ring.place(head, bytes);
+                let next = ring.after(record, bytes);
+                let end = ring.after(ring.place(next, 64), 64);
+                assert_eq!(
+                    ring.fits_with_void(head, tail, bytes),
+                    end <= tail + RING,
+                    "{head} {tail} {bytes}"
+                );
+                tight += u64::from(next <= tail + RING && end > tail + RING);
+            }
+        }
+    }
+    assert!(tight > 0, "the room for the void made the difference");
+}
+
 #[test]
 fn rule_2_a_record_of_an_earlier_lap_never_matches() {
     let bench = bench();

@@ -43,9 +43,19 @@ pub(super) fn unlock(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()
     fcntl(fd, libc::F_OFD_SETLK, &mut lock_request(libc::F_UNLCK, offset, len))
 }
 
-/// Whether another description holds a lock on any of the bytes.
+/// Whether another description holds an exclusive lock on any of the bytes. Shared ones do not count: who may only read the file can
+/// take those.
 pub(super) fn is_locked(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<bool> {
-    let mut request = lock_request(libc::F_WRLCK, offset, len);
+    conflicts(fd, libc::F_RDLCK, offset, len)
+}
+
+/// Whether another description holds a lock of any kind on any of the bytes.
+pub(super) fn is_shared(fd: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<bool> {
+    conflicts(fd, libc::F_WRLCK, offset, len)
+}
+
+fn conflicts(fd: BorrowedFd<'_>, kind: libc::c_int, offset: u64, len: u64) -> io::Result<bool> {
+    let mut request = lock_request(kind, offset, len);
     fcntl(fd, libc::F_OFD_GETLK, &mut request)?;
     Ok(request.l_type != libc::F_UNLCK as libc::c_short)
 }
@@ -67,6 +77,9 @@ mod tests {
         assert!(try_lock(b.as_fd(), 8, 1, true).unwrap());
         unlock(a.as_fd(), 7, 1).unwrap();
         assert!(try_lock(b.as_fd(), 7, 1, false).unwrap());
+        assert!(is_locked(a.as_fd(), 0, 100).unwrap(), "byte 8");
+        unlock(b.as_fd(), 8, 1).unwrap();
+        assert!(!is_locked(a.as_fd(), 0, 100).unwrap() && is_shared(a.as_fd(), 0, 100).unwrap());
         drop(b);
         assert!(!is_locked(a.as_fd(), 0, 100).unwrap());
     }

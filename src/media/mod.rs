@@ -257,9 +257,14 @@ impl Media {
         let _ = byte_lock::unlock(self.fd(), offset, 1);
     }
 
-    /// Whether another handle holds a lock on any of these bytes.
+    /// Whether another handle holds an exclusive lock on any of these bytes.
     pub(crate) fn is_byte_locked(&self, offset: u64, len: u64) -> Result<bool> {
         byte_lock::is_locked(self.fd(), offset, len).map_err(|e| self.no_byte_locks(e))
+    }
+
+    /// Whether another handle holds a lock, shared or exclusive, on this byte.
+    pub(crate) fn is_byte_shared(&self, offset: u64) -> Result<bool> {
+        byte_lock::is_shared(self.fd(), offset, 1).map_err(|e| self.no_byte_locks(e))
     }
 
     /// Tries to take the turn: a lock that asks others to let this handle have the whole-file lock next.

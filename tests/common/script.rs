@@ -7,7 +7,7 @@
 use super::bytes;
 use bytemuck::{Pod, Zeroable};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Offset, Result, View, WriteTxn};
+use heapfile::{Arena, Offset, ReadTxn, Result, View, WriteTxn};
 
 /// Blocks that the script works on.
 pub const SLOTS: usize = 16;
@@ -119,20 +119,24 @@ impl Script {
     #[track_caller]
     pub fn assert_in(&self, arena: &Arena) {
         let tx = arena.read().expect("the arena can be read");
+        assert_eq!(self.difference(&tx), None);
+    }
+
+    /// How what the transaction reads differs from this state, if it does.
+    pub fn difference(&self, tx: &ReadTxn<'_>) -> Option<String> {
         let table = *tx.get(tx.root::<Table>().unwrap().expect("there is a table")).unwrap();
-        assert_eq!(table.count, self.count);
+        if table.count != self.count {
+            return Some(format!("{} commits, not {}", table.count, self.count));
+        }
         for (i, (&offset, expected)) in table.slots.iter().zip(&self.slots).enumerate() {
-            match expected {
-                None => assert!(offset.is_null(), "slot {i} after {} commits", self.count),
-                Some(expected) => {
-                    let found = tx.bytes(offset).unwrap();
-                    assert!(found == &expected[..], "slot {i} after {} commits differs", self.count);
-                }
+            let found = if offset.is_null() { None } else { Some(tx.bytes(offset).unwrap()) };
+            if found != expected.as_deref() {
+                return Some(format!("slot {i} after {} commits differs", self.count));
             }
         }
         // The table, the directory, the root's record, and not a block more.
-        let live = self.slots.iter().flatten().count() + 3;
-        assert_eq!(tx.blocks().count(), live, "blocks were lost or left over");
+        let (live, found) = (self.slots.iter().flatten().count() + 3, tx.blocks().count());
+        (found != live).then(|| format!("{found} blocks, not {live}, after {} commits", self.count))
     }
 }
 
@@ -144,9 +148,27 @@ pub fn begin(arena: &Arena) -> Result<()> {
     tx.commit()
 }
 
+/// The same, if nobody did it yet.
+pub fn begin_if_empty(arena: &Arena) -> Result<()> {
+    if arena.read()?.root::<Table>()?.is_some() {
+        return Ok(());
+    }
+    let mut tx = arena.write()?;
+    if tx.root::<Table>()?.is_none() {
+        let table = tx.alloc(&Table::zeroed())?;
+        tx.set_root(table)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
 /// How many commits of the script the arena has.
 pub fn count(arena: &Arena) -> u64 {
-    let tx = arena.read().expect("the arena can be read");
+    count_in(&arena.read().expect("the arena can be read"))
+}
+
+/// How many there are in what the transaction reads.
+pub fn count_in(tx: &ReadTxn<'_>) -> u64 {
     let table = tx.root::<Table>().unwrap().expect("there is a table");
     tx.get(table).unwrap().count
 }

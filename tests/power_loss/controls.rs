@@ -1,10 +1,11 @@
 //! Negative controls: with a rule of the log left out, the same images show violations. Were one of these tests to
 //! fail, the others would prove nothing about that rule.
 
-use crate::budget::Budget;
-use crate::model::Kind;
-use crate::oracle::Bench;
-use crate::recording::{Recorder, Recording, Step, mixed, options};
+use crate::harness::budget::Budget;
+use crate::harness::model::Kind;
+use crate::harness::oracle::Bench;
+use crate::harness::recording::{Recorder, Recording, Step, mixed, options};
+use crate::harness::whole::rounds;
 use heapfile::Durability;
 use heapfile::testing::{Break, sabotage};
 
@@ -43,10 +44,6 @@ pub(crate) fn must_be_found(rule: Break, record: impl Fn(u64) -> Recording) {
 
 fn power(seed: u64, steps: impl IntoIterator<Item = Step>) -> Recording {
     Recorder::create(seed, Durability::Power).steps(steps).finish()
-}
-
-fn rounds(kinds: &[Kind], count: usize) -> impl Iterator<Item = Step> {
-    kinds.iter().cycle().take(count).map(|&kind| Step::Commit(kind))
 }
 
 #[test]

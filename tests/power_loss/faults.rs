@@ -1,12 +1,12 @@
 //! Calls that fail: each write, durable write, flush, sync and growth of a history in turn. What was acknowledged
 //! stays, what failed did not happen or is settled by opening again, and a power cut afterwards changes nothing of that.
 
-use crate::budget::Budget;
-use crate::killed::mortal;
-use crate::model::{Kind, State, transact};
-use crate::oracle::{Bench, find, is_exactly};
-use crate::process::{self, Event, Found};
-use crate::recording::{Ack, Recorder, Recording, Step, options};
+use crate::harness::budget::Budget;
+use crate::harness::killed::mortal;
+use crate::harness::model::{Kind, State, transact};
+use crate::harness::oracle::{Bench, find, is_exactly};
+use crate::harness::process::{self, Event};
+use crate::harness::recording::{Ack, Recorder, Recording, Step, options};
 use heapfile::testing::{self, Break, Call};
 use heapfile::{Durability, Error};
 use std::sync::Arc;
@@ -161,9 +161,7 @@ fn each(test: &str, call: Call, errno: i32, lasting: bool, durability: Durabilit
         histories += 1;
         let recording = settle(recorder, &mut outcome.events);
         let cut = match durability {
-            Durability::Process => {
-                process::sweep(&mut bench, &recording, &outcome.events, &budget, &mut Found::default())
-            }
+            Durability::Process => process::sweep(&mut bench, &recording, &outcome.events, &budget),
             _ => bench.sweep(&recording, &budget),
         };
         cut.unwrap_or_else(|violation| {

@@ -1,9 +1,9 @@
 //! The store, with ordered and hashed tables, under power cuts: what is there afterwards is what was acknowledged last, or what was in flight.
 
-use crate::budget::Budget;
+use crate::harness::budget::Budget;
+use crate::harness::oracle::{Bench, guarded};
+use crate::harness::recording::{Ack, Recording, boot, options};
 use crate::objects::{self, Model};
-use crate::oracle::{Bench, guarded};
-use crate::recording::{Ack, Recording, boot, options};
 use heapfile::store::Store;
 use heapfile::testing::{self, SimDisk};
 use heapfile::{Arena, Durability};
@@ -60,6 +60,6 @@ fn tables() {
                 judge(arena, allowed)
             })
         });
-        outcome.unwrap_or_else(|violation| violation.report("tables", &recording))
+        outcome.unwrap_or_else(|violation| panic!("tables: {}", violation.describe(&recording)))
     });
 }

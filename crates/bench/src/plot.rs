@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 780.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 190.0;
+const RIGHT: f64 = 240.0;
 const TOP: f64 = 50.0;
 const BOTTOM: f64 = 55.0;
 /// Colours that people with any colour vision can tell apart (Okabe and Ito 2008).
@@ -107,7 +107,7 @@ fn step(range: f64) -> f64 {
 }
 
 fn number(y: f64) -> String {
-    if y.abs() >= 10.0 || y.fract() == 0.0 { format!("{y:.0}") } else { format!("{y:.2}") }
+    if y.abs() >= 10.0 { format!("{y:.0}") } else { format!("{y:.2}") }
 }
 
 #[cfg(test)]

@@ -94,6 +94,16 @@ impl Word {
         }
         self.0.store(0, Ordering::Release);
     }
+
+    /// The same, released so that it is seen whether somebody sleeps on it.
+    #[inline]
+    fn lock_and_exchange(&self, owner: u64) {
+        while self.0.compare_exchange(0, owner, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            std::hint::spin_loop();
+        }
+        let sleepers = self.0.swap(0, Ordering::Release) != owner;
+        assert!(!sleepers, "nobody else is here");
+    }
 }
 
 /// Does `op` in each of `threads` threads at the same time until `time` is over; nanoseconds per operation and thread.
@@ -140,7 +150,8 @@ fn processors() -> Result<Vec<usize>> {
     Ok((0..CpuSet::MAX_CPU).filter(|&n| set.is_set(n)).collect())
 }
 
-/// The writer lock that nobody else wants, against a lock that is one compare-and-swap and one store.
+/// The writer lock that nobody else wants, against bare locks: taken by a compare-and-swap, released by a store, which can tell nobody that it is free, or
+/// by an exchange, which can.
 fn lock(stage: &Stage<'_>) -> Result<Vec<Figures>> {
     let title =
         "take and release a lock that nobody else wants; of heapfile, a write transaction without a change";
@@ -148,15 +159,20 @@ fn lock(stage: &Stage<'_>) -> Result<Vec<Figures>> {
     let (rounds, time) = stage.short_rounds();
     let word = Word(AtomicU64::new(0));
     let figures = Figures::new("lock", title, "ns per pair")
-        .row("compare-and-swap", None)
-        .row("write, drop", Some(0))
-        .row("write, commit", Some(0));
+        .row("compare-and-swap, store", None)
+        .row("compare-and-swap, exchange", Some(0))
+        .row("write, drop", Some(1))
+        .row("write, commit", Some(1));
     let figures = figures.interleave(rounds, |row| match row {
         0 => each(1, time, |owner| {
             word.lock_and_unlock(owner);
             Ok(())
         }),
-        1 => each(1, time, |_| arena.write().map(drop)),
+        1 => each(1, time, |owner| {
+            word.lock_and_exchange(owner);
+            Ok(())
+        }),
+        2 => each(1, time, |_| arena.write().map(drop)),
         _ => each(1, time, |_| arena.write()?.commit()),
     })?;
     Ok(vec![figures])

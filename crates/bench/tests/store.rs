@@ -29,8 +29,16 @@ fn every_work_gives_a_figure_for_each_store() {
     let failed: Vec<&Value> = lines.iter().filter(|l| !l["failed"].is_null()).collect();
     assert!(there >= 2 && failed.is_empty(), "{failed:?}");
     for work in [
-        "load_2e3", "load/bytes_2e3", "get_2e3", "replace_2e3", "beside_writer_2e3", "beside_writer/p99_2e3",
-        "replace_durable_2e3", "batch_durable_2e3", "stretch_durable_2e3", "reopen_killed_2e3",
+        "load_2e3",
+        "load/bytes_2e3",
+        "get_2e3",
+        "replace_2e3",
+        "beside_writer_2e3",
+        "beside_writer/p99_2e3",
+        "replace_durable_2e3",
+        "batch_durable_2e3",
+        "stretch_durable_2e3",
+        "reopen_killed_2e3",
     ] {
         let figures: Vec<&Value> = lines.iter().filter(|l| l["work"] == work).collect();
         assert_eq!(figures.len(), there, "{work}");

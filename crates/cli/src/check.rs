@@ -4,7 +4,7 @@ use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
-use heapfile::{Counts, Error, Finding, Options};
+use heapfile::{Arena, Counts, Error, Finding, Moved, Options};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,18 +14,37 @@ use std::process::ExitCode;
 ///
 /// Checks the superblock, the log, the free tree, the slabs, and that every byte of the heap is exactly one thing: free, or of one
 /// block, or metadata. Lists everything that is wrong, not just the first, and changes nothing.
+///
+/// With --repair, of an arena that nobody has open, it builds the metadata anew from what of it is sound: blocks stay where they are, pages
+/// that nothing vouches for are kept as blocks, and what could not be told for certain is listed. The pages that it changes are saved
+/// beside the arena first.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 sound, 1 damage was found, 2 it could not be checked.\n\n\
-    Examples:\n  heapfile check my.heap\n  heapfile check --json my.heap | jq '.findings[]'")]
+#[command(
+    after_help = "Exit codes: 0 sound, 1 damage was found (--repair: something was lost, or is still wrong), 2 it could not be checked.\n\n\
+    Examples:\n  heapfile check my.heap\n  heapfile check --json my.heap | jq '.findings[]'\n  heapfile check --repair my.heap\n  heapfile check --salvage new.heap my.heap"
+)]
 pub(crate) struct Args {
     /// The arena
     file: PathBuf,
+    /// Repair it: build its metadata anew from what is sound
+    #[arg(long)]
+    repair: bool,
+    /// Bring all blocks and roots that can be told into a new arena TO, and only read this one; where each block went is written to
+    /// TO.offsets
+    #[arg(long, value_name = "TO", conflicts_with = "repair")]
+    salvage: Option<PathBuf>,
     /// Write JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
+    if args.repair {
+        return repair(&args);
+    }
+    if let Some(to) = &args.salvage {
+        return salvage(&args, to);
+    }
     let (findings, counts) = examine(&args.file)?;
     if args.json {
         output::json(&json!({
@@ -40,6 +59,83 @@ pub(crate) fn run(args: Args) -> Outcome {
         out.flush()?;
     }
     Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn repair(args: &Args) -> Outcome {
+    let repair = {
+        let _spinner = Spinner::new("repairing");
+        Arena::repair(&args.file)?
+    };
+    let findings: Vec<Wrong> = repair.report.findings.into_iter().map(Wrong::from).collect();
+    let whole = findings.is_empty() && repair.losses.is_empty();
+    if args.json {
+        let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
+        output::json(&json!({
+            "path": args.file.to_string_lossy(),
+            "sound": findings.is_empty(),
+            "changed_words": repair.changed_words,
+            "backup": repair.backup.as_ref().map(|path| path.to_string_lossy()),
+            "losses": repair.losses.iter().map(|loss| list(loss.offset, &loss.what)).collect::<Vec<_>>(),
+            "findings": findings.iter().map(|f| list(f.offset, &f.what)).collect::<Vec<_>>(),
+            "counts": to_json(&repair.report.counts),
+        }))?;
+    } else {
+        let mut out = output::buffered();
+        for loss in &repair.losses {
+            writeln!(out, "damaged: {loss}")?;
+        }
+        print(&mut out, &args.file, &findings, Some(&repair.report.counts))?;
+        let saved =
+            repair.backup.map_or(String::new(), |path| format!(", their pages saved in {}", path.display()));
+        output::row(&mut out, "repaired", &format!("{}{saved}", counted(repair.changed_words, "word")))?;
+        out.flush()?;
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn salvage(args: &Args, to: &Path) -> Outcome {
+    let salvage = {
+        let _spinner = Spinner::new("salvaging");
+        Arena::salvage(&args.file, to)?
+    };
+    let mut name = to.as_os_str().to_owned();
+    name.push(".offsets");
+    let offsets = PathBuf::from(name);
+    let mut list = String::from("# old offset, new offset, bytes\n");
+    for Moved { from, to, len_bytes, .. } in &salvage.blocks {
+        let _ = std::fmt::Write::write_fmt(
+            &mut list,
+            format_args!("{:#x} {:#x} {len_bytes}\n", from.raw(), to.raw()),
+        );
+    }
+    std::fs::write(&offsets, list).map_err(|e| format!("cannot write {}: {e}", offsets.display()))?;
+    let bytes: u64 = salvage.blocks.iter().map(|block| block.len_bytes).sum();
+    if args.json {
+        output::json(&json!({
+            "path": args.file.to_string_lossy(),
+            "to": to.to_string_lossy(),
+            "offsets": offsets.to_string_lossy(),
+            "blocks": salvage.blocks.len(),
+            "block_bytes": bytes,
+            "roots": salvage.roots,
+            "losses": salvage.losses.iter().map(|loss| json!({"offset": loss.offset, "what": loss.what})).collect::<Vec<_>>(),
+        }))?;
+    } else {
+        let mut out = output::buffered();
+        for loss in &salvage.losses {
+            writeln!(out, "damaged: {loss}")?;
+        }
+        writeln!(out, "{}", to.display())?;
+        output::row(
+            &mut out,
+            "blocks",
+            &format!("{} with {}", count(salvage.blocks.len() as u64), size(bytes)),
+        )?;
+        output::row(&mut out, "roots", &count(salvage.roots))?;
+        output::row(&mut out, "offsets", &format!("old and new ones in {}", offsets.display()))?;
+        out.flush()?;
+    }
+    Ok(if salvage.losses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 /// Something wrong: where, and what.

@@ -50,13 +50,13 @@ pub(crate) fn show(arena: &Arena, as_json: bool) -> Outcome {
 }
 
 /// The live handles on the file, but for this command's own.
-fn others(arena: &Arena) -> Result<Vec<Handle>, Failure> {
+pub(crate) fn others(arena: &Arena) -> Result<Vec<Handle>, Failure> {
     let own = std::process::id();
     Ok(arena.handles()?.into_iter().filter(|handle| handle.pid != own).collect())
 }
 
 /// One line for each process that has the file open: what it holds and what it waits for.
-fn print_others(out: &mut impl Write, others: &[Handle]) -> std::io::Result<()> {
+pub(crate) fn print_others(out: &mut impl Write, others: &[Handle]) -> std::io::Result<()> {
     output::row(out, "open in", &counted(others.len() as u64, "other handle"))?;
     for handle in others {
         let mut does = Vec::new();
@@ -169,7 +169,7 @@ fn locking_name(locking: Locking) -> &'static str {
     }
 }
 
-fn handle_json(handle: &Handle) -> Value {
+pub(crate) fn handle_json(handle: &Handle) -> Value {
     json!({
         "slot": handle.slot,
         "pid": handle.pid,

@@ -16,9 +16,14 @@ mod find;
 mod hexdump;
 mod info;
 mod kv;
+mod map;
 mod output;
 mod progress;
+mod shrink;
+mod snapshot;
+mod stats;
 mod units;
+mod usage;
 
 use clap::{Parser, Subcommand};
 use heapfile::Error;
@@ -52,7 +57,11 @@ struct Cli {
 enum Command {
     Create(create::Args),
     Info(info::Args),
+    Stats(stats::Args),
+    Map(map::Args),
     Check(check::Args),
+    Shrink(shrink::Args),
+    Snapshot(snapshot::Args),
     Dump(dump::Args),
     Find(find::FindArgs),
     Hexdump(hexdump::HexdumpArgs),
@@ -70,7 +79,11 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Create(args) => create::run(args),
         Command::Info(args) => info::run(args),
+        Command::Stats(args) => stats::run(args),
+        Command::Map(args) => map::run(args),
         Command::Check(args) => check::run(args),
+        Command::Shrink(args) => shrink::run(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Find(args) => Ok(find::run(&args)?),
         Command::Hexdump(args) => Ok(hexdump::run(&args)?),

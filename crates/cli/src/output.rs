@@ -30,7 +30,13 @@ impl Style {
         Self { colour: wanted && able && stdout().is_terminal() }
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
+    /// Whether a person sees colours.
+    pub(crate) fn is_coloured(self) -> bool {
+        self.colour
+    }
+
+    /// In the colour of a parameter of the terminal's SGR sequence.
+    pub(crate) fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 

@@ -8,11 +8,11 @@ use crate::error::{Error, Result};
 use crate::txn::View;
 
 /// Looks at an entry's key and value.
-pub(super) type Look<'f> = &'f mut dyn FnMut(&[u8], &[u8]) -> Result<()>;
+type Look<'f> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'f;
 
 /// Walks the whole tree: levels, order, bounds, heads, prefixes, room, blocks of long keys and values, the number of entries. `item` looks at each
 /// entry's key and value.
-pub(super) fn check<S: View + ?Sized>(tx: &S, tree: Tree, item: Look<'_>) -> Result<()> {
+pub(super) fn check<S: View + ?Sized>(tx: &S, tree: Tree, item: &mut Look<'_>) -> Result<()> {
     let head = tree.head(tx)?;
     if head.root == 0 {
         return Ok(());
@@ -30,7 +30,7 @@ pub(super) fn check<S: View + ?Sized>(tx: &S, tree: Tree, item: Look<'_>) -> Res
 
 struct Walk<'t, 'f, S: ?Sized> {
     tx: &'t S,
-    item: Look<'f>,
+    item: &'f mut Look<'f>,
     last: Option<&'t [u8]>,
     count: u64,
 }

@@ -18,7 +18,6 @@ mod node;
 mod pack;
 mod tree;
 
-use super::Place;
 use super::item::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -237,7 +236,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// assert!(map.get(&tx, "film")?.unwrap().ends_with(b"end."));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<Place>> {
+    pub fn place(self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         match self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))? {
             Some((leaf, Ok(i))) => leaf.value_place(i).map(Some),
             _ => Ok(None),

@@ -110,12 +110,12 @@ pub(super) fn out_of_order(tree: Tree) -> Error {
     Error::corrupt(tree.0, "the keys of an ordered map do not rise")
 }
 
-/// A leaf, and the index of an entry there, or where it belongs.
-type Found<'t, S> = (Node<'t, S>, Result<usize, usize>);
-
 /// A tree by the offset of its header.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tree(pub(super) u64);
+
+/// A leaf, and the place of a key in it, or where it would be.
+type Searched<'t, S> = (Node<'t, S>, Result<usize, usize>);
 
 impl Tree {
     pub(super) fn create(tx: &mut WriteTxn<'_>) -> Result<Self> {
@@ -148,7 +148,7 @@ impl Tree {
 
     /// The leaf under which `key` belongs, and its place there.
     #[inline]
-    pub(super) fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Found<'t, S>>> {
+    pub(super) fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Searched<'t, S>>> {
         let head = self.head(tx)?;
         if head.root == 0 {
             return Ok(None);

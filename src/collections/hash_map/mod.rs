@@ -18,7 +18,7 @@ pub use iter::{Iter, Position};
 
 use self::entry::{Content, Layout};
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
-use super::{Item, Key, KeyBuffer, Place};
+use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -233,7 +233,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// assert_eq!(map.get(&tx, "key")?, Some(&b"0123xy6789"[..]));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<Place>> {
+    pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };

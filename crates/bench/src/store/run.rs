@@ -3,8 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::cell::CellSpec;
 use super::kv::{Kind, StoreId};
@@ -63,6 +62,7 @@ enum Step {
 }
 
 /// A figure of an answer.
+#[derive(Clone, Copy)]
 struct Measure {
     /// Its name there.
     name: &'static str,

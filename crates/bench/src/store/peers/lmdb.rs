@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 
 use crate::store::kv::{Key, Kind, Kv, looked_at};
-use crate::system::Result;
+use crate::system::{Failure, Result};
 
 struct Lmdb {
     env: Env<WithoutTls>,
-    db: Database<Bytes, Bytes>,
+    db: Database<'static, Bytes, Bytes>,
 }
 
 pub(super) fn version() -> String {
@@ -34,9 +34,11 @@ fn open_with(dir: &Path, flags: EnvFlags) -> Result<Box<dyn Kv>> {
     unsafe { options.flags(flags | EnvFlags::NO_READ_AHEAD) };
     // SAFETY: only this program's cells open the file, all through LMDB.
     let env = unsafe { options.open(dir)? };
-    let mut tx = env.write_txn()?;
-    let db = env.create_database(&mut tx, None)?;
-    tx.commit()?;
+    let tx = env.write_txn()?;
+    let made = env.create_databases_and_commit(tx, |databases, tx| -> heed::Result<_> {
+        databases.create_database::<Bytes, Bytes>(tx, None).map(CommitOrAbort::<_, ()>::Commit)
+    });
+    let CommitOrAbort::Commit(db) = made? else { return Err(Failure::new("no database was made")) };
     Ok(Box::new(Lmdb { env, db }))
 }
 

@@ -1,9 +1,10 @@
 //! Several handles on one file, as several processes have them: their commits and checkpoints interleave.
 
-use crate::budget::Budget;
-use crate::model::{Kind, transact};
-use crate::oracle::Bench;
-use crate::recording::{Ack, Recorder, Recording, options};
+use super::Outcome;
+use super::budget::Budget;
+use super::model::{Kind, transact};
+use super::oracle::Bench;
+use super::recording::{Ack, Recorder, Recording};
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Durability, Error};
 use std::cell::RefCell;
@@ -122,26 +123,12 @@ fn history_of_busy_commits(seed: u64) -> Recording {
     recorder.finish()
 }
 
-#[test]
-fn cuts_around_commits_taken_back() {
-    let budget = Budget::of(50);
-    let mut bench = Bench::new(options(Durability::Power));
-    budget.spend("cuts_around_commits_taken_back", |seed| {
-        let recording = history_of_busy_commits(seed);
-        bench
-            .sweep(&recording, &budget)
-            .unwrap_or_else(|violation| violation.report("cuts_around_commits_taken_back", &recording))
-    });
+pub(crate) fn cuts_around_commits_taken_back(bench: &mut Bench, seed: u64, budget: &Budget) -> Outcome {
+    let recording = history_of_busy_commits(seed);
+    bench.sweep(&recording, budget).map_err(|violation| violation.describe(&recording))
 }
 
-#[test]
-fn cuts_under_several_handles() {
-    let budget = Budget::of(100);
-    let mut bench = Bench::new(options(Durability::Power));
-    budget.spend("cuts_under_several_handles", |seed| {
-        let recording = history(seed);
-        bench
-            .sweep(&recording, &budget)
-            .unwrap_or_else(|violation| violation.report("cuts_under_several_handles", &recording))
-    });
+pub(crate) fn cuts_under_several_handles(bench: &mut Bench, seed: u64, budget: &Budget) -> Outcome {
+    let recording = history(seed);
+    bench.sweep(&recording, budget).map_err(|violation| violation.describe(&recording))
 }

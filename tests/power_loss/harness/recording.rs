@@ -1,6 +1,6 @@
 //! Histories of an arena on a simulated disk, with the state that each commit acknowledged.
 
-use crate::model::{Kind, State, transact};
+use super::model::{Kind, State, transact};
 use heapfile::testing::{self, History, SimDisk, SplitMix64};
 use heapfile::{Arena, Durability, Options};
 use std::sync::Arc;
@@ -86,8 +86,21 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Creates an arena. Its creation is part of the history; the empty arena is the first state acknowledged.
     pub(crate) fn create(seed: u64, durability: Durability) -> Self {
+        Self::create_with(seed, options(durability))
+    }
+
+    /// The same with other options.
+    pub(crate) fn create_with(seed: u64, options: Options) -> Self {
         boot(0);
-        let (disk, options) = (SimDisk::new().unwrap(), options(durability));
+        Self::create_in(seed, SimDisk::new().unwrap(), options)
+    }
+
+    /// The same on what an earlier creation left.
+    pub(crate) fn create_on(seed: u64, image: &[u8], options: Options) -> Self {
+        Self::create_in(seed, SimDisk::from_image(image).unwrap(), options)
+    }
+
+    fn create_in(seed: u64, disk: SimDisk, options: Options) -> Self {
         let arena = testing::create(&disk, &options).unwrap();
         let acks = vec![Ack::new(0, disk.steps(), Arc::default())];
         Self { disk, options, rng: SplitMix64(seed), acks, seed, arena: Some(arena) }

@@ -1,10 +1,11 @@
 //! The oracle: what an image must recover to.
 
-use crate::budget::Budget;
-use crate::model::{Kind, State, transact};
-use crate::recording::{Recording, boot};
+use super::budget::Budget;
+use super::model::{Kind, State, transact};
+use super::recording::{Recording, boot};
 use heapfile::testing::{self, Recipe, SimDisk, SplitMix64};
 use heapfile::{Arena, Options, Result};
+use std::ops::AddAssign;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -17,16 +18,41 @@ pub(crate) struct Violation {
 }
 
 impl Violation {
-    /// Ends the test with all that is needed to see it again.
-    pub(crate) fn report(&self, test: &str, recording: &Recording) -> ! {
+    /// All that is needed to see it again.
+    pub(crate) fn describe(&self, recording: &Recording) -> String {
         let (seed, point) = (recording.seed, self.point);
-        panic!(
-            "{test}: seed {seed}, crash point {point}, {:?}: {}\n{}\n  replay: HEAPFILE_SEED={seed} \
-             HEAPFILE_POINT={point} cargo test --test power_loss {test}",
+        format!(
+            "seed {seed}, crash point {point}, {:?}: {}\n{}\n  again: HEAPFILE_SEED={seed} HEAPFILE_POINT={point}, with \
+             HEAPFILE_IMAGES as before, and this test",
             self.recipe,
             self.what,
             recording.around(point),
-        );
+        )
+    }
+}
+
+/// What images turned out to be, where more than one answer is right.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Found {
+    /// `Process`: a synced state.
+    pub(crate) synced: u64,
+    /// `Process`: refused as unsynced, and sound.
+    pub(crate) sound: u64,
+    /// `Process`: refused as unsynced, and damaged.
+    pub(crate) damaged: u64,
+    /// A damaged slot: made up for.
+    pub(crate) opened: u64,
+    /// A damaged slot: refused.
+    pub(crate) refused: u64,
+}
+
+impl AddAssign for Found {
+    fn add_assign(&mut self, other: Self) {
+        self.synced += other.synced;
+        self.sound += other.sound;
+        self.damaged += other.damaged;
+        self.opened += other.opened;
+        self.refused += other.refused;
     }
 }
 
@@ -35,6 +61,7 @@ pub(crate) struct Bench {
     pub(crate) disk: SimDisk,
     pub(crate) options: Options,
     pub(crate) images: u64,
+    pub(crate) found: Found,
     boots: u64,
 }
 
@@ -42,7 +69,7 @@ impl Bench {
     pub(crate) fn new(options: Options) -> Self {
         let disk = SimDisk::new().unwrap();
         disk.record(false).unwrap();
-        Self { disk, options, images: 0, boots: 1 }
+        Self { disk, options, images: 0, found: Found::default(), boots: 1 }
     }
 
     /// The power comes back.

@@ -1,6 +1,6 @@
 //! How much to try. `HEAPFILE_IMAGES=N` raises the number of images of the whole suite to about N; `HEAPFILE_SEED=S`
-//! runs the histories of that seed alone, `HEAPFILE_POINT=P` of those the crash point P alone. After recovery 100 operations are tried in long runs,
-//! five on most images in short ones; `HEAPFILE_OPERATIONS=N` says otherwise.
+//! runs the histories of that seed alone, `HEAPFILE_POINT=P` of those the crash point P alone. After recovery 100 operations are tried on every eighth
+//! image in long runs, on every hundredth in short ones, and five on the others; `HEAPFILE_OPERATIONS=N` says otherwise.
 
 use heapfile::testing::Plan;
 
@@ -43,6 +43,11 @@ impl Budget {
         }
     }
 
+    /// For a long run that counts its images itself: all points, or this one, by the long plan.
+    pub(crate) fn endless(point: Option<usize>) -> Self {
+        Self { images: u64::MAX, first_seed: 1, once: false, point, stride: 1, operations: None, long: true }
+    }
+
     /// Looks at one crash point in `stride` only, unless this is a long run: for histories of which there are many.
     pub(crate) fn sparse(self, stride: usize) -> Self {
         Self { stride: if self.long { 1 } else { stride }, ..self }
@@ -52,7 +57,7 @@ impl Budget {
     pub(crate) fn operations(&self, image: u64) -> u64 {
         match self.operations {
             Some(count) => count,
-            None if self.long || image.is_multiple_of(100) => 100,
+            None if image.is_multiple_of(if self.long { 8 } else { 100 }) => 100,
             None => 5,
         }
     }

@@ -1,0 +1,229 @@
+//! `heapfile stats`: what an arena holds and what happens to it, once or again and again.
+
+use crate::info::{durability_name, handle_json, others, print_others};
+use crate::output::{self, Style};
+use crate::units::{count, counted, size};
+use crate::usage::{Kind, Usage};
+use crate::{Failure, Outcome};
+use heapfile::{Arena, Error, Handle, Options, Stats};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write, stdout};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Show what an arena holds: sizes, blocks, free space, log, commits, who has it open
+///
+/// Counts the blocks, a few loads for each slab and long block, in short read transactions: no writer waits for it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  heapfile stats my.heap\n  heapfile stats --watch my.heap\n  \
+    heapfile stats --watch=0.2 --json my.heap | jq .commits_per_second")]
+pub(crate) struct Args {
+    /// The arena
+    file: PathBuf,
+    /// Show it anew every SECONDS (default 1), with commits per second, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, num_args = 0..=1, require_equals = true,
+        default_missing_value = "1")]
+    watch: Option<Duration>,
+    /// Write JSON; with --watch one line each time
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("give seconds from 0.01 to 86400".to_owned()),
+    }
+}
+
+/// What one look found.
+struct Sample {
+    at: Instant,
+    stats: Stats,
+    usage: Usage,
+    others: Vec<Handle>,
+}
+
+impl Sample {
+    fn take(arena: &Arena) -> Result<Self, Failure> {
+        let others = others(arena)?;
+        let stats = arena.stats()?;
+        let mut usage = Usage::default();
+        for run in arena.runs() {
+            usage.add(&run?, |_, _, _| {});
+        }
+        Ok(Self { at: Instant::now(), stats, usage, others })
+    }
+
+    /// Commits per second since an earlier sample.
+    fn rate(&self, before: &Self) -> f64 {
+        let commits = self.stats.sequence.saturating_sub(before.stats.sequence);
+        commits as f64 / self.at.duration_since(before.at).as_secs_f64().max(1e-9)
+    }
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let arena = Options::new().accept_unsynced(true).open_read_only(&args.file)?;
+    let Some(interval) = args.watch else {
+        let sample = Sample::take(&arena)?;
+        if args.json {
+            output::json(&to_json(&arena, &sample, None))?;
+        } else {
+            let mut out = output::buffered();
+            out.write_all(&page(&arena, &sample, None)?)?;
+            out.flush()?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    watch(&arena, interval, args.json, &interruptions()?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Gets a message when the user presses Ctrl-C.
+fn interruptions() -> Result<Receiver<()>, Failure> {
+    let (tell, interrupted) = channel();
+    ctrlc::set_handler(move || {
+        // Nobody listens any more: the command is about to end.
+        let _ = tell.send(());
+    })?;
+    Ok(interrupted)
+}
+
+fn watch(
+    arena: &Arena,
+    interval: Duration,
+    as_json: bool,
+    interrupted: &Receiver<()>,
+) -> Result<(), Failure> {
+    let redraw = !as_json && stdout().is_terminal();
+    let (mut before, mut lines) = (None::<Sample>, 0);
+    loop {
+        let shown = match Sample::take(arena) {
+            Ok(sample) => {
+                let rate = before.as_ref().map(|before| sample.rate(before));
+                let shown = if as_json {
+                    let mut line = serde_json::to_vec(&to_json(arena, &sample, rate))?;
+                    line.push(b'\n');
+                    line
+                } else {
+                    page(arena, &sample, rate)?
+                };
+                before = Some(sample);
+                shown
+            }
+            // Somebody keeps everybody out for a while: that is worth seeing, and passes.
+            Err(e) if matches!(e.downcast_ref(), Some(Error::Busy { .. })) => {
+                busy(arena, e.as_ref(), as_json)?
+            }
+            Err(e) => return Err(e),
+        };
+        let mut out = output::buffered();
+        if redraw && lines > 0 {
+            write!(out, "\x1b[{lines}F\x1b[J")?;
+        } else if !as_json && !redraw && lines > 0 {
+            writeln!(out)?;
+        }
+        lines = shown.iter().filter(|&&byte| byte == b'\n').count();
+        out.write_all(&shown)?;
+        out.flush()?;
+        drop(out);
+        match interrupted.recv_timeout(interval) {
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What can be shown while nobody gets in.
+fn busy(arena: &Arena, why: &(dyn std::error::Error + 'static), as_json: bool) -> Result<Vec<u8>, Failure> {
+    let others = others(arena)?;
+    let mut out = Vec::new();
+    if as_json {
+        let others: Vec<Value> = others.iter().map(handle_json).collect();
+        writeln!(out, "{}", json!({"busy": why.to_string(), "other_handles": others}))?;
+    } else {
+        writeln!(out, "{}", arena.path().display())?;
+        output::row(&mut out, "busy", &why.to_string())?;
+        print_others(&mut out, &others)?;
+    }
+    Ok(out)
+}
+
+fn to_json(arena: &Arena, sample: &Sample, rate: Option<f64>) -> Value {
+    let Sample { stats, usage, others, .. } = sample;
+    json!({
+        "path": arena.path().to_string_lossy(),
+        "durability": durability_name(stats.durability),
+        "file_bytes": stats.file_bytes,
+        "heap_bytes": stats.heap_bytes,
+        "blocks": usage.blocks(),
+        "used_bytes": usage.of(Kind::Blocks),
+        "slack_bytes": usage.of(Kind::Slack),
+        "metadata_bytes": usage.of(Kind::Metadata),
+        "free_bytes": stats.free_bytes,
+        "extents": stats.extents,
+        "longest_extent_bytes": stats.longest_extent_bytes,
+        "log_bytes": stats.log_bytes,
+        "log_used_bytes": stats.log_used_bytes,
+        "sequence": stats.sequence,
+        "commits_per_second": rate,
+        "synced": stats.synced,
+        "other_handles": others.iter().map(handle_json).collect::<Vec<_>>(),
+    })
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.0} %", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+/// One look as text.
+fn page(arena: &Arena, sample: &Sample, rate: Option<f64>) -> std::io::Result<Vec<u8>> {
+    let Sample { stats, usage, others, .. } = sample;
+    let mut page = Vec::new();
+    let out = &mut page;
+    writeln!(out, "{}", Style::of_stdout().title(&arena.path().display().to_string()))?;
+    let file = format!("{}, of which the heap {}", size(stats.file_bytes), size(stats.heap_bytes));
+    output::row(out, "file", &file)?;
+    let used = usage.of(Kind::Blocks);
+    output::row(out, "blocks", &format!("{} in {}", count(usage.blocks()), size(used)))?;
+    let lost =
+        format!("{} of slack, {} of metadata", size(usage.of(Kind::Slack)), size(usage.of(Kind::Metadata)));
+    output::row(out, "besides", &lost)?;
+    let free = format!(
+        "{} ({} of the heap) in {}, the longest {}",
+        size(stats.free_bytes),
+        percent(stats.free_bytes, stats.heap_bytes),
+        counted(stats.extents, "extent"),
+        size(stats.longest_extent_bytes)
+    );
+    output::row(out, "free", &free)?;
+    if stats.log_bytes > 0 {
+        let fill = percent(stats.log_used_bytes, stats.log_bytes);
+        output::row(out, "log", &format!("{fill} of {} used", size(stats.log_bytes)))?;
+    }
+    let rate = rate.map_or(String::new(), |rate| format!(", {} a second", count(rate.round() as u64)));
+    output::row(out, "commits", &format!("{}{rate}", count(stats.sequence)))?;
+    output::row(
+        out,
+        "synced",
+        if stats.synced { "yes" } else { "no: the disk does not have everything yet" },
+    )?;
+    print_others(out, others)?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_read() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_seconds("60"), Ok(Duration::from_secs(60)));
+        for bad in ["", "0", "-1", "NaN", "inf", "1e9", "a"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! `shrink`, `stats`, `map` and `snapshot`: figures that agree with the library's, pictures that can be read, a watch that ends.
+
+mod common;
+
+use common::{Place, command, run, text};
+use heapfile::{Arena, Offset};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+/// Small blocks, long ones, and holes between them.
+fn filled() -> Place {
+    Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        let small: Vec<_> = (0..4000).map(|i| tx.alloc_bytes(&vec![1; 8 + i % 300]).unwrap()).collect();
+        let large: Vec<Offset<[u8]>> = (0..12).map(|_| tx.alloc_bytes(&vec![2; 200_000]).unwrap()).collect();
+        tx.commit().unwrap();
+        let mut tx = arena.write().unwrap();
+        small.iter().step_by(3).for_each(|&block| tx.free(block).unwrap());
+        [1, 2, 3, 7, 10, 11].iter().for_each(|&i| tx.free(large[i]).unwrap());
+        tx.commit().unwrap();
+    })
+}
+
+fn sum(json: &Value) -> u64 {
+    json.as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap()).sum()
+}
+
+#[test]
+fn shrink_tells_what_it_gave_back() {
+    let place = filled();
+    let before = place.path.metadata().unwrap().len();
+    let json = run(&["shrink", "--json", place.arg()]);
+    let now = place.path.metadata().unwrap().len();
+    assert_eq!(json.json()["file_bytes_before"], before);
+    assert_eq!(json.json()["file_bytes"], now);
+    assert!(now < before && json.json()["punched_bytes"].as_u64().unwrap() >= 600_000, "{json:?}");
+    assert!(json.json()["disk_bytes"].as_u64() < json.json()["disk_bytes_before"].as_u64());
+    json.ok();
+    assert!(Arena::open(&place.path).unwrap().check().unwrap().is_clean());
+    let again = run(&["shrink", place.arg()]).ok();
+    assert!(again.contains("(0 bytes less)") && again.contains("in free extents inside"), "{again}");
+}
+
+#[test]
+fn stats_counts_what_check_counts() {
+    let place = filled();
+    let counts = Arena::open(&place.path).unwrap().check().unwrap().counts;
+    let stats = run(&["stats", "--json", place.arg()]);
+    let json = stats.json();
+    assert_eq!(json["blocks"], counts.blocks);
+    assert_eq!(json["free_bytes"], counts.free_bytes);
+    assert_eq!(json["heap_bytes"], counts.heap_bytes);
+    let (used, slack) = (json["used_bytes"].as_u64().unwrap(), json["slack_bytes"].as_u64().unwrap());
+    assert!(used >= counts.block_bytes && used + slack + counts.free_bytes <= counts.heap_bytes, "{json}");
+    assert_eq!((json["commits_per_second"].is_null(), json["sequence"].as_u64()), (true, Some(2)));
+    stats.ok();
+    let shown = run(&["stats", place.arg()]).ok();
+    assert!(shown.contains("2,672 in ") && shown.contains("open in"), "{shown}");
+    for bad in ["0", "-1", "x", "1e9"] {
+        assert_eq!(run(&["stats", &format!("--watch={bad}"), place.arg()]).code, 2);
+    }
+}
+
+#[test]
+fn a_watch_shows_commits_and_ends_when_asked_or_when_nobody_reads() {
+    let place = filled();
+    let watch = |json: &[&str]| {
+        let mut watch = command();
+        watch.args(["stats", "--watch=0.05"]).args(json).arg(&place.path);
+        watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = watch(&["--json"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let first = next();
+    let arena = Arena::open(&place.path).unwrap();
+    arena.alloc(&1u64).unwrap();
+    let seen = std::iter::repeat_with(&mut next).find(|json| json["sequence"] == 3).unwrap();
+    assert!(first["commits_per_second"].is_null() && seen["commits_per_second"].as_f64().unwrap() > 0.0);
+    assert!(std::iter::repeat_with(&mut next).take(1000).any(|json| {
+        json["commits_per_second"] == 0.0 && json["other_handles"][0]["pid"] == std::process::id()
+    }));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let mut child = watch(&[]);
+    let mut out = child.stdout.take().unwrap();
+    assert!(out.read(&mut [0; 64]).unwrap() > 0);
+    drop(out);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    child.stderr.unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "");
+}
+
+#[test]
+fn map_accounts_for_every_byte() {
+    let place = filled();
+    Arena::open(&place.path).unwrap().shrink().unwrap();
+    let map = run(&["map", "--json", "--width", "16", place.arg()]);
+    let json = map.json();
+    let file_bytes = place.path.metadata().unwrap().len();
+    assert_eq!(sum(&json["totals"]), file_bytes, "{json}");
+    assert_eq!(json["totals"]["unknown_bytes"], 0);
+    assert!(json["totals"]["punched_bytes"].as_u64().unwrap() > 600_000, "{json}");
+    assert_eq!(json["large_blocks"], 6);
+    let cells = json["cells"].as_array().unwrap();
+    assert_eq!(cells.len() as u64, file_bytes.div_ceil(json["cell_bytes"].as_u64().unwrap()));
+    let used: u64 =
+        json["classes"].as_array().unwrap().iter().map(|c| c["used_slots"].as_u64().unwrap()).sum();
+    assert_eq!(used, 2666);
+    map.ok();
+}
+
+#[test]
+fn map_draws_plainly_where_no_person_looks() {
+    let place = filled();
+    let shown = run(&["map", "--width", "32", place.arg()]).ok();
+    assert!(shown.is_ascii() && !shown.contains('\x1b'), "{shown}");
+    let first = shown.lines().find(|line| line.starts_with("0x00000000000")).unwrap();
+    assert!(first.contains('S') && shown.lines().any(|line| line.contains("##")), "{shown}");
+    assert!(shown.contains("  #  blocks") && shown.contains("6 blocks with pages of their own"), "{shown}");
+    run(&["map", "--width", "1", place.arg()]);
+    assert_eq!(run(&["map", "--width", "7", place.arg()]).code, 2);
+}
+
+#[test]
+fn map_writes_svg_that_is_xml() {
+    let place = filled();
+    let svg = place.dir.path().join("a <&> b.svg");
+    assert_eq!(run(&["map", "--svg", text(&svg), place.arg()]).ok(), "");
+    let picture = std::fs::read_to_string(&svg).unwrap();
+    let mut reader = quick_xml::Reader::from_str(&picture);
+    let mut cells = 0;
+    loop {
+        match reader.read_event().unwrap() {
+            quick_xml::events::Event::Start(tag) if tag.name().as_ref() == "g" => cells += 1,
+            quick_xml::events::Event::Eof => break,
+            _ => {}
+        }
+    }
+    let json = run(&["map", "--json", "--width", "64", place.arg()]).json();
+    assert_eq!(cells, json["cells"].as_array().unwrap().len());
+    assert_eq!(run(&["map", "--svg", "-", place.arg()]).ok(), picture);
+    run(&["map", "--svg", "/no/such/dir/a.svg", place.arg()]).fails(2, "cannot write /no/such/dir/a.svg");
+}
+
+#[test]
+fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
+    let place = filled();
+    let to = place.dir.path().join("b.heap");
+    let made = run(&["snapshot", "--json", place.arg(), text(&to)]);
+    assert_eq!(made.json()["sequence"], 2);
+    assert_eq!(made.json()["file_bytes"], to.metadata().unwrap().len());
+    made.ok();
+    assert!(run(&["check", text(&to)]).ok().contains(": sound"));
+    run(&["snapshot", place.arg(), text(&to)]).fails(2, "exists already");
+    assert!(run(&["snapshot", "--force", place.arg(), text(&to)]).ok().contains("after commit 2"));
+    run(&["snapshot", "--force", place.arg(), place.arg()]).fails(2, "exists already");
+}
+
+#[test]
+fn check_repairs_what_it_can_and_lists_what_it_could_not() {
+    let place = filled();
+    let unhurt = run(&["check", "--repair", place.arg()]).ok();
+    assert!(unhurt.contains(": sound") && unhurt.contains("0 words"), "{unhurt}");
+    let heap = run(&["info", "--json", place.arg()]).json()["heap_offset"].as_u64().unwrap();
+    let hurt = |offset: u64| {
+        use std::os::unix::fs::FileExt;
+        std::fs::File::options()
+            .write(true)
+            .open(&place.path)
+            .unwrap()
+            .write_all_at(&[0x55; 8], offset)
+            .unwrap();
+    };
+    // The counts, then the root of the free tree: nothing is lost with them.
+    hurt(heap + 16);
+    hurt(heap + 24);
+    assert_eq!(run(&["check", place.arg()]).code, 1);
+    let repaired = run(&["check", "--repair", "--json", place.arg()]);
+    let json = repaired.json();
+    assert_eq!(
+        (json["sound"].as_bool(), json["losses"].as_array().map(Vec::len)),
+        (Some(true), Some(0)),
+        "{json}"
+    );
+    assert!(std::fs::metadata(json["backup"].as_str().unwrap()).unwrap().len() >= 4104);
+    repaired.ok();
+    run(&["check", place.arg()]).ok();
+    // The word of the last long block.
+    let map = heap + 4096;
+    let mut last = 0;
+    let bytes = std::fs::read(&place.path).unwrap();
+    for word in 0..512 {
+        let at = (map + word * 8) as usize;
+        if bytes[at] & 15 == 1 {
+            last = at as u64;
+        }
+    }
+    hurt(last);
+    let lost = run(&["check", "--repair", place.arg()]);
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(lost.stdout.contains("damaged: ") && lost.stdout.contains("kept as a block"), "{lost:?}");
+    run(&["check", place.arg()]).ok();
+    let to = place.dir.path().join("new.heap");
+    let salvaged = run(&["check", "--salvage", text(&to), place.arg()]).ok();
+    assert!(salvaged.contains("2,672 with "), "{salvaged}");
+    assert_eq!(std::fs::read_to_string(to.with_extension("heap.offsets")).unwrap().lines().count(), 2673);
+    run(&["check", text(&to)]).ok();
+    run(&["check", "--salvage", text(&to), place.arg()]).fails(2, "exists already");
+    let open = Arena::open(&place.path).unwrap();
+    run(&["check", "--repair", place.arg()]).fails(2, "locked by another process");
+    drop(open);
+}

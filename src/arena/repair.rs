@@ -1,0 +1,174 @@
+//! Repair: metadata built anew from what of it is sound, so that the heap contradicts itself nowhere and every block that can be told from
+//! what is left is there with its bytes.
+//!
+//! What blocks there are is said by the page map and the slabs' states (`heap::survey` tells what vouches for what). All else is computed: the
+//! free tree, counts, maxima, lists of slabs, the header, the directory of the roots. What was there before is kept in a file beside the
+//! arena; the changes are one transaction, so that a repair that is cut off was none.
+//!
+//! Limits: a damaged superblock, a log that does not say where it begins, and a page map that cannot be found are not repaired. Content
+//! has no checksums: bytes of blocks are taken as they are.
+#![forbid(unsafe_code)]
+
+use super::{Arena, Committed, Finding, Options, Report, open};
+use crate::error::{Error, Result};
+use crate::heap::{Heap, Rebuilt, Space};
+use crate::layout::{MARK_PAGE, PAGE, Page, page_offset};
+use crate::log::slots;
+use crate::roots;
+use crate::runtime::{LogState, MarkState, boot_id};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Outcome of [`Arena::repair`].
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let path = dir.path().join("a.heap");
+/// # heapfile::Arena::create(&path)?;
+/// let repair = heapfile::Arena::repair(&path)?;
+/// assert!(repair.losses.is_empty() && repair.changed_words == 0 && repair.report.is_clean());
+/// # Ok::<(), heapfile::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// What could not be told for certain, and what became of it.
+    pub losses: Vec<Finding>,
+    /// Words of metadata that were changed.
+    pub changed_words: u64,
+    /// Where the pages are that were changed, as they were; nothing if none was.
+    pub backup: Option<PathBuf>,
+    /// What a check finds now.
+    pub report: Report,
+}
+
+impl Arena {
+    /// Repairs the arena at `path`, with the default options. See [`Options::repair`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.heap");
+    /// # heapfile::Arena::create(&path)?;
+    /// heapfile::Arena::repair(&path)?;
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn repair(path: impl AsRef<Path>) -> Result<Repair> {
+        Options::new().repair(path)
+    }
+}
+
+impl Options {
+    /// Repairs an arena that nobody has open: builds its metadata anew from what of it is sound. Blocks stay where they are, with their bytes; pages
+    /// that nothing vouches for are kept as blocks of their own. Also takes a `Process` arena that was not synced before the machine
+    /// went down. Completes what the log has first.
+    ///
+    /// The pages that change are saved first, beside the arena, as `NAME.repair-N`: for each its offset as eight bytes, then
+    /// its 4096 bytes.
+    ///
+    /// Errors: [`Error::Busy`] if another handle is open; [`Error::Corrupt`] if too little is left, with nothing changed. Reads all
+    /// metadata.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("a.heap");
+    /// # heapfile::Arena::create(&path)?;
+    /// let repair = heapfile::Options::new().repair(&path)?;
+    /// for loss in &repair.losses {
+    ///     println!("{loss}");
+    /// }
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn repair(&self, path: impl AsRef<Path>) -> Result<Repair> {
+        let options = Self { repairing: true, accept_unsynced: true, locking: None, ..self.clone() };
+        options.check()?;
+        run(&open::open(path.as_ref(), &options)?)
+    }
+}
+
+fn run(arena: &Arena) -> Result<Repair> {
+    let media = &arena.inner.media;
+    let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
+    let heap = Heap::new(arena.inner.heap_page());
+    let mut findings = 0u64;
+    heap.check(&Committed(media), &[], &mut |_| findings += 1)?;
+    // What is sound stays as it is, though it would be built in another shape.
+    let Rebuilt { words, losses } =
+        if findings == 0 { Rebuilt::default() } else { heap.rebuild(&Committed(media), limit)? };
+    let mut losses: Vec<Finding> =
+        losses.into_iter().map(|loss| Finding { offset: loss.offset, what: loss.what }).collect();
+    let mut backup = None;
+    if !words.is_empty() {
+        let mut pages: Vec<u64> = words.keys().map(|at| at / PAGE * PAGE).collect();
+        pages.dedup();
+        backup = Some(save(arena, &pages)?);
+        let mut tx = arena.write()?;
+        tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
+        tx.commit()?;
+    }
+    let mut tx = arena.write()?;
+    let lost = roots::mend(&mut tx)?;
+    losses.extend(lost.into_iter().map(|(offset, what)| Finding { offset, what }));
+    tx.commit()?;
+    mend_slots(arena, &mut losses)?;
+    if arena.inner.power.is_none() {
+        if open::read_mark(media).is_err() {
+            losses
+                .push(Finding { offset: page_offset(MARK_PAGE), what: "the mark: written anew".to_owned() });
+            media.runtime().set_mark(MarkState::Unknown);
+        }
+        media.runtime().set_boot(boot_id());
+    }
+    arena.checkpoint()?;
+    Ok(Repair { losses, changed_words: words.len() as u64, backup, report: arena.check()? })
+}
+
+/// Saves pages as they are, durably.
+fn save(arena: &Arena, pages: &[u64]) -> Result<PathBuf> {
+    let media = &arena.inner.media;
+    for number in 1.. {
+        let mut name = media.path().as_os_str().to_owned();
+        name.push(format!(".repair-{number}"));
+        let path = PathBuf::from(name);
+        let failed = |e: std::io::Error| match e.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed: pages.len() as u64 * (PAGE + 8) },
+            _ => Error::io("save pages to", &path, e),
+        };
+        let file = match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            Err(e) => return Err(failed(e)),
+        };
+        let mut out = std::io::BufWriter::new(file);
+        let mut page = vec![0; PAGE as usize];
+        for &at in pages {
+            media.copy_to(at, &mut page).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
+            out.write_all(&at.to_le_bytes()).and_then(|()| out.write_all(&page)).map_err(failed)?;
+        }
+        let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        return Ok(path);
+    }
+    unreachable!("there is always a next number")
+}
+
+/// Writes a checkpoint slot anew that is damaged.
+fn mend_slots(arena: &Arena, losses: &mut Vec<Finding>) -> Result<()> {
+    let (Some(log), media) = (&arena.inner.power, &arena.inner.media) else { return Ok(()) };
+    for index in 0..2 {
+        if slots::read(media, index)?.is_none() {
+            let (newest, ..) = log.read(media)?;
+            slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest)))?;
+            let runtime = media.runtime();
+            let now = runtime.log();
+            runtime.set_log(LogState { generation: newest.generation + 1, ..now });
+            let offset = page_offset(crate::layout::SLOT_PAGES[index]);
+            losses.push(Finding {
+                offset,
+                what: "a checkpoint slot: written anew, nothing is lost".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! Copying the heap so that one committed state comes out, while others write.
+//!
+//! A `Power` arena says in its log what changes. So:
+//!
+//! 1. Note the log's head. Copy what is in use, piece by piece, without a lock; what others change meanwhile comes out torn.
+//! 2. Read the log from there on: each page that a record wrote to, or filled in place, is to be copied again. Do so, while the log goes on.
+//!    Each round is shorter than the one before, as long as copying is faster than writing.
+//! 3. When few pages are left, copy these in a read transaction: no commit is applied while it lives, so with this round every page is as
+//!    the state of that transaction has it.
+//!
+//! Records that can no longer be read (the ring was written over, a spill extent is gone) cost a new start. After a few of these, or if the rounds
+//! do not get shorter, the writer lock ends it: then the state stands still. A `Process` arena has no log that others could
+//! read, so it is copied under the writer lock as a whole. Handles that may not write take a read transaction in its place.
+//!
+//! Invariant: a page is copied after every change to it that the state of the last round has, or is among the touched pages. That needs no look
+//! at what the records hold: the copy is of pages, not of their history, and pages that are free in that state may hold anything.
+
+use super::pages::Pages;
+use crate::arena::{Access, Arena, Committed, runs};
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::heap::{Heap, Stretch, Use};
+use crate::layout::{PAGE, Page, page_offset};
+use crate::log::follow::follow;
+use crate::log::ring::{Cursor, Ring};
+use crate::txn::{ReadTxn, WriteTxn};
+use rustix::io::Errno;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes that are read and written at once.
+const CHUNK: u64 = 1 << 20;
+/// Stretches of the heap that are looked at in one read transaction.
+const PIECE: usize = 256;
+/// Pages that may be left for the last round.
+const FEW: u64 = 256;
+/// Rounds without a lock.
+const ROUNDS: u32 = 8;
+/// Starts without the writer lock.
+const STARTS: u32 = 3;
+
+/// What was copied, and of which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Copied {
+    pub(super) sequence: u64,
+    pub(super) copied_bytes: u64,
+    pub(super) recopied_bytes: u64,
+    pub(super) held_bytes: u64,
+}
+
+/// Keeps the committed state as it is.
+#[derive(Debug)]
+#[expect(dead_code, reason = "they do their work by being there")]
+enum Frozen<'a> {
+    Write(Box<WriteTxn<'a>>),
+    Read(ReadTxn<'a>),
+}
+
+/// A copy under way.
+pub(super) struct Copy<'a> {
+    arena: &'a Arena,
+    target: &'a File,
+    heap: Heap,
+    buffer: Vec<u8>,
+    touched: Pages,
+    /// Up to where the log was read; nothing where there is none to be read.
+    followed: Option<(Ring, Cursor)>,
+    done: Copied,
+}
+
+impl<'a> Copy<'a> {
+    pub(super) fn new(arena: &'a Arena, target: &'a File) -> Self {
+        Self {
+            arena,
+            target,
+            heap: Heap::new(arena.inner.heap_page()),
+            buffer: vec![0; CHUNK as usize],
+            touched: Pages::default(),
+            followed: None,
+            done: Copied::default(),
+        }
+    }
+
+    /// Copies everything that is in use.
+    pub(super) fn run(mut self) -> Result<Copied> {
+        if self.arena.inner.power.is_some() && self.arena.is_in_file() {
+            for _ in 0..STARTS {
+                if self.beside_writers()? {
+                    return Ok(self.done);
+                }
+            }
+        }
+        let frozen = self.freeze(true)?;
+        let mut from = 0;
+        while let Some(stretch) = self.heap.next_stretch(&Committed(&self.arena.inner.media), from)? {
+            from = stretch.end();
+            if is_in_use(&stretch) {
+                self.copy(stretch.page, stretch.pages)?;
+                self.done.held_bytes += page_offset(stretch.pages);
+            }
+        }
+        self.settle(frozen)?;
+        Ok(self.done)
+    }
+
+    /// Shares all blocks of the file on the disk.
+    pub(super) fn reflink(mut self, to: &Path) -> Result<Copied> {
+        let refused = || Error::NoReflink { path: to.to_owned() };
+        let inner = &self.arena.inner;
+        if !self.arena.is_in_file() {
+            return Err(refused());
+        }
+        if inner.access == Access::Write {
+            // What the file system would write before it shares it, without making anybody wait. If it fails, so does sharing.
+            let _ = inner.media.sync();
+        }
+        let frozen = self.freeze(inner.power.is_none())?;
+        match rustix::fs::ioctl_ficlone(self.target, inner.media.fd()) {
+            Ok(()) => {}
+            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {
+                return Err(refused());
+            }
+            Err(Errno::NOSPC | Errno::DQUOT) => {
+                return Err(Error::NoSpace { needed: inner.media.file_len()? });
+            }
+            Err(e) => return Err(Error::io("share blocks with", to, e)),
+        }
+        self.settle(frozen)?;
+        Ok(self.done)
+    }
+
+    fn freeze(&self, alone: bool) -> Result<Frozen<'a>> {
+        if alone && self.arena.inner.access == Access::Write {
+            return Ok(Frozen::Write(Box::new(self.arena.write()?)));
+        }
+        Ok(Frozen::Read(self.arena.read()?))
+    }
+
+    /// Notes of which state the copy is, gives the target the length of its heap, and lets the others go on.
+    fn settle(&mut self, frozen: Frozen<'_>) -> Result<()> {
+        let media = &self.arena.inner.media;
+        self.done.sequence = media.runtime().sequence();
+        let end = page_offset(self.heap.open(&Committed(media))?);
+        drop(frozen);
+        self.target.set_len(end).map_err(|e| target_error(e, end))
+    }
+
+    /// One start of copying while others write; false if the log could not be followed.
+    fn beside_writers(&mut self) -> Result<bool> {
+        self.touched = Pages::default();
+        self.followed = Some((Ring::new(&self.arena.inner.superblock), self.head()));
+        failpoint("snapshot: begun");
+        let mut from: Page = 0;
+        loop {
+            let stretches = runs::piece(self.arena, from, PIECE)?;
+            let Some(last) = stretches.last() else { break };
+            from = last.end();
+            for stretch in stretches.iter().filter(|stretch| is_in_use(stretch)) {
+                if matches!(stretch.used, Use::Block { unlogged: true, .. }) {
+                    // The log tells nothing of it.
+                    self.touched.add(page_offset(stretch.page), page_offset(stretch.end()));
+                }
+                if !self.copy(stretch.page, stretch.pages)? {
+                    return Ok(false);
+                }
+            }
+            failpoint("snapshot: piece copied");
+        }
+        for _ in 0..ROUNDS {
+            if !self.follow()? {
+                return Ok(false);
+            }
+            if self.touched.count() <= FEW {
+                break;
+            }
+            let again = std::mem::take(&mut self.touched);
+            for (page, pages) in again.runs() {
+                self.done.recopied_bytes += page_offset(pages);
+                if !self.copy(page, pages)? {
+                    return Ok(false);
+                }
+            }
+        }
+        failpoint("snapshot: before the last round");
+        self.last_round()
+    }
+
+    fn last_round(&mut self) -> Result<bool> {
+        let frozen = self.freeze(self.touched.count() > FEW)?;
+        if !self.follow()? {
+            return Ok(false);
+        }
+        let media = &self.arena.inner.media;
+        let end = self.heap.open(&Committed(media))?;
+        self.followed = None;
+        let left = std::mem::take(&mut self.touched);
+        for (page, pages) in left.runs().take_while(|&(page, _)| page < end) {
+            let pages = pages.min(end - page);
+            self.copy(page, pages)?;
+            self.done.recopied_bytes += page_offset(pages);
+            self.done.held_bytes += page_offset(pages);
+        }
+        self.settle(frozen)?;
+        Ok(true)
+    }
+
+    /// Where the log goes on. Its words change one by one, so they are read until they are the same twice.
+    fn head(&self) -> Cursor {
+        let runtime = self.arena.inner.media.runtime();
+        let read = || {
+            let log = runtime.log();
+            Cursor { position: log.head, sequence: runtime.sequence().wrapping_add(1), seed: log.seed }
+        };
+        let mut last = read();
+        loop {
+            let now = read();
+            if now == last {
+                return now;
+            }
+            last = now;
+        }
+    }
+
+    /// Reads the log up to its head; false if a part of it is gone.
+    fn follow(&mut self) -> Result<bool> {
+        let Some((ring, cursor)) = self.followed else { return Ok(true) };
+        let inner = &self.arena.inner;
+        let head = inner.media.runtime().log().head;
+        let touched = &mut self.touched;
+        let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), |start, end| {
+            touched.add(start, end);
+        })?;
+        self.followed = followed.map(|cursor| (ring, cursor));
+        Ok(followed.is_some())
+    }
+
+    /// Copies pages as they are now; false if the log could not be followed meanwhile.
+    fn copy(&mut self, page: Page, pages: u32) -> Result<bool> {
+        let (mut at, end) = (page_offset(page), page_offset(page) + page_offset(pages));
+        while at < end {
+            let n = (end - at).min(CHUNK);
+            let read = self.read(at, n as usize)?;
+            self.target.write_all_at(&self.buffer[..read], at).map_err(|e| target_error(e, n))?;
+            self.done.copied_bytes += n;
+            at += n;
+            if n == CHUNK && !self.follow()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fills the buffer from the source; returns how much of it. Less where the file was cut meanwhile: what lay there is free by now.
+    fn read(&mut self, at: u64, n: usize) -> Result<usize> {
+        let media = &self.arena.inner.media;
+        let buffer = &mut self.buffer[..n];
+        if !self.arena.is_in_file() {
+            media
+                .copy_to(at, buffer)
+                .ok_or(Error::Truncated { needed: at + n as u64, found: media.len() })?;
+            return Ok(n);
+        }
+        let mut read = 0;
+        while read < n {
+            match rustix::io::pread(media.fd(), &mut buffer[read..], at + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(Error::io("read", media.path(), e)),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn is_in_use(stretch: &Stretch) -> bool {
+    !matches!(stretch.used, Use::Free { .. })
+}
+
+/// What it means that the target could not be written.
+pub(super) fn target_error(e: std::io::Error, needed: u64) -> Error {
+    match e.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed },
+        _ => Error::io("write", Path::new("the snapshot"), e),
+    }
+}
+
+const _: () = assert!(CHUNK.is_multiple_of(PAGE));

@@ -1,0 +1,190 @@
+//! The file that a snapshot becomes: made under another name, completed, renamed.
+
+use super::copy::target_error;
+use crate::arena::{Arena, Options, open, runs, shrink};
+use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
+use crate::heap::Use;
+use crate::layout::*;
+use crate::log::ring::Cursor;
+use crate::log::slots;
+use crate::runtime::boot_id;
+use rustix::fs::RenameFlags;
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A file that goes away unless it is completed.
+#[derive(Debug)]
+pub(super) struct Target {
+    file: File,
+    /// Where it is until it is complete.
+    temporary: PathBuf,
+    path: PathBuf,
+    overwrite: bool,
+    renamed: bool,
+}
+
+impl Target {
+    /// Makes an empty file beside `path`.
+    pub(super) fn create(arena: &Arena, path: &Path, overwrite: bool) -> Result<Self> {
+        let exists = || Error::AlreadyExists { path: path.to_owned() };
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            let itself = std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == arena.inner.media.key());
+            if !overwrite || itself || !found.is_file() {
+                return Err(exists());
+            }
+        }
+        let Some(name) = path.file_name() else { return Err(exists()) };
+        let mut hidden = std::ffi::OsString::from(".");
+        hidden.push(name);
+        let [a, b, c, d, ..] = open::random_id()?;
+        hidden.push(format!(".{}-{a:02x}{b:02x}{c:02x}{d:02x}.snapshot", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        let mode = match std::fs::metadata(arena.path()) {
+            // Memory without a name has no permissions that mean anything.
+            Ok(found) if !arena.path().starts_with("/proc") => found.mode() & 0o777,
+            _ => arena.inner.options.mode,
+        };
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(mode).open(&temporary);
+        let file = file.map_err(|e| Error::io("create", &temporary, e))?;
+        Ok(Self { file, temporary, path: path.to_owned(), overwrite, renamed: false })
+    }
+
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Makes an arena of the heap that was copied into the file, and gives it its name. Returns the file's length.
+    pub(super) fn complete(mut self, source: &Arena, sequence: u64) -> Result<u64> {
+        self.write_front(&source.inner.superblock, sequence)?;
+        let options = Options { accept_unsynced: false, follow_links: false, ..source.inner.options.clone() };
+        let arena = options.open(&self.temporary)?;
+        reserve_used(&arena, &self.file)?;
+        shrink::hollow(&arena)?;
+        arena.checkpoint()?;
+        drop(arena);
+        let failed = |op, path: &Path| {
+            let path = path.to_owned();
+            move |e: std::io::Error| Error::io(op, &path, e)
+        };
+        self.file.sync_all().map_err(failed("sync", &self.temporary))?;
+        let file_bytes = self.file.metadata().map_err(failed("inspect", &self.temporary))?.len();
+        failpoint("snapshot: before the rename");
+        self.rename()?;
+        failpoint("snapshot: renamed");
+        self.renamed = true;
+        let parent = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        match File::open(parent).and_then(|directory| directory.sync_all()) {
+            // Some file systems refuse to sync a directory.
+            Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {
+                Err(Error::io("sync the directory of", &self.path, e))
+            }
+            _ => Ok(file_bytes),
+        }
+    }
+
+    /// Everything before the heap: it says that nothing is in the log and nobody has the file open.
+    fn write_front(&self, source: &Superblock, sequence: u64) -> Result<()> {
+        let front = page_offset(source.heap_page);
+        let zeros = vec![0u8; 1 << 20];
+        let mut at = 0;
+        while at < front {
+            let n = (front - at).min(zeros.len() as u64);
+            self.write(at, &zeros[..n as usize])?;
+            at += n;
+        }
+        let superblock = Superblock { id: open::random_id()?, ..*source }.sealed();
+        let [a, b, c, d, ..] = superblock.id;
+        if superblock.durability == DURABILITY_POWER {
+            let start =
+                Cursor { position: 0, sequence: sequence + 1, seed: u32::from_le_bytes([a, b, c, d]) };
+            for generation in [1, 2] {
+                let slot = slots::slot(generation, start);
+                self.write(page_offset(SLOT_PAGES[generation as usize % 2]), bytemuck::bytes_of(&slot))?;
+            }
+        } else {
+            let mark = Mark {
+                magic: MARK_MAGIC,
+                changed: 0,
+                reserved: 0,
+                boot: boot_id(),
+                sequence,
+                reserved2: [0; 5],
+                crc: 0,
+            };
+            self.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark.sealed()))?;
+        }
+        self.write(0, bytemuck::bytes_of(&superblock))
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_all_at(bytes, at).map_err(|e| target_error(e, bytes.len() as u64))
+    }
+
+    fn rename(&self) -> Result<()> {
+        let failed = |e: std::io::Error| Error::io("rename to", &self.path, e);
+        if self.overwrite {
+            return std::fs::rename(&self.temporary, &self.path).map_err(failed);
+        }
+        let cwd = rustix::fs::CWD;
+        match rustix::fs::renameat_with(cwd, &self.temporary, cwd, &self.path, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(Error::AlreadyExists { path: self.path.clone() }),
+            // A file system that cannot: a link does not replace anything either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                std::fs::hard_link(&self.temporary, &self.path).map_err(failed)?;
+                std::fs::remove_file(&self.temporary).map_err(failed)
+            }
+            Err(e) => Err(failed(e.into())),
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.renamed {
+            // What cannot be removed is left under a name that nobody takes for a snapshot.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// Sees to it that everything in use has room on the disk: what was never written to came as a hole.
+fn reserve_used(arena: &Arena, file: &File) -> Result<()> {
+    let (mut from, mut used): (Page, (Page, Page)) = (0, (0, 0));
+    loop {
+        let stretches = runs::piece(arena, from, 4096)?;
+        for stretch in stretches.iter().filter(|stretch| !matches!(stretch.used, Use::Free { .. })) {
+            if stretch.page != used.1 {
+                reserve(file, used)?;
+                used.0 = stretch.page;
+            }
+            used.1 = stretch.end();
+        }
+        match stretches.last() {
+            Some(last) => from = last.end(),
+            None => return reserve(file, used),
+        }
+    }
+}
+
+fn reserve(file: &File, (first, end): (Page, Page)) -> Result<()> {
+    let (offset, len) = (page_offset(first), page_offset(end - first));
+    if len == 0 {
+        return Ok(());
+    }
+    loop {
+        return match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), offset, len) {
+            // Where space cannot be reserved, holes are filled by those who write.
+            Ok(()) | Err(Errno::OPNOTSUPP) => Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(e) => Err(target_error(e.into(), len)),
+        };
+    }
+}

@@ -1,0 +1,335 @@
+//! The survey: what of a damaged heap can still be told, as a basis for building its metadata anew.
+//!
+//! What blocks there are is said by the page map and the slabs; everything else follows from these two. Where they are damaged
+//! themselves there is a second witness for most: every page of a slab has a word, and the slab's first word names its shape too; a page-map
+//! array's own word lies in an array before it; a sound free tree tells where a block whose word is lost has to end.
+//!
+//! Rules: a word that is sound counts. Pages that nothing vouches for are never taken for free: they are kept, as blocks of their
+//! own, and listed. What is free by a sound tree is free.
+
+use super::Heap;
+use super::class::Shape;
+use super::header::{Header, word_of};
+use super::map::{
+    ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
+    last_array,
+};
+use super::slab::{LISTED, padding, state_word_at};
+use super::space::Load;
+use super::tree::{Extent, Tree};
+use crate::error::{Error, Result};
+use crate::layout::{PAGE, Page, page_offset};
+
+/// Something that was damaged, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) offset: u64,
+    pub(crate) what: String,
+}
+
+/// What a run of pages in use was found to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    Header,
+    Array(u32),
+    Nodes,
+    Slab(&'static Shape),
+    Block(Run),
+}
+
+/// Everything that is in use, in order of address.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) runs: Vec<(Page, u32, Found)>,
+    pub(super) arrays: Vec<Page>,
+    pub(super) end: Page,
+    pub(super) punched: Vec<Extent>,
+    pub(super) losses: Vec<Loss>,
+}
+
+struct Surveyor<'a, L> {
+    l: &'a L,
+    header: Header,
+    /// Pages of the file.
+    limit: Page,
+    /// Free extents in order, if the tree is sound.
+    free: Option<Vec<Extent>>,
+    survey: Survey,
+}
+
+impl Heap {
+    /// Looks at the whole heap in a file of `limit` pages. `Corrupt` if the page map cannot be found.
+    pub(super) fn survey<L: Load>(&self, l: &L, limit: Page) -> Result<Survey> {
+        let mut surveyor = Surveyor { l, header: self.header, limit, free: None, survey: Survey::default() };
+        surveyor.find_arrays()?;
+        let described = u64::from(self.header.first) + array_start(surveyor.survey.arrays.len() as u32);
+        let most = described.min(limit.into()) as Page;
+        surveyor.free = surveyor.sound_tree(most);
+        surveyor.find_runs(most);
+        surveyor.find_end()?;
+        Ok(surveyor.survey)
+    }
+}
+
+impl<L: Load> Surveyor<'_, L> {
+    fn lose(&mut self, offset: u64, what: impl Into<String>) {
+        self.survey.losses.push(Loss { offset, what: what.into() });
+    }
+
+    /// The arrays of the page map, each by the header's word or by its own word in the arrays before it.
+    fn find_arrays(&mut self) -> Result<()> {
+        let first = self.header.first;
+        for array in 0..ARRAYS as u32 {
+            let at = self.header.array_at(array);
+            let fits = |page: Page| {
+                page > first && u64::from(page) + u64::from(array_pages(array)) <= u64::from(self.limit)
+            };
+            let named = self.header.array(self.l, array).ok().filter(|&page| fits(page));
+            // The page of array 0 never changes.
+            let by_itself = if array == 0 { Some(first + 1) } else { self.array_by_its_word(array) };
+            let Some(page) = by_itself.filter(|&page| fits(page)) else {
+                if named.is_some() {
+                    let what = "a page-map array is not where the header says, nor anywhere else";
+                    return if array == 0 {
+                        Err(Error::corrupt(at, what))
+                    } else {
+                        self.array_unneeded(array)
+                    };
+                }
+                return Ok(());
+            };
+            if named != Some(page) {
+                self.lose(
+                    at,
+                    format!("the header named another place of page-map array {array}: found again"),
+                );
+            }
+            self.survey.arrays.push(page);
+        }
+        Ok(())
+    }
+
+    /// An array that cannot be found matters only if the heap is long enough to need it.
+    fn array_unneeded(&self, array: u32) -> Result<()> {
+        let end = self.header.end(self.l)?;
+        if last_array(u64::from(end - self.header.first)).is_some_and(|last| last < array) {
+            return Ok(());
+        }
+        Err(Error::corrupt(
+            self.header.array_at(array),
+            "a page-map array is lost, and with it all that it describes",
+        ))
+    }
+
+    fn array_by_its_word(&self, array: u32) -> Option<Page> {
+        let described = u64::from(self.header.first) + array_start(array);
+        let to = described.min(self.limit.into()) as Page;
+        let wanted = array_entry(array);
+        (self.header.first..to).find(|&page| self.entry(page) == wanted)
+    }
+
+    /// The page map's word of a page; 0 where there is none.
+    fn entry(&self, page: Page) -> u64 {
+        let (array, at) = self.header.array_of(page);
+        let start = self.survey.arrays.get(array as usize);
+        start.and_then(|&start| self.l.load(page_offset(start) + at).ok()).unwrap_or(0)
+    }
+
+    /// All free extents, if the tree contradicts itself nowhere.
+    fn sound_tree(&self, most: Page) -> Option<Vec<Extent>> {
+        let end = self.header.end(self.l).ok().filter(|&end| end <= most)?;
+        let tree = Tree::new(self.header, end);
+        let mut all = Vec::new();
+        let (mut at, mut free_pages) = (self.header.first, 0u64);
+        loop {
+            let (before, after) = tree.around(self.l, at).ok()?;
+            if before.is_some_and(|before| before.end() > at) {
+                return None;
+            }
+            let Some(next) = after else { break };
+            // A word in the page map inside of an extent: one of both is wrong, and it is not known which.
+            if (next.page..next.end()).any(|page| self.entry(page) != 0) {
+                return None;
+            }
+            at = next.end();
+            free_pages += u64::from(next.pages);
+            all.push(next);
+        }
+        let (_, counted) = super::header::halves(self.l.load(self.header.runs_at()).ok()?);
+        let (_, in_tree) = super::header::halves(self.l.load(self.header.nodes_at()).ok()?);
+        (u64::from(counted) == free_pages && in_tree as usize == all.len()).then_some(all)
+    }
+
+    /// The first free extent of a sound tree that ends after `page`.
+    fn free_after(&self, page: Page) -> Option<Extent> {
+        let free = self.free.as_ref()?;
+        free.get(free.partition_point(|extent| extent.end() <= page)).copied()
+    }
+
+    /// Goes through all pages that the page map describes.
+    fn find_runs(&mut self, most: Page) {
+        let first = self.header.first;
+        if self.entry(first) != HEADER_ENTRY {
+            self.lose(page_offset(first), "the page map's word of the heap's header: written anew");
+        }
+        self.survey.runs.push((first, 1, Found::Header));
+        let mut page = first + 1;
+        while page < most {
+            let free = self.free_after(page);
+            if let Some(free) = free.filter(|free| free.page <= page) {
+                page = free.end();
+                continue;
+            }
+            let limit = free.map_or(most, |free| free.page);
+            page = self.run(page, limit);
+        }
+    }
+
+    /// Finds out what is at `page`, which is not known to be free; it ends at `limit` at last. Returns where to go on.
+    fn run(&mut self, page: Page, limit: Page) -> Page {
+        let entry = self.entry(page);
+        if let Some(array) = self.survey.arrays.iter().position(|&start| start == page) {
+            let array = array as u32;
+            if entry != array_entry(array) {
+                self.lose(
+                    page_offset(page),
+                    format!("the page map's word of its array {array}: written anew"),
+                );
+            }
+            return self.keep(page, array_pages(array), Found::Array(array));
+        }
+        if entry == 0 {
+            return self.without_word(page, limit);
+        }
+        if entry == NODES_ENTRY {
+            return self.keep(page, 1, Found::Nodes);
+        }
+        if let Some(shape) = self.slab_at(page, limit) {
+            return self.keep(page, shape.pages, Found::Slab(shape));
+        }
+        match Run::of(entry) {
+            Some(run) if kind(entry) == BLOCK => self.block(page, run, limit),
+            _ if kind(entry) == ARRAY && entry >> 8 & 0xFF >= self.survey.arrays.len() as u64 => page + 1,
+            _ => self.unknown(page, limit),
+        }
+    }
+
+    fn keep(&mut self, page: Page, pages: u32, found: Found) -> Page {
+        self.survey.runs.push((page, pages, found));
+        page + pages
+    }
+
+    /// Where what starts at `page` ends at last: before the next page that has a word.
+    fn body_end(&self, page: Page, limit: Page) -> Page {
+        (page + 1..limit)
+            .find(|&page| self.entry(page) != 0 || self.survey.arrays.contains(&page))
+            .unwrap_or(limit)
+    }
+
+    fn block(&mut self, page: Page, run: Run, limit: Page) -> Page {
+        let to = u64::from(page) + u64::from(run.pages);
+        let end = self.body_end(page, to.min(limit.into()) as Page);
+        if u64::from(end) == to {
+            return self.keep(page, run.pages, Found::Block(run));
+        }
+        self.lose(
+            page_offset(page),
+            format!(
+                "a block said to have {} pages, where there is room for {}: cut to that",
+                run.pages,
+                end - page
+            ),
+        );
+        self.keep(page, end - page, Found::Block(Run { pages: end - page, slack: 0, ..run }))
+    }
+
+    /// Pages without a word: free, unless a sound tree does not have them.
+    fn without_word(&mut self, page: Page, limit: Page) -> Page {
+        if let Some(shape) = self.slab_at(page, limit) {
+            self.lose(page_offset(page), "the page map's word of a slab: written anew");
+            return self.keep(page, shape.pages, Found::Slab(shape));
+        }
+        let end = self.body_end(page, limit);
+        let behind_the_end = self.header.end(self.l).is_ok_and(|end| page >= end);
+        if self.free.is_none() || behind_the_end {
+            return end;
+        }
+        self.unknown(page, limit)
+    }
+
+    /// Nobody vouches for these pages: kept as a block.
+    fn unknown(&mut self, page: Page, limit: Page) -> Page {
+        let end = self.body_end(page, limit);
+        let pages = end - page;
+        let what = format!(
+            "the page map's word of {pages} pages: a block, slab or node page may be lost; kept as a block of {} bytes",
+            page_offset(pages)
+        );
+        self.lose(page_offset(page), what);
+        self.keep(page, pages, Found::Block(Run { pages, slack: 0, unlogged: false }))
+    }
+
+    /// The slab that starts at `page`, by the word of that page, of the next ones, or by its own first word.
+    fn slab_at(&self, page: Page, limit: Page) -> Option<&'static Shape> {
+        let fits = |shape: &&'static Shape| {
+            shape.pages <= limit - page
+                && (page + 1..page + shape.pages).all(|other| !self.starts_other(page, other, shape))
+        };
+        let by_map = |distance: Page| {
+            let entry = self.entry(page + distance);
+            let found = (kind(entry) == SLAB).then(|| self.header.find_slab(entry, page + distance))?;
+            found.filter(|&(first, _)| first == page).map(|(_, shape)| shape)
+        };
+        if let Some(shape) = by_map(0).filter(fits) {
+            return Some(shape);
+        }
+        let most = (limit - page).min(64);
+        if let Some(shape) = (1..most).find_map(by_map).filter(fits) {
+            return Some(shape);
+        }
+        let head = self.l.load(page_offset(page)).ok()?;
+        let shape = Shape::of(head).filter(fits)?;
+        // By its own word alone only if its states are closed as they have to be.
+        let closed =
+            self.l.load(state_word_at(page, shape.words - 1)).ok()? & padding(shape) == padding(shape);
+        (closed && head & !LISTED == shape.head).then_some(shape)
+    }
+
+    /// Whether `other`, inside of what may be a slab at `page`, is the start of something else.
+    fn starts_other(&self, page: Page, other: Page, shape: &Shape) -> bool {
+        let entry = self.entry(other);
+        let own = entry == word_of(shape.entry, other - page);
+        let sound = entry == NODES_ENTRY
+            || self.survey.arrays.contains(&other)
+            || kind(entry) == BLOCK && Run::of(entry).is_some()
+            || kind(entry) == SLAB && self.header.find_slab(entry, other).is_some();
+        !own && sound
+    }
+
+    /// Where the heap ends: where its header says, if nothing lies behind and nothing before it is without reason.
+    fn find_end(&mut self) -> Result<()> {
+        let last = self.survey.runs.last().map_or(self.header.first, |&(page, pages, _)| page + pages);
+        let said = self.header.end(self.l).ok().filter(|&end| end >= last && end <= self.limit);
+        let fits = |end: Page| {
+            last_array(u64::from(end - self.header.first))
+                .is_some_and(|last| last as usize + 1 == self.survey.arrays.len())
+        };
+        self.survey.end = match said.filter(|&end| fits(end)) {
+            Some(end) => end,
+            None => {
+                // As short as the arrays that there are allow.
+                let arrays = self.survey.arrays.len() as u32;
+                let least = if arrays < 2 { 0 } else { super::map::pages_with(arrays - 2) + 1 };
+                let end = u64::from(last).max(u64::from(self.header.first) + least.max(4));
+                let end = Page::try_from(end).ok().filter(|&end| end <= self.limit && fits(end));
+                self.lose(self.header.end_at(), "where the heap ends: found by its last run");
+                end.ok_or(Error::corrupt(self.header.end_at(), "the heap's end cannot be found"))?
+            }
+        };
+        self.survey.punched = self.free.take().unwrap_or_default();
+        self.survey.punched.retain(|extent| extent.punched);
+        Ok(())
+    }
+}
+
+const _: () = assert!(PAGE == 4096);

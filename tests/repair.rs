@@ -1,0 +1,323 @@
+//! Each kind of metadata word of a small arena is damaged in turn and the arena repaired: then a check finds nothing, and every block that
+//! the damage left is there with its bytes.
+
+mod common;
+
+use common::{BOTH, assert_clean, bytes, dir, fast_dir, small};
+use heapfile::testing::{SplitMix64, set_boot};
+use heapfile::{Arena, Durability, Error, Offset, Options, RunKind, View};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+type Blocks = Vec<(Offset<[u8]>, Vec<u8>)>;
+
+/// An arena, closed; its bytes, its blocks, its runs.
+struct Sample {
+    path: PathBuf,
+    image: Vec<u8>,
+    blocks: Blocks,
+    runs: Vec<heapfile::Run>,
+}
+
+fn sample(dir: &Path, durability: Durability) -> Sample {
+    let path = dir.join("a.heap");
+    let arena = small(durability).create(&path).unwrap();
+    let mut tx = arena.write().unwrap();
+    let mut blocks: Blocks = Vec::new();
+    for seed in 0..60u64 {
+        let len = [8, 20, 100, 1500, 17_000, 30_000][seed as usize % 6] - seed as usize % 4;
+        let content = bytes(seed, len);
+        blocks.push((tx.alloc_bytes(&content).unwrap(), content));
+    }
+    tx.create_root("first", blocks[0].0).unwrap();
+    tx.create_root("long", blocks[5].0).unwrap();
+    tx.commit().unwrap();
+    let mut tx = arena.write().unwrap();
+    let mut index = 0;
+    blocks.retain(|&(block, _)| {
+        index += 1;
+        let keep = index < 10 || index % 3 == 0 || index % 7 == 0;
+        if !keep {
+            tx.free(block).unwrap();
+        }
+        keep
+    });
+    tx.commit().unwrap();
+    arena.checkpoint().unwrap();
+    let runs = arena.runs().map(Result::unwrap).collect();
+    drop(arena);
+    Sample { image: std::fs::read(&path).unwrap(), path, blocks, runs }
+}
+
+impl Sample {
+    fn word(&self, at: u64) -> u64 {
+        u64::from_le_bytes(self.image[at as usize..][..8].try_into().unwrap())
+    }
+
+    /// The arena as it was, but for these words.
+    fn damaged(&self, words: &[(u64, u64)]) {
+        std::fs::write(&self.path, &self.image).unwrap();
+        let file = File::options().write(true).open(&self.path).unwrap();
+        for &(at, word) in words {
+            file.write_all_at(&word.to_le_bytes(), at).unwrap();
+        }
+    }
+
+    /// Repairs it. All blocks but those in `but` have to be there.
+    #[track_caller]
+    fn repaired(&self, what: &str, but: &std::ops::Range<u64>) -> heapfile::Repair {
+        let repair = match Arena::repair(&self.path) {
+            Ok(repair) => repair,
+            Err(e) => panic!("{what}: {e}"),
+        };
+        assert!(repair.report.is_clean(), "{what}: {:#?}\n{:#?}", repair.report.findings, repair.losses);
+        if let Some(backup) = &repair.backup {
+            std::fs::remove_file(backup).unwrap();
+        }
+        let arena = Arena::open(&self.path).unwrap();
+        let tx = arena.read().unwrap();
+        for (block, content) in self.blocks.iter().filter(|(block, _)| !but.contains(&block.raw())) {
+            match tx.bytes(*block) {
+                Ok(found) => assert!(found == content, "{what}: {block} has {} bytes", found.len()),
+                Err(e) => panic!("{what}: {block}: {e}; {:?}", repair.losses),
+            }
+        }
+        if but.is_empty() {
+            assert_eq!(tx.named_root::<[u8]>("first").unwrap(), Some(self.blocks[0].0), "{what}");
+            assert_eq!(tx.blocks().count(), self.blocks.len() + 3, "{what}: {:?}", repair.losses);
+        }
+        repair
+    }
+
+    /// Each of these words flipped in some bit, zeroed, and replaced by another.
+    fn each(&self, words: impl Iterator<Item = u64>, but: impl Fn(u64) -> std::ops::Range<u64>, name: &str) {
+        let mut rng = SplitMix64(1);
+        let mut cases = 0;
+        for at in words {
+            let word = self.word(at);
+            for new in [word ^ 1 << (rng.next() % 64), 0, rng.next()] {
+                if new == word {
+                    continue;
+                }
+                self.damaged(&[(at, new)]);
+                let what = format!("{name}, {at:#x}: {word:#x} became {new:#x}");
+                self.repaired(&what, &but(at));
+                cases += 1;
+            }
+        }
+        assert!(cases > 0, "{name}");
+    }
+
+    fn runs(&self, is: impl Fn(RunKind) -> bool) -> impl Iterator<Item = &heapfile::Run> {
+        self.runs.iter().filter(move |run| is(run.kind))
+    }
+}
+
+const NONE: fn(u64) -> std::ops::Range<u64> = |_| 0..0;
+
+#[test]
+fn nothing_is_changed_where_nothing_is_wrong() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let repair = sample.repaired("unhurt", &(0..0));
+        assert_eq!((repair.changed_words, repair.losses.len(), repair.backup), (0, 0, None));
+    }
+}
+
+#[test]
+fn the_header_is_computed() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        // Word 6 leads to the roots, of which there is no second witness.
+        let words = (0..110).filter(|&word| word != 6).map(|word| header + word * 8);
+        sample.each(words, NONE, "header");
+        sample.damaged(&[(header + 48, 0x1234_5678)]);
+        let repair = sample.repaired("roots", &(0..u64::MAX));
+        assert!(repair.losses.iter().any(|loss| loss.what.contains("all roots")), "{:?}", repair.losses);
+        let arena = Arena::open(&sample.path).unwrap();
+        assert!(arena.read().unwrap().roots().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn the_free_tree_is_computed() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let nodes = sample.runs(|kind| kind == RunKind::FreeTree).next().unwrap().offset;
+        sample.each((0..512).step_by(3).map(|word| nodes + word * 8), NONE, "node");
+    }
+}
+
+#[test]
+fn heads_and_lists_of_slabs_are_computed() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let slabs: Vec<u64> =
+            sample.runs(|kind| matches!(kind, RunKind::Slab { .. })).map(|run| run.offset).collect();
+        assert!(slabs.len() > 3);
+        sample.each(slabs.iter().flat_map(|slab| [*slab, slab + 8]), NONE, "slab");
+    }
+}
+
+#[test]
+fn words_of_the_page_map_are_told_by_what_they_describe_or_kept_as_blocks() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let map = sample.runs(|kind| kind == RunKind::PageMap).next().unwrap().offset;
+        let heap = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        let of = |page: u64| map + (page - heap) / 4096 * 8;
+        let pages = |&heapfile::Run { offset, len_bytes, .. }: &heapfile::Run| {
+            (offset..offset + len_bytes).step_by(4096)
+        };
+        let slabs: Vec<u64> =
+            sample.runs(|kind| matches!(kind, RunKind::Slab { .. })).flat_map(pages).map(of).collect();
+        // A slab's page may be said to be of another shape that fits as well; else all is there.
+        for &at in &slabs {
+            for new in [0, u64::MAX, 0x77] {
+                sample.damaged(&[(at, new)]);
+                sample.repaired(&format!("slab's page, {at:#x} became {new:#x}"), &(0..0));
+            }
+        }
+        for run in sample.runs(|kind| matches!(kind, RunKind::Block { .. })) {
+            let (at, own) = (of(run.offset), run.offset..run.offset + run.len_bytes);
+            for new in [0, u64::MAX, 0x77, sample.word(at) + (3 << 32), sample.word(at) - (1 << 32)] {
+                sample.damaged(&[(at, new)]);
+                let what = format!("block's page, {at:#x} became {new:#x}");
+                let repair = sample.repaired(&what, &own);
+                assert!(
+                    repair.losses.iter().any(|loss| own.contains(&loss.offset)),
+                    "{what}: {:?}",
+                    repair.losses
+                );
+                let (block, content) =
+                    sample.blocks.iter().find(|(block, _)| block.raw() == run.offset).unwrap();
+                let arena = Arena::open(&sample.path).unwrap();
+                let tx = arena.read().unwrap();
+                let kept = tx.bytes(*block).unwrap();
+                assert!(kept.iter().zip(content).all(|(a, b)| a == b), "{what}");
+                assert!(kept.len() + 4096 >= content.len(), "{what}");
+            }
+        }
+        let free = sample.runs(|kind| matches!(kind, RunKind::Free { .. })).next().unwrap().offset;
+        for word in [0x77, u64::MAX, 2 << 32 | 1] {
+            sample.damaged(&[(of(free), word)]);
+            sample.repaired(&format!("free page, {word:#x}"), &(0..1));
+        }
+    }
+}
+
+#[test]
+fn states_of_slots_are_mended() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let slabs: Vec<_> = sample.runs(|kind| matches!(kind, RunKind::Slab { .. })).collect();
+        let own = |at: u64| {
+            let run =
+                slabs.iter().find(|run| (run.offset..run.offset + run.len_bytes).contains(&at)).unwrap();
+            run.offset..run.offset + run.len_bytes
+        };
+        sample.each(slabs.iter().flat_map(|run| [run.offset + 16, run.offset + 24]), own, "states");
+    }
+}
+
+#[test]
+fn slots_of_checkpoints_and_marks_are_written_anew() {
+    let dir = fast_dir();
+    let of_power = sample(dir.path(), Durability::Power);
+    for page in [1, 2] {
+        of_power.damaged(&[(page * 4096 + 16, 0x5555)]);
+        let repair = of_power.repaired("slot", &(0..0));
+        assert!(repair.losses[0].what.contains("a checkpoint slot"), "{:?}", repair.losses);
+    }
+    of_power.damaged(&[(4096, 1), (8192, 1)]);
+    let refused = Arena::repair(&of_power.path).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { offset: 4096, .. }), "{refused}");
+    std::fs::remove_file(&of_power.path).unwrap();
+    let of_process = sample(dir.path(), Durability::Process);
+    of_process.damaged(&[(3 * 4096 + 8, 0x5555)]);
+    assert!(matches!(Arena::open(&of_process.path), Err(Error::Corrupt { .. })));
+    of_process.repaired("mark", &(0..0));
+}
+
+/// What is salvaged has the blocks of before, and the old file is as it was.
+#[test]
+fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let mut sample = sample(dir.path(), durability);
+        let root = sample.blocks[0].0;
+        sample.blocks.sort_by_key(|block| block.0.raw());
+        let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        let hurt =
+            [(4096, 1), (8192, 1), (3 * 4096, 1), (header, 0), (header + 8, u64::MAX), (header + 24, 77)];
+        for damage in [&[][..], &hurt] {
+            sample.damaged(damage);
+            let before = std::fs::read(&sample.path).unwrap();
+            let to = dir.path().join("new.heap");
+            let salvage = Arena::salvage(&sample.path, &to).unwrap();
+            assert!(std::fs::read(&sample.path).unwrap() == before);
+            assert_eq!(damage.is_empty(), salvage.losses.is_empty(), "{:?}", salvage.losses);
+            let arena = Arena::open(&to).unwrap();
+            assert_clean(&arena);
+            assert_eq!(arena.durability(), durability);
+            let tx = arena.read().unwrap();
+            assert_eq!((salvage.blocks.len(), salvage.roots), (sample.blocks.len(), 2));
+            for ((old, content), moved) in sample.blocks.iter().zip(&salvage.blocks) {
+                assert_eq!((*old, content.len() as u64), (moved.from, moved.len_bytes));
+                assert!(tx.bytes(moved.to).unwrap() == content);
+            }
+            let first = salvage.blocks.iter().find(|moved| moved.from == root).unwrap().to;
+            assert_eq!(tx.named_root::<[u8]>("first").unwrap(), Some(first));
+            drop(tx);
+            drop(arena);
+            assert!(matches!(Arena::salvage(&sample.path, &to), Err(Error::AlreadyExists { .. })));
+            std::fs::remove_file(&to).unwrap();
+        }
+    }
+}
+
+/// A machine that went down left a heap that is not sound.
+#[test]
+fn what_was_not_synced_is_repaired() {
+    let dir = dir();
+    let path = dir.path().join("a.heap");
+    let arena = small(Durability::Process).create(&path).unwrap();
+    let kept = arena.alloc_bytes(b"kept").unwrap();
+    arena.alloc_bytes(&bytes(1, 50_000)).unwrap();
+    let image = std::fs::read(&path).unwrap();
+    drop(arena);
+    std::fs::write(&path, image).unwrap();
+    let heap = {
+        set_boot(Some([9; 16]));
+        assert!(matches!(Arena::open(&path), Err(Error::Unsynced { .. })));
+        Options::new().accept_unsynced(true).open_read_only(&path).unwrap().stats().unwrap().heap_offset
+    };
+    File::options().write(true).open(&path).unwrap().write_all_at(&[7; 8], heap + 16).unwrap();
+    assert!(Options::new().accept_unsynced(true).open(&path).is_err());
+    let repair = Arena::repair(&path).unwrap();
+    assert!(repair.report.is_clean() && repair.losses.is_empty());
+    let arena = Arena::open(&path).unwrap();
+    assert_eq!(arena.read().unwrap().bytes(kept).unwrap(), b"kept");
+    assert_clean(&arena);
+    set_boot(None);
+}
+
+#[test]
+fn it_needs_the_arena_for_itself_and_a_file_that_is_one() {
+    let dir = fast_dir();
+    let path = dir.path().join("a.heap");
+    let arena = small(Durability::Power).create(&path).unwrap();
+    assert!(matches!(Arena::repair(&path), Err(Error::Busy { .. })));
+    drop(arena);
+    std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+    assert!(matches!(Arena::repair(&path), Err(Error::NotAnArena { .. })));
+    assert!(Arena::repair(dir.path().join("none")).is_err());
+}

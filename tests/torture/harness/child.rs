@@ -1,0 +1,238 @@
+//! One process of a round: it works until it is killed, and tells the oracle what it does.
+
+use super::plan::{Part, Told, told};
+use crate::common::script::{self, Script};
+use crate::common::tell;
+use heapfile::testing::SplitMix64;
+use heapfile::{Arena, Error, Result};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Whether this process is one of a round.
+pub fn is_child() -> bool {
+    told().is_some()
+}
+
+/// Lives the life that this process was told to. Ends the process.
+pub fn live() -> ! {
+    let told = told().expect("this is a process of a round");
+    let life = Life { id: id(), rng: SplitMix64(told.seed), told, seen: 0, script: Script::default() };
+    let code = match life.live() {
+        Ok(()) => 0,
+        Err(e) => {
+            tell(&format!("bad {e}").replace('\n', " "));
+            3
+        }
+    };
+    // SAFETY: ends the process without running anything; what it has open the kernel closes.
+    unsafe { libc::_exit(code) }
+}
+
+/// A name that no other process of the round has, nor this one before an `exec`.
+fn id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{}", std::process::id(), now.as_nanos())
+}
+
+struct Life {
+    id: String,
+    told: Told,
+    rng: SplitMix64,
+    /// The latest state that it saw or made.
+    seen: u64,
+    script: Script,
+}
+
+fn wrong<T>(what: String) -> std::result::Result<T, String> {
+    Err(what)
+}
+
+type Lived = std::result::Result<(), String>;
+
+impl Life {
+    fn live(mut self) -> Lived {
+        self.seen = self.told.acknowledged;
+        let mut arena = self.open()?;
+        match self.told.part {
+            Part::Writer => loop {
+                arena = self.write(arena)?;
+            },
+            Part::Reader => loop {
+                self.read(&arena)?;
+                if self.rng.below(50) == 0 {
+                    drop(arena);
+                    arena = self.open()?;
+                }
+            },
+            Part::Opener => {
+                for _ in 0..1 + self.rng.below(30) {
+                    self.read(&arena)?;
+                    if self.rng.below(3) == 0 {
+                        arena = self.write(arena)?;
+                    }
+                    if self.rng.below(2) == 0 {
+                        drop(arena);
+                        arena = self.open()?;
+                    } else {
+                        // The new one before the old one is gone.
+                        arena = self.open()?;
+                    }
+                    self.settle(arena.handles().map(drop))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Errors end the round, unless somebody waited in vain who has no patience.
+    fn settle<T>(&self, outcome: Result<T>) -> std::result::Result<Option<T>, String> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Busy { .. }) if self.told.plan.impatient => Ok(None),
+            Err(e) => wrong(format!("{:?}: {e}", self.told.part)),
+        }
+    }
+
+    fn open(&mut self) -> std::result::Result<Arena, String> {
+        let options = self.told.plan.options();
+        loop {
+            let read_only = self.told.part == Part::Reader && self.seen > 0 && self.rng.below(3) == 0;
+            let opened = match read_only {
+                true => options.open_read_only(&self.told.file),
+                false => options.open_or_create(&self.told.file),
+            };
+            let Some(arena) = self.settle(opened)? else { continue };
+            tell("did open");
+            if !read_only && self.settle(script::begin_if_empty(&arena))?.is_none() {
+                continue;
+            }
+            return Ok(arena);
+        }
+    }
+
+    /// Sees that what is there is a whole state, and no older one than before.
+    fn read(&mut self, arena: &Arena) -> Lived {
+        let Some(tx) = self.settle(arena.read())? else { return Ok(()) };
+        let count = script::count_in(&tx);
+        if count < self.seen {
+            return wrong(format!("{count} commits are there, {} were", self.seen));
+        }
+        self.seen = count;
+        while self.script.count < count {
+            self.script.next();
+        }
+        if let Some(what) = self.script.difference(&tx) {
+            return wrong(format!("TORN: {what}"));
+        }
+        if self.rng.below(8) == 0 {
+            std::thread::sleep(Duration::from_micros(self.rng.below(3_000)));
+            if script::count_in(&tx) != count {
+                return wrong("a state changed under its reader".to_owned());
+            }
+        }
+        tell(&format!("saw {} {count}", self.id));
+        Ok(())
+    }
+
+    fn commit(&mut self, arena: &Arena) -> Lived {
+        let begun = Instant::now();
+        let Some(mut tx) = self.settle(arena.write())? else { return Ok(()) };
+        let n = script::edit(&mut tx).map_err(|e| e.to_string())?;
+        tell(&format!("begin {} {n}", self.id));
+        if n <= self.seen {
+            return wrong(format!("the next commit is {n}, and {} was there", self.seen));
+        }
+        match self.settle(tx.commit())? {
+            Some(()) => {
+                self.seen = n;
+                tell(&format!("ack {} {n} {}", self.id, begun.elapsed().as_millis()));
+            }
+            None => tell(&format!("back {} {n}", self.id)),
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, arena: Arena) -> std::result::Result<Arena, String> {
+        match self.rng.below(48) {
+            0 => self.fork(&arena)?,
+            1 if self.rng.below(2) == 0 => return wrong(self.exec(&arena)?),
+            2 => {
+                // Rolled back, with all its blocks.
+                if let Some(mut tx) = self.settle(arena.write())? {
+                    script::edit(&mut tx).map_err(|e| e.to_string())?;
+                }
+            }
+            3 => {
+                drop(arena);
+                return self.open();
+            }
+            n @ 4..=6 => {
+                let done = match n {
+                    4 => arena.sync(),
+                    5 => arena.checkpoint(),
+                    _ => arena.shrink().map(drop),
+                };
+                self.settle(done)?;
+                tell("did maintain");
+            }
+            7 => self.read(&arena)?,
+            _ => self.commit(&arena)?,
+        }
+        Ok(arena)
+    }
+
+    /// A child that cannot use what it inherited, and opens the arena for itself. This process does not wait for it: either may die first.
+    fn fork(&mut self, arena: &Arena) -> Lived {
+        // In a transaction now and then: the child inherits that too.
+        let tx = if self.rng.below(2) == 0 { self.settle(arena.write())? } else { None };
+        // SAFETY: the child goes on in this thread alone and ends by `_exit`; what it needs of the library's locks is released by its
+        // own fork handlers.
+        match unsafe { libc::fork() } {
+            0 => {
+                let outcome = self.grow_up(arena, tx);
+                if let Err(what) = &outcome {
+                    tell(&format!("bad child: {what}").replace('\n', " "));
+                }
+                // SAFETY: ends the process without running anything.
+                unsafe { libc::_exit(i32::from(outcome.is_err())) }
+            }
+            pid if pid > 0 => {
+                tell("did fork");
+                Ok(())
+            }
+            _ => wrong(format!("fork: {}", std::io::Error::last_os_error())),
+        }
+    }
+
+    fn grow_up(&mut self, arena: &Arena, tx: Option<heapfile::WriteTxn<'_>>) -> Lived {
+        self.id = id();
+        tell(&format!("born {}", std::process::id()));
+        drop(tx);
+        for (what, outcome) in [
+            ("read", arena.read().map(drop)),
+            ("write", arena.write().map(drop)),
+            ("sync", arena.sync()),
+            ("alloc", arena.alloc(&1u64).map(drop)),
+        ] {
+            if !matches!(outcome, Err(Error::Forked)) {
+                return wrong(format!("{what} after fork: {outcome:?}"));
+            }
+        }
+        let own = self.open()?;
+        for _ in 0..self.rng.below(10) {
+            self.commit(&own)?;
+        }
+        Ok(())
+    }
+
+    /// Another program in this process's place: all that it had open is closed, in the middle of a transaction.
+    fn exec(&mut self, arena: &Arena) -> std::result::Result<String, String> {
+        let tx = if self.rng.below(2) == 0 { self.settle(arena.write())? } else { None };
+        let _read = if tx.is_none() { self.settle(arena.read())? } else { None };
+        tell("did exec");
+        let arguments = std::env::args_os().skip(1);
+        let error = Command::new("/proc/self/exe").args(arguments).exec();
+        Ok(format!("exec: {error}"))
+    }
+}
