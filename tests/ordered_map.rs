@@ -1,6 +1,7 @@
 //! `BTreeMap` does what std's does, whatever the order of operations and the lengths of keys and values, and leaves nothing behind.
 
 use heapfile::collections::BTreeMap;
+use heapfile::testing::SplitMix64;
 use heapfile::{Arena, Durability, Options, View, WriteTxn};
 use proptest::prelude::*;
 use std::collections::BTreeMap as Model;
@@ -205,4 +206,25 @@ fn plain_values_are_borrowed_aligned_between_odd_ones() {
     tx.commit().unwrap();
     let tx = arena.read().unwrap();
     assert_eq!(map.get(&tx, "key 7").unwrap(), Some(&[7, !7]));
+}
+
+/// A full node may need more room if its entries are laid out in another order than they came in, for padding.
+#[test]
+fn splits_fit_whatever_the_padding() {
+    let (_dir, arena) = arena(Durability::Process);
+    let mut rng = SplitMix64(3);
+    for _ in 0..300 {
+        let mut tx = arena.write().unwrap();
+        let map = Map::new_in(&mut tx).unwrap();
+        let mut model = Model::new();
+        for n in 0..200u64 {
+            // The first ones anywhere, the others rising: splits at the end.
+            let number = if n < 40 { rng.below(1 << 40) } else { (1 << 40) + n };
+            let key = [&number.to_be_bytes()[..], &vec![7; rng.below(9) as usize]].concat();
+            let value = vec![n as u8; [1, 13, 16, 48, 4, 1008][rng.below(6) as usize]];
+            map.insert(&mut tx, &key, &value).unwrap();
+            model.insert(key, value);
+        }
+        same(map, &tx, &model);
+    }
 }

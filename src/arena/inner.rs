@@ -221,7 +221,7 @@ impl Inner {
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
-    #[inline(always)]
+    #[inline]
     pub(super) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
@@ -255,7 +255,7 @@ impl Inner {
     }
 
     /// Takes the lock for writing and completes what a dead owner left.
-    #[inline(always)]
+    #[inline]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.may_wait_for_lock()?;

@@ -168,7 +168,7 @@ impl Heap {
     }
 
     /// The block at `offset`; `BadOffset` if there is none.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn block<L: Load>(&self, l: &L, offset: u64) -> Result<Block> {
         self.header.block(l, offset)
     }
@@ -240,8 +240,15 @@ enum Place {
     Run(Page, Run),
 }
 
-// Reading needs to know only where the heap starts; it is here, and by value, so that a `Heap` made for one
-// call costs nothing. What finds nothing returns `None`, not an error: `fault` then finds out why. That keeps
+/// The block at `offset` of the heap that starts at page `first`; `BadOffset` if there is none. For readers, who have no hints:
+/// a `Heap` made for one call would be kilobytes of them to fill.
+#[inline]
+pub(crate) fn block_at<L: Load>(first: Page, l: &L, offset: u64) -> Result<Block> {
+    Header { first }.block(l, offset)
+}
+
+// Reading needs to know only where the heap starts; it is here, and by value. What finds nothing returns
+// `None`, not an error: `fault` then finds out why. That keeps
 // hot code small.
 impl Header {
     #[inline]

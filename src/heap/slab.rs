@@ -290,6 +290,15 @@ impl Header {
     }
 }
 
+/// Whether at least half of the slots of a word of states are used.
+#[inline(always)]
+fn is_dense(states: u64, shape: &Shape) -> bool {
+    let highs = shape.state_lows << (shape.state_bits() - 1);
+    // Bits below the highest of a state carry into that if one of them is set.
+    let used = ((states & !highs).wrapping_add(!highs) | states) & highs;
+    used.count_ones() * 2 >= highs.count_ones()
+}
+
 /// The slot whose state is at a bit of a word of the state array.
 #[inline(always)]
 fn slot_of(slab: Page, shape: &'static Shape, word: u32, bit: u32) -> Slot {
@@ -554,8 +563,10 @@ impl Heap {
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = self.slabs.of(shape.class());
-        if S::IS_ONE_CALL || hint.found == freed {
+        if hint.found == freed || S::IS_ONE_CALL && is_dense(left, shape) {
             hint.push(freed);
+        } else if !is_dense(left, shape) {
+            // What empties is left to empty: its slab may go back to the free pages.
         } else if self.freed_later.len() < MOST_LATER {
             self.freed_later.push(freed);
         }

@@ -19,7 +19,7 @@
 //! ```
 //!
 //! Keys and values are of any length, from 0 bytes to what the arena has room for. Plain types are stored and borrowed as they are
-//! ([`Table::get_plain`]); other types through serde, with the feature `serde` ([`Table::get_as`](Table::get_as)).
+//! ([`Table::get_plain`]); other types through serde, with the feature `serde` (`Table::get_as`).
 
 #![forbid(unsafe_code)]
 

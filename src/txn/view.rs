@@ -1,7 +1,7 @@
 //! Reading, the same in read and write transactions.
 
 use crate::error::{Error, OffsetFault, Result};
-use crate::heap::{Block, Heap, Load};
+use crate::heap::{Block, Heap, Load, block_at};
 use crate::offset::{Offset, Shape};
 use crate::roots;
 use bytemuck::Pod;
@@ -210,7 +210,7 @@ pub trait View: Source {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     fn block_info<T: ?Sized>(&self, offset: Offset<T>) -> Result<BlockInfo> {
-        Ok(Heap::new(self.heap_page()).block(&Words(self), offset.raw())?.into())
+        Ok(block_at(self.heap_page(), &Words(self), offset.raw())?.into())
     }
 
     /// The unnamed root, if it is set; as another type than it was stored as: [`Error::TypeMismatch`].
@@ -311,7 +311,7 @@ pub trait View: Source {
     #[doc(hidden)]
     #[inline]
     fn block(&self, offset: u64) -> Result<Located> {
-        let block: Block = Heap::new(self.heap_page()).block(&Words(self), offset)?;
+        let block = block_at(self.heap_page(), &Words(self), offset)?;
         if block.unlogged {
             return Err(Error::bad_offset(offset, OffsetFault::Metadata));
         }

@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::image::{Image, Piece};
-use super::node::{FRONT, Front, Node, Slot, common, head_of, place};
+use super::image::{Image, Piece, need};
+use super::node::{FRONT, Front, NODE_MAX, Node, Slot, common, head_of, place};
 use super::tree::Tree;
 use crate::error::{Error, Result};
 use crate::offset::Offset;
@@ -147,22 +147,22 @@ impl Split {
         })
     }
 
-    /// Where to cut: in the middle, but entries that come in order fill their nodes.
+    /// Where to cut: in the middle, but entries that come in order fill their nodes. What a node held may need more in another order, for
+    /// padding, so whatever is chosen has to fit.
     fn place(all: &[Piece<'_>], new: usize) -> usize {
-        if new + 1 == all.len() {
-            return new;
-        }
-        if new == 0 {
-            return 1;
+        let fits = |i: &usize| need(&all[..*i]) <= NODE_MAX && need(&all[*i..]) <= NODE_MAX;
+        let in_order = if new + 1 == all.len() { Some(new) } else { (new == 0).then_some(1) };
+        if let Some(i) = in_order.filter(fits) {
+            return i;
         }
         let total: usize = all.iter().map(Piece::room).sum();
-        let (mut best, mut sum) = ((usize::MAX, 1), 0usize);
+        let mut sum = 0usize;
+        let mut cuts: Vec<(usize, usize)> = Vec::with_capacity(all.len());
         for (i, piece) in all.iter().enumerate() {
-            if i > 0 {
-                best = best.min((sum.abs_diff(total - sum), i));
-            }
+            cuts.push((sum.abs_diff(total - sum), i));
             sum += piece.room();
         }
-        best.1
+        cuts.sort_unstable();
+        cuts.into_iter().map(|(_, i)| i).find(|i| *i > 0 && fits(i)).unwrap_or(0)
     }
 }

@@ -57,6 +57,9 @@ handle! {
     BTreeMap<K, V>
 }
 
+/// An entry on its way out of an iterator.
+type Entry<'t, K, V> = Result<(<K as Key>::Ref<'t>, &'t V)>;
+
 /// The value that the bytes are.
 fn value_of<V: Item + ?Sized>(tree: Tree, bytes: &[u8]) -> Result<&V> {
     V::from_bytes(bytes).ok_or_else(|| wrong_type(tree))
@@ -627,7 +630,7 @@ impl<K: ?Sized, V: ?Sized, S> std::fmt::Debug for Iter<'_, K, V, S> {
 
 impl<'t, K: Key + ?Sized, V: Item + ?Sized, S: View> Iter<'t, K, V, S> {
     #[inline]
-    fn take(&mut self, way: Way) -> Option<Result<(K::Ref<'t>, &'t V)>> {
+    fn take(&mut self, way: Way) -> Option<Entry<'t, K, V>> {
         let entry = self.entries.take(way)?;
         let typed =
             entry.and_then(|(key, value)| Ok((key_of::<K>(self.tree, key)?, value_of(self.tree, value)?)));

@@ -31,6 +31,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::collections::Place;
 use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
 use crate::txn::View;
@@ -311,7 +312,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     }
 
     /// Where the value of entry `i` lies: its block, the first byte in it, its length.
-    pub(super) fn value_place(&self, i: usize) -> Result<(Offset<[u8]>, u64, u64)> {
+    pub(super) fn value_place(&self, i: usize) -> Result<Place> {
         let slot = self.slot(i)?;
         if slot.has_long_value() {
             let block = self.block(self.stored_value(i)?)?;
