@@ -3,7 +3,7 @@
 mod common;
 
 use common::{BOTH, assert_clean, bytes, child, dir, fast_dir, role, small};
-use heapfile::{Arena, Durability, Error, Locking, Offset, Options, SnapshotOptions, View};
+use heapfile::{Arena, Durability, Error, Locking, Offset, Options, RunKind, SnapshotOptions, View};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -129,6 +129,17 @@ fn what_exists_is_replaced_only_when_asked_and_the_arena_itself_never() {
     assert_holds(&arena, &blocks);
 }
 
+/// What is in use has its room on the disk; what is free has none (but for what a file system adds of its own accord), and is marked so.
+#[track_caller]
+fn assert_has_room(copy: &Arena, path: &Path) {
+    let runs: Vec<heapfile::Run> = copy.runs().map(Result::unwrap).collect();
+    let is_free = |run: &&heapfile::Run| matches!(run.kind, RunKind::Free { .. });
+    assert!(runs.iter().filter(is_free).all(|run| run.kind == RunKind::Free { punched: true }), "{runs:#?}");
+    let used: u64 = runs.iter().filter(|run| !is_free(run)).map(|run| run.len_bytes).sum();
+    let disk = std::fs::metadata(path).unwrap().blocks() * 512;
+    assert!((used..used + 256 * 1024).contains(&disk), "{disk} bytes of the disk for {used}");
+}
+
 /// What another handle does at a point of the copying of a `Power` arena: the snapshot has all of it or nothing, and says which.
 #[test]
 fn changes_beside_the_copying_are_taken_up() {
@@ -150,6 +161,12 @@ fn changes_beside_the_copying_are_taken_up() {
         let mut tx = other.write().unwrap();
         let block = tx.alloc_bytes(&bytes(9, 90_000)).unwrap();
         tx.create_root("new", block).unwrap();
+        tx.commit().unwrap();
+    };
+    // Nothing is written to it, so the log has nothing of it.
+    let unset: Change = |other, _| {
+        let mut tx = other.write().unwrap();
+        tx.alloc_unset(40_000, 8).unwrap();
         tx.commit().unwrap();
     };
     let spilled: Change = |other, blocks| {
@@ -181,7 +198,9 @@ fn changes_beside_the_copying_are_taken_up() {
         other.shrink().unwrap();
     };
     let points = ["snapshot: begun", "snapshot: piece copied", "snapshot: before the last round"];
-    for (number, change) in [small_change, in_place, spilled, laps, grown, shrunk].into_iter().enumerate() {
+    for (number, change) in
+        [small_change, in_place, unset, spilled, laps, grown, shrunk].into_iter().enumerate()
+    {
         for point in points {
             let dir = fast_dir();
             let (path, to) = (dir.path().join("a.heap"), dir.path().join("b.heap"));
@@ -197,6 +216,7 @@ fn changes_beside_the_copying_are_taken_up() {
             let (of_a, of_b): (Vec<_>, Vec<_>) =
                 (a.blocks().map(Result::unwrap).collect(), b.blocks().map(Result::unwrap).collect());
             assert_eq!(of_a.len(), of_b.len(), "change {number} at {point}");
+            assert_has_room(&copy, &to);
             for (x, y) in of_a.iter().zip(&of_b) {
                 assert_eq!((x.offset, x.len), (y.offset, y.len));
                 assert!(
@@ -258,6 +278,31 @@ fn reflinks_are_made_or_refused() {
         drop(arena);
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+/// On a file system that can share blocks. Holes in what is in use get their room.
+#[test]
+fn reflinks_share_blocks() {
+    if let Some((_, disk)) = role() {
+        for durability in BOTH {
+            let (path, to) =
+                (disk.join(format!("{durability:?}.heap")), disk.join(format!("{durability:?}.copy")));
+            let arena = small(durability).create(&path).unwrap();
+            let blocks = fill(&arena);
+            let snapshot = arena.snapshot(&to, &SnapshotOptions::new().reflink(true)).unwrap();
+            assert_eq!((snapshot.copied_bytes, snapshot.held_bytes), (0, 0));
+            let copy = Arena::open(&to).unwrap();
+            assert_holds(&copy, &blocks);
+            assert_has_room(&copy, &to);
+            let mut tx = copy.write().unwrap();
+            tx.bytes_mut(blocks[0].0).unwrap().fill(1);
+            tx.commit().unwrap();
+            assert_holds(&arena, &blocks);
+        }
+        return;
+    }
+    let mount = "truncate -s 320m \"$IMAGE\" && mkfs.xfs -q -m reflink=1 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";
+    common::mounted::on_a_disk("reflinks_share_blocks", mount);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use super::Heap;
 use super::header::Header;
-use super::map::{ARRAY, BLOCK, HEADER, NODES, Run, SLAB, kind};
+use super::map::{ARRAY, ARRAYS, BLOCK, HEADER, NODES, Run, SLAB, array_pages, array_start, kind};
 use super::slab::{is_listed, used_slots};
 use super::space::Load;
 use super::tree::Tree;
@@ -51,6 +51,22 @@ impl Heap {
     /// the pages are free; of a slab all its states.
     pub(crate) fn next_stretch<L: Load>(&self, l: &L, page: Page) -> Result<Option<Stretch>> {
         self.header.next_stretch(l, page)
+    }
+
+    /// Where the page map is: for each of its arrays the first byte, the end, and the page that the first word is of.
+    pub(crate) fn page_map_places<L: Load>(&self, l: &L) -> Result<Vec<(u64, u64, Page)>> {
+        let mut places = Vec::new();
+        for array in 0..ARRAYS as u32 {
+            let page = self.header.array(l, array)?;
+            let first = u64::from(self.header.first) + array_start(array);
+            if page != 0
+                && let Ok(first) = Page::try_from(first)
+            {
+                let at = page_offset(page);
+                places.push((at, at + page_offset(array_pages(array)), first));
+            }
+        }
+        Ok(places)
     }
 }
 

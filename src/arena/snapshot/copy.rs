@@ -12,6 +12,8 @@
 //! do not get shorter, the writer lock ends it: then the state stands still. A `Process` arena has no log that others could
 //! read, so it is copied under the writer lock as a whole. Handles that may not write take a read transaction in its place.
 //!
+//! A run that came into use meanwhile is copied as a whole, for the log knows only of what was written to it. Its word in the page map tells of it.
+//!
 //! Invariant: a page is copied after every change to it that the state of the last round has, or is among the touched pages. That needs no look
 //! at what the records hold: the copy is of pages, not of their history, and pages that are free in that state may hold anything.
 
@@ -64,6 +66,8 @@ pub(super) struct Copy<'a> {
     heap: Heap,
     buffer: Vec<u8>,
     touched: Pages,
+    /// Pages whose words in the page map were written: where runs begin that are in use since, maybe.
+    mapped: Pages,
     /// Up to where the log was read; nothing where there is none to be read.
     followed: Option<(Ring, Cursor)>,
     done: Copied,
@@ -77,6 +81,7 @@ impl<'a> Copy<'a> {
             heap: Heap::new(arena.inner.heap_page()),
             buffer: vec![0; CHUNK as usize],
             touched: Pages::default(),
+            mapped: Pages::default(),
             followed: None,
             done: Copied::default(),
         }
@@ -148,7 +153,7 @@ impl<'a> Copy<'a> {
 
     /// One start of copying while others write; false if the log could not be followed.
     fn beside_writers(&mut self) -> Result<bool> {
-        self.touched = Pages::default();
+        (self.touched, self.mapped) = (Pages::default(), Pages::default());
         self.followed = Some((Ring::new(&self.arena.inner.superblock), self.head()));
         failpoint("snapshot: begun");
         let mut from: Page = 0;
@@ -171,6 +176,7 @@ impl<'a> Copy<'a> {
             if !self.follow()? {
                 return Ok(false);
             }
+            self.touch_new_runs(false)?;
             if self.touched.count() <= FEW {
                 break;
             }
@@ -191,6 +197,7 @@ impl<'a> Copy<'a> {
         if !self.follow()? {
             return Ok(false);
         }
+        self.touch_new_runs(true)?;
         let media = &self.arena.inner.media;
         let end = self.heap.open(&Committed(media))?;
         self.followed = None;
@@ -227,12 +234,42 @@ impl<'a> Copy<'a> {
         let Some((ring, cursor)) = self.followed else { return Ok(true) };
         let inner = &self.arena.inner;
         let head = inner.media.runtime().log().head;
-        let touched = &mut self.touched;
-        let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), |start, end| {
+        // After the head was looked at: what lies before it knows no other page map.
+        let map = self.heap.page_map_places(&Committed(&inner.media))?;
+        let Self { touched, mapped, .. } = self;
+        let touch = |start: u64, end: u64| {
             touched.add(start, end);
-        })?;
+            for &(from, to, first) in map.iter().filter(|&&(from, to, _)| from < end && start < to) {
+                let (low, high) = ((start.max(from) - from) / 8, (end.min(to) - from).div_ceil(8));
+                mapped.add((u64::from(first) + low) * PAGE, (u64::from(first) + high) * PAGE);
+            }
+        };
+        let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), touch)?;
         self.followed = followed.map(|cursor| (ring, cursor));
         Ok(followed.is_some())
+    }
+
+    /// Runs that came into use since the copying began are copied as a whole: the log has only what was written to them, and the rest is
+    /// whatever was there. `frozen`: the state stands still.
+    fn touch_new_runs(&mut self, frozen: bool) -> Result<()> {
+        let mapped = std::mem::take(&mut self.mapped);
+        let pages: Vec<Page> = mapped.runs().flat_map(|(page, pages)| page..page + pages).collect();
+        let mut reached = 0;
+        for some in pages.chunks(PIECE) {
+            let _tx = if frozen { None } else { Some(self.arena.read()?) };
+            for &page in some {
+                if page < reached {
+                    continue;
+                }
+                let found = self.heap.next_stretch(&Committed(&self.arena.inner.media), page)?;
+                let Some(stretch) = found else { break };
+                reached = stretch.end();
+                if is_in_use(&stretch) {
+                    self.touched.add(page_offset(page), page_offset(reached));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Copies pages as they are now; false if the log could not be followed meanwhile.

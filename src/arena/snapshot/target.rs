@@ -155,7 +155,7 @@ impl Drop for Target {
     }
 }
 
-/// Sees to it that everything in use has room on the disk: what was never written to came as a hole.
+/// Sees to it that everything in use has room on the disk: what was never written to comes as a hole with reflinks.
 fn reserve_used(arena: &Arena, file: &File) -> Result<()> {
     let (mut from, mut used): (Page, (Page, Page)) = (0, (0, 0));
     loop {
