@@ -25,7 +25,7 @@ const IMPORTS: &str = ".imports";
 pub(super) struct ImportArgs {
     /// The arena; created if it is not there
     file: PathBuf,
-    /// The lines; without it, stdin
+    /// The lines; - or nothing: stdin
     input: Option<PathBuf>,
     /// The table for lines that name none
     #[arg(long, short, default_value = "main")]
@@ -37,7 +37,8 @@ pub(super) struct ImportArgs {
 
 pub(super) fn import(args: ImportArgs) -> Outcome {
     let name = args.input.as_ref().map_or_else(|| "-".into(), |path| path.to_string_lossy().into_owned());
-    let (mut lines, total): (Box<dyn BufRead>, u64) = match &args.input {
+    let file = args.input.as_ref().filter(|path| path.as_os_str() != "-");
+    let (mut lines, total): (Box<dyn BufRead>, u64) = match file {
         Some(path) => {
             let file = File::open(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
             let len = file.metadata()?.len();
