@@ -107,6 +107,28 @@ fn garbage_in_the_runtime_pages_is_thrown_away() {
     }
 }
 
+/// A lock word that was left by nobody may name exactly the slot and generation that the next handle gets. It is reset when nobody is there, or that handle
+/// would take it for its own, and wait for itself.
+#[test]
+fn a_lock_word_that_names_the_next_handle_is_nobodys() {
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    for durability in BOTH {
+        let _ = std::fs::remove_file(&file);
+        let options = options(durability).lock_timeout(Duration::from_secs(2));
+        commit_next(&create(&file, &options)).expect("a commit");
+        let mut generation = [0; 8];
+        let opened = std::fs::File::open(&file).expect("the file can be read");
+        opened.read_exact_at(&mut generation, RUNTIME.start + 4096).expect("slot 0 is there");
+        let next = (u64::from_le_bytes(generation) + 1) << 32 | 1;
+        overwrite(&file, RUNTIME.start, &next.to_le_bytes());
+        let arena = options.open(&file).expect("it opens");
+        assert_eq!(arena.handles().expect("they are known")[0].slot, 0, "this shows nothing");
+        assert_eq!(commit_next(&arena).expect("nobody holds the lock"), 2);
+        assert_clean(&arena);
+    }
+}
+
 /// Another boot's words are no reason to take anything from a handle that lives: in a container the number of the boot differs.
 #[test]
 fn a_live_handle_keeps_its_lock_whatever_boot_the_words_name() {
