@@ -136,3 +136,38 @@ fn killed_at_every_step() {
     println!("kills: {kills:?}");
     assert!(kills.values().all(|&kills| kills > 20) && kills.len() == 2, "{kills:?}");
 }
+
+/// A block that is freed in a full slab puts that slab into its class's list: several words, of which the child applies the first. The intent has the others.
+#[test]
+fn killed_between_the_words_of_one_free() {
+    let dir = fast_dir();
+    let file = dir.path().join("a.heap");
+    if let Some((_, file)) = role() {
+        let arena = Arena::open(&file).unwrap();
+        let block = arena.read().unwrap().blocks().next().unwrap().unwrap().offset;
+        return arena.free(block).unwrap();
+    }
+    let arena = small(Durability::Process).create(&file).unwrap();
+    for n in 0..200 {
+        arena.alloc_bytes(&n.to_string().repeat(1000).as_bytes()[..1000]).unwrap();
+    }
+    let mut child = child("killed_between_the_words_of_one_free", "free", &file);
+    let status = child.env("HEAPFILE_FAILPOINT", "commit: half applied").status().unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGKILL));
+    drop(arena.write().unwrap());
+    assert_clean(&arena);
+    assert_eq!(arena.read().unwrap().blocks().count(), 199);
+}
+
+/// What a commit leaves valid the next one would overwrite while it counts.
+#[test]
+fn nothing_is_left_to_complete() {
+    let dir = fast_dir();
+    let file = dir.path().join("a.heap");
+    let arena = small(Durability::Process).create(&file).unwrap();
+    let block = arena.alloc(&1u64).unwrap();
+    arena.free(block).unwrap();
+    let bytes = std::fs::read(&file).unwrap();
+    // The intent word (docs/FORMAT.md, Runtime).
+    assert_eq!(bytes[4 * 4096 + 136..][..8], [0; 8]);
+}

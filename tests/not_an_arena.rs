@@ -90,6 +90,20 @@ fn a_newer_version() {
     create_refuses(&path);
 }
 
+/// Every word makes sense, but not the checksum.
+#[test]
+fn a_wrong_checksum() {
+    for durability in BOTH {
+        let dir = dir();
+        let path = dir.path().join("a.heap");
+        let mut bytes = image(durability);
+        // Of the arena's identity, which may be anything.
+        bytes[16] ^= 1;
+        std::fs::write(&path, &bytes).unwrap();
+        refuses(&path, |e| matches!(e, Error::Corrupt { .. } | Error::NotAnArena { .. }));
+    }
+}
+
 #[test]
 fn another_byte_order() {
     let dir = dir();
