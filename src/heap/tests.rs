@@ -776,3 +776,33 @@ proptest! {
         all_calls(&heap, &mock, &blocks);
     }
 }
+
+/// A slab that says it is the first of its list, and is not, is not taken out of it: the list would lose the others.
+#[test]
+fn a_slab_whose_links_lie_is_not_unlinked() {
+    let (mut mock, mut heap) = Mock::with_heap(1, 600, 600);
+    mock.lenient = true;
+    let blocks: Vec<u64> = (0..200).map(|_| heap.alloc(&mut mock, 3000, 8).unwrap()).collect();
+    mock.commit(&mut heap);
+    let class = super::class_of(3000, 8).unwrap();
+    let class_at = heap.header.class_at(class);
+    // Full slabs come into the list with the first block that is freed in them.
+    for &block in blocks.iter().step_by(20) {
+        heap.free(&mut mock, block).unwrap();
+    }
+    let (first, _) = super::header::halves(mock.load(class_at).unwrap());
+    let links_at = super::slab::links_at;
+    let (_, second) = super::header::halves(mock.load(links_at(first)).unwrap());
+    let (before, after) = super::header::halves(mock.load(links_at(second)).unwrap());
+    assert_eq!(before, first);
+    mock.store(links_at(second), super::header::word_of(0, after)).unwrap();
+    let end = page_offset(second) + 64 * PAGE;
+    let mut live: Vec<u64> =
+        blocks.iter().copied().filter(|block| (page_offset(second)..end).contains(block)).collect();
+    live.retain(|&block| heap.block(&mock, block).is_ok());
+    let outcome: Result<Vec<()>> = live.iter().map(|&block| heap.free(&mut mock, block)).collect();
+    assert!(
+        matches!(outcome, Err(Error::Corrupt { offset, .. }) if offset == links_at(second)),
+        "{outcome:?}"
+    );
+}
