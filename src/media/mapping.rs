@@ -132,6 +132,19 @@ impl Mapping {
         Some(unsafe { &*address.cast::<AtomicU64>() }.load(Ordering::Relaxed))
     }
 
+    /// Up to `most` words from `offset` on, as far as the file reaches; none where that is misaligned. Atomic, so that they may be looked at whoever changes
+    /// them: what they hold means something only to who knows that nobody does.
+    #[inline]
+    pub(crate) fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
+        let count = (self.len().saturating_sub(offset) / 8).min(most);
+        if !offset.is_multiple_of(8) || count == 0 {
+            return &[];
+        }
+        let address = self.all.as_ptr().wrapping_add(offset as usize);
+        // SAFETY: `count` words inside the mapping and the file (1, 2), aligned as in `load`; atomics may change while they are borrowed.
+        unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), count as usize) }
+    }
+
     /// Copies bytes out of the mapping.
     pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
         let address = self.address(offset, to.len() as u64)?;

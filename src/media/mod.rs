@@ -27,6 +27,7 @@ use crate::lock::fork;
 use crate::runtime::Runtime;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 /// Byte that is locked by who waits for the whole-file lock, so that readers do not keep it from it for ever. Its content means
 /// nothing.
@@ -120,6 +121,11 @@ impl Media {
     #[inline]
     pub(crate) fn load(&self, offset: u64) -> Option<u64> {
         self.mapping.load(offset)
+    }
+
+    #[inline]
+    pub(crate) fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
+        self.mapping.words(offset, most)
     }
 
     pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {

@@ -37,7 +37,7 @@ use crate::collections::btree::after_prefix;
 use crate::error::Result;
 use crate::txn::{ReadTxn, View, WriteTxn};
 use directory::Directory;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -66,7 +66,7 @@ pub struct Store {
 struct Known {
     directory: u64,
     changes: u64,
-    tables: HashMap<String, Table>,
+    tables: BTreeMap<String, Table>,
 }
 
 impl Store {
@@ -145,33 +145,31 @@ impl Store {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn table(&self, tx: &impl View, name: &str) -> Result<Option<Table>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        if known.directory != 0
-            && let Some(table) = known.tables.get(name)
-            && Directory::at(tx, known.directory).is_ok_and(|d| d.changes == known.changes)
-        {
-            return Ok(Some(*table));
+        match self.known_table(tx, name) {
+            Some(table) => Ok(Some(table)),
+            None => Table::open(tx, name),
         }
-        drop(known);
-        let Some(directory) = Directory::find(tx)? else { return Ok(None) };
-        directory.table(tx, name)
     }
 
-    /// Remembers a table of a committed state.
-    fn remember(&self, name: &str) -> Result<()> {
-        let tx = self.arena.read()?;
-        let Some(directory) = Directory::find(&tx)? else { return Ok(()) };
-        let Some(table) = directory.table(&tx, name)? else { return Ok(()) };
+    /// The table of that name, if it is remembered and the directory is as it was then.
+    #[inline]
+    fn known_table(&self, tx: &impl View, name: &str) -> Option<Table> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let table = *known.tables.get(name)?;
+        Directory::is_unchanged(tx, known.directory, known.changes).then_some(table)
+    }
+
+    /// Looks for a table in a committed state, and remembers it.
+    #[cold]
+    fn remember(&self, tx: &ReadTxn<'_>, name: &str) -> Result<Option<Table>> {
+        let Some(directory) = Directory::find(tx)? else { return Ok(None) };
+        let Some(table) = directory.table(tx, name)? else { return Ok(None) };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if (known.directory, known.changes) != (directory.at, directory.changes) {
-            *known = Known { directory: directory.at, changes: directory.changes, tables: HashMap::new() };
+            *known = Known { directory: directory.at, changes: directory.changes, tables: BTreeMap::new() };
         }
         known.tables.insert(name.to_owned(), table);
-        Ok(())
-    }
-
-    fn is_known(&self, name: &str) -> bool {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).tables.contains_key(name)
+        Ok(Some(table))
     }
 
     /// Reads from a table in a transaction of its own; `None` if there is no such table.
@@ -180,14 +178,12 @@ impl Store {
         name: &str,
         read: impl FnOnce(&ReadTxn<'_>, Table) -> Result<T>,
     ) -> Result<Option<T>> {
-        if !self.is_known(name) {
-            self.remember(name)?;
-        }
         let tx = self.arena.read()?;
-        match self.table(&tx, name)? {
-            Some(table) => read(&tx, table).map(Some),
-            None => Ok(None),
-        }
+        let table = match self.known_table(&tx, name) {
+            Some(table) => Some(table),
+            None => self.remember(&tx, name)?,
+        };
+        table.map(|table| read(&tx, table)).transpose()
     }
 
     /// Changes a table, made if need be, in a transaction of its own.
@@ -198,14 +194,18 @@ impl Store {
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<T> {
         let mut tx = if short { self.arena.begin_short()? } else { self.arena.write()? };
-        let table = match self.table(&tx, name)? {
+        let known = self.known_table(&tx, name);
+        let table = match known {
             Some(table) => table,
             None => Table::open_or_create(&mut tx, name)?,
         };
         let outcome = change(&mut tx, table)?;
         tx.commit()?;
-        if !self.is_known(name) {
-            self.remember(name)?;
+        if known.is_none()
+            && let Ok(tx) = self.arena.read()
+        {
+            // Done is done: what fails here makes the next call slower, no more.
+            let _ = self.remember(&tx, name);
         }
         Ok(outcome)
     }

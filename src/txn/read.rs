@@ -5,6 +5,7 @@ use super::work::load_committed;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use std::marker::PhantomData;
+use std::sync::atomic::AtomicU64;
 
 /// One committed state of an arena, unchanged for as long as this lives.
 ///
@@ -56,6 +57,11 @@ impl Source for ReadTxn<'_> {
             .media()
             .view(offset, len)
             .ok_or_else(|| Error::corrupt(offset, "a block reaches past the end of the file"))
+    }
+
+    #[inline]
+    fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
+        self.arena.media().words(offset, most)
     }
 
     fn heap_page(&self) -> u32 {

@@ -5,6 +5,7 @@ use crate::heap::{Block, Heap, Load, block_at};
 use crate::offset::{Offset, Shape};
 use crate::roots;
 use bytemuck::Pod;
+use std::sync::atomic::AtomicU64;
 
 /// What a transaction offers to the code here. Sealed: transactions alone have it.
 pub trait Source {
@@ -14,6 +15,14 @@ pub trait Source {
     /// Bytes inside one block as the transaction sees them. The range was checked.
     #[doc(hidden)]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]>;
+    /// Up to `most` words from `offset` on as the transaction sees them, to be copied one by one, where they lie side by side. None, or too few,
+    /// say nothing: then [`word`](Self::word) tells.
+    #[doc(hidden)]
+    #[inline]
+    fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
+        let _ = (offset, most);
+        &[]
+    }
     /// First page of the heap.
     #[doc(hidden)]
     fn heap_page(&self) -> u32;

@@ -714,6 +714,12 @@ impl Source for WriteTxn<'_> {
         }
     }
 
+    #[inline]
+    fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
+        let most = if self.state.changes.set.is_empty() { most } else { 0 };
+        self.arena.media().words(offset, most)
+    }
+
     fn heap_page(&self) -> u32 {
         self.arena.heap_page()
     }

@@ -16,6 +16,7 @@ mod image;
 mod load;
 mod node;
 mod pack;
+mod route;
 mod tree;
 
 use super::item::{Item, Key, KeyBuffer};
@@ -218,7 +219,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn contains_key(self, tx: &impl View, key: &K) -> Result<bool> {
-        Ok(matches!(self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))?, Some((_, Ok(_)))))
+        Ok(self.tree().entry(tx, key.ordered(&mut KeyBuffer::new()))?.is_some())
     }
 
     /// Where a value lies: its block, its first byte in that block, its length. Good until the map changes. For reading or overwriting
@@ -237,9 +238,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn place(self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
-        match self.tree().leaf(tx, key.ordered(&mut KeyBuffer::new()))? {
-            Some((leaf, Ok(i))) => leaf.value_place(i).map(Some),
-            _ => Ok(None),
+        match self.tree().entry(tx, key.ordered(&mut KeyBuffer::new()))? {
+            Some((leaf, i)) => leaf.value_place(i).map(Some),
+            None => Ok(None),
         }
     }
 

@@ -31,6 +31,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::route::lower_bound;
 use crate::collections::Place;
 use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
@@ -364,8 +365,28 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
                 std::cmp::Ordering::Equal => {}
             }
         }
-        let head = head_of(key, prefix);
-        let mut low = self.first_from(first, u64::from(head) << 32)?;
+        self.search_heads(first, key)
+    }
+
+    /// The entry with that key, if there is one: as [`search`](Self::search), but what does not begin with the prefix is not found by its head either.
+    #[inline]
+    pub(super) fn find(&self, key: &[u8]) -> Result<Option<usize>> {
+        Ok(self.search_heads(self.first_keyed().min(self.count()), key)?.ok())
+    }
+
+    /// The rest of a search, among the entries from `first` on, of a key that has the prefix.
+    #[inline]
+    fn search_heads(&self, first: usize, key: &[u8]) -> Result<Result<usize, usize>> {
+        let head = head_of(key, self.front.prefix);
+        let least = u64::from(head) << 32;
+        let mut low = match self.whole.and_then(|whole| whole.get(FRONT..FRONT + 8 * self.count())) {
+            Some(slots) => {
+                let slots = slots.as_chunks().0;
+                lower_bound(first, self.count(), least, |i| slots.get(i).map(|slot| u64::from_le_bytes(*slot)))
+            }
+            None => lower_bound(first, self.count(), least, |i| self.word(i).ok()),
+        }
+        .ok_or_else(|| self.corrupt("a slot reaches outside its node"))?;
         let mut high = low;
         while high < self.count() && (self.word(high)? >> 32) as u32 == head {
             high += 1;
@@ -379,22 +400,6 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
             }
         }
         Ok(Err(low))
-    }
-
-    /// Index of the first slot from `low` on that is not less than `least`.
-    #[inline]
-    fn first_from(&self, mut low: usize, least: u64) -> Result<usize> {
-        let mut left = self.count() - low;
-        while left > 0 {
-            let half = left / 2;
-            if self.word(low + half)? < least {
-                low += half + 1;
-                left -= half + 1;
-            } else {
-                left = half;
-            }
-        }
-        Ok(low)
     }
 
     /// Index of the child under which `key` belongs.

@@ -12,6 +12,7 @@
 use super::change::{Change, Split};
 use super::image::{Image, Piece, length_for, need, pieces};
 use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
+use super::route::{fetch, route};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -114,8 +115,24 @@ pub(super) fn out_of_order(tree: Tree) -> Error {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tree(pub(super) u64);
 
-/// A leaf, and the place of a key in it, or where it would be.
-type Searched<'t, S> = (Node<'t, S>, Result<usize, usize>);
+/// The way down from an inner node: index of the entry under which `key` belongs, and the child.
+#[inline]
+fn step<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Result<(usize, u64)> {
+    let found = match route(tx, at, level, key) {
+        Some(found) => found,
+        None => step_by_keys(tx, at, level, key)?,
+    };
+    fetch(tx, found.1);
+    Ok(found)
+}
+
+#[cold]
+#[inline(never)]
+fn step_by_keys<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Result<(usize, u64)> {
+    let node = Node::open(tx, at, level)?;
+    let i = node.route(key)?;
+    Ok((i, node.child(i)?))
+}
 
 impl Tree {
     pub(super) fn create(tx: &mut WriteTxn<'_>) -> Result<Self> {
@@ -146,21 +163,18 @@ impl Tree {
         tx.write_at(Offset::from_raw(self.0), 16, &len.to_le_bytes())
     }
 
-    /// The leaf under which `key` belongs, and its place there.
+    /// The leaf under which `key` belongs.
     #[inline]
-    pub(super) fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Searched<'t, S>>> {
+    fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Node<'t, S>>> {
         let head = self.head(tx)?;
         if head.root == 0 {
             return Ok(None);
         }
         let mut at = head.root;
         for level in (1..head.levels()).rev() {
-            let node = Node::open(tx, at, level as u8)?;
-            at = node.child(node.route(key)?)?;
+            at = step(tx, at, level as u8, key)?.1;
         }
-        let leaf = Node::open(tx, at, 0)?;
-        let found = leaf.search(key)?;
-        Ok(Some((leaf, found)))
+        Node::open(tx, at, 0).map(Some)
     }
 
     /// As [`leaf`](Self::leaf), with the way there.
@@ -173,10 +187,9 @@ impl Tree {
         let mut path = Path { steps: [(0, 0); MAX_HEIGHT] };
         let mut at = head.root;
         for level in (1..head.levels()).rev() {
-            let node = Node::open(tx, at, level as u8)?;
-            let i = node.route(key)?;
+            let (i, child) = step(tx, at, level as u8, key)?;
             path.steps[level] = (at, i as u32);
-            at = node.child(i)?;
+            at = child;
         }
         let leaf = Node::open(tx, at, 0)?;
         let found = leaf.search(key)?;
@@ -187,10 +200,17 @@ impl Tree {
 
     #[inline]
     pub(super) fn get<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<&'t [u8]>> {
-        match self.leaf(tx, key)? {
-            Some((leaf, Ok(i))) => Ok(Some(leaf.value(i)?)),
-            _ => Ok(None),
+        match self.entry(tx, key)? {
+            Some((leaf, i)) => leaf.value(i).map(Some),
+            None => Ok(None),
         }
+    }
+
+    /// The leaf and the index there of the entry with that key, if there is one.
+    #[inline]
+    pub(super) fn entry<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<(Node<'t, S>, usize)>> {
+        let Some(leaf) = self.leaf(tx, key)? else { return Ok(None) };
+        Ok(leaf.find(key)?.map(|i| (leaf, i)))
     }
 
     /// Inserts or replaces; whether there was an entry.

@@ -109,6 +109,17 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// One of the eight words, copied.
+    #[inline]
+    fn word(self, tx: &impl View, index: usize) -> Result<u64> {
+        tx.word(self.block.raw().wrapping_add(self.at + 8 * index as u64))
+    }
+
+    #[inline]
+    fn overflow(self, tx: &impl View) -> Result<Link> {
+        self.word(tx, WORDS).map(Link::from_raw)
+    }
+
     fn write(self, tx: &mut WriteTxn<'_>, index: usize, word: u64) -> Result<()> {
         tx.write_at(self.block, self.at + 8 * index as u64, &word.to_le_bytes())
     }
@@ -174,9 +185,10 @@ impl Table {
         tx.alloc_zeroed(FIRST * BUCKET, BUCKET as usize)
     }
 
+    /// The block of a segment. The header was looked up in this transaction; it is longer than any of these words lies in it.
     #[inline]
     pub(super) fn segment(self, tx: &impl View, segment: u64) -> Result<Link> {
-        tx.part::<Link>(self.header, SEGMENTS_AT + 8 * segment).copied()
+        tx.word(self.header.raw() + SEGMENTS_AT + 8 * (segment % SEGMENTS)).map(Link::from_raw)
     }
 
     pub(super) fn set_segment(self, tx: &mut WriteTxn<'_>, segment: u64, link: Link) -> Result<()> {
@@ -191,14 +203,22 @@ impl Table {
     #[inline]
     fn place(self, tx: &impl View, bucket: u64) -> Result<Place> {
         let (segment, index) = segment_of(bucket);
-        Ok(Place { block: self.segment(tx, segment)?, at: index * BUCKET })
+        let block = self.segment(tx, segment)?;
+        if block.is_null() {
+            return Err(self.without_segment());
+        }
+        Ok(Place { block, at: index * BUCKET })
+    }
+
+    #[cold]
+    fn without_segment(self) -> Error {
+        Error::corrupt(self.header.raw(), "a hash map lacks a segment of its table")
     }
 
     /// The words of a bucket and its overflow blocks.
     #[inline]
     pub(super) fn chain(self, tx: &impl View, bucket: u64) -> Result<Chain> {
-        let place = self.place(tx, bucket)?;
-        Ok(Chain { words: read(tx, place)?, place, index: 0, steps: 0, anchor: Link::null() })
+        Ok(Chain { place: self.place(tx, bucket)?, index: 0, steps: 0, anchor: Link::null() })
     }
 
     /// All words of a bucket.
@@ -215,14 +235,16 @@ impl Table {
         let first = self.place(tx, bucket)?;
         let mut chain = self.chain(tx, bucket)?;
         loop {
-            if let Some(hole) = chain.words.words.iter().position(|&w| w == 0) {
-                return chain.place.write(tx, hole, word.0);
+            for hole in 0..WORDS {
+                if chain.place.word(tx, hole)? == 0 {
+                    return chain.place.write(tx, hole, word.0);
+                }
             }
             if !chain.step(tx)? {
                 break;
             }
         }
-        let overflow = read(tx, first)?.overflow;
+        let overflow = first.overflow(tx)?;
         let more = Bucket { words: [word.0, 0, 0, 0, 0, 0, 0], overflow };
         let block = tx.alloc_zeroed(BUCKET, BUCKET as usize)?;
         tx.write_at(block, 0, bytemuck::bytes_of(&more))?;
@@ -238,14 +260,20 @@ impl Table {
     pub(super) fn take(self, tx: &mut WriteTxn<'_>, bucket: u64, found: Found) -> Result<()> {
         found.place.write(tx, found.index, 0)?;
         let first = self.place(tx, bucket)?;
-        if found.place == first || read(tx, found.place)?.words != [0; WORDS] {
+        if found.place == first {
             return Ok(());
+        }
+        for index in 0..WORDS {
+            if found.place.word(tx, index)? != 0 {
+                return Ok(());
+            }
         }
         let mut chain = self.chain(tx, bucket)?;
         let mut before = first;
         while chain.step(tx)? {
             if chain.place == found.place {
-                before.write(tx, WORDS, chain.words.overflow.raw())?;
+                let after = chain.place.overflow(tx)?;
+                before.write(tx, WORDS, after.raw())?;
                 return tx.free(chain.place.block);
             }
             before = chain.place;
@@ -335,11 +363,11 @@ impl Table {
 
     /// Frees the overflow blocks of a bucket; its link to them is left.
     pub(super) fn free_overflow(self, tx: &mut WriteTxn<'_>, bucket: u64) -> Result<()> {
-        let mut next = read(tx, self.place(tx, bucket)?)?.overflow;
+        let mut next = self.place(tx, bucket)?.overflow(tx)?;
         // A cycle ends at a block that is freed already.
         while !next.is_null() {
             let block = next;
-            next = read(tx, Place { block, at: 0 })?.overflow;
+            next = tx.part::<Bucket>(block, 0)?.overflow;
             tx.free(block)?;
         }
         Ok(())
@@ -391,14 +419,8 @@ impl Table {
     }
 }
 
-#[inline]
-fn read(tx: &impl View, place: Place) -> Result<Bucket> {
-    tx.part::<Bucket>(place.block, place.at).copied()
-}
-
 /// The way through a chain.
 pub(super) struct Chain {
-    words: Bucket,
     place: Place,
     index: usize,
     /// Overflow blocks passed, and one of them: who comes there again goes round in a circle (Brent 1980).
@@ -414,7 +436,7 @@ impl Chain {
             while self.index < WORDS {
                 let index = self.index;
                 self.index += 1;
-                let word = self.words.words[index];
+                let word = self.place.word(tx, index)?;
                 if word != 0 {
                     return Ok(Some(Found { word: Word(word), place: self.place, index }));
                 }
@@ -439,7 +461,7 @@ impl Chain {
     /// Goes on to the next overflow block, if there is one.
     #[inline]
     fn step(&mut self, tx: &impl View) -> Result<bool> {
-        let block = self.words.overflow;
+        let block = self.place.overflow(tx)?;
         if block.is_null() {
             return Ok(false);
         }
@@ -456,8 +478,9 @@ impl Chain {
         if self.steps.is_power_of_two() {
             self.anchor = block;
         }
+        // What is copied out word by word needs no block around it; that a link leads to one is asked here, where it costs little.
+        tx.part::<Bucket>(block, 0)?;
         self.place = Place { block, at: 0 };
-        self.words = read(tx, self.place)?;
         self.index = 0;
         Ok(())
     }
