@@ -23,6 +23,8 @@ enum Step {
     Remove(Bytes),
     Run { from: u16, count: u16, len: usize },
     Drop { from: u16, count: u16 },
+    Extend(Vec<(Bytes, Bytes)>),
+    Load { from: u16, count: u16, len: usize },
     Range(Bytes, Bytes),
     Retain(u8),
     RollBack,
@@ -53,6 +55,8 @@ fn step() -> impl Strategy<Value = Step> {
         10 => key().prop_map(Step::Remove),
         4 => (any::<u16>(), 0u16..200, 0usize..200).prop_map(|(from, count, len)| Step::Run { from, count, len }),
         4 => (any::<u16>(), 0u16..300).prop_map(|(from, count)| Step::Drop { from, count }),
+        4 => prop::collection::vec((key(), value()), 0..60).prop_map(Step::Extend),
+        2 => (any::<u16>(), 0u16..1500, 0usize..300).prop_map(|(from, count, len)| Step::Load { from, count, len }),
         4 => (key(), key()).prop_map(|(a, b)| Step::Range(a, b)),
         1 => (1u8..4).prop_map(Step::Retain),
         1 => Just(Step::RollBack),
@@ -98,6 +102,20 @@ fn play(map: Map, tx: &mut WriteTxn<'_>, model: &mut Model<Bytes, Bytes>, step: 
                 let k = run_key(from.wrapping_add(n));
                 assert_eq!(map.remove(tx, &k).unwrap(), model.remove(&k).is_some());
             }
+        }
+        Step::Extend(entries) => {
+            map.extend(tx, entries.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))).unwrap();
+            model.extend(entries.iter().cloned());
+        }
+        Step::Load { from, count, len } => {
+            // In an order of its own: 7919 is prime to all counts.
+            let entries = (0..u32::from(*count)).map(|n| {
+                let n = (n * 7919 % u32::from(*count)) as u16;
+                (run_key(from.wrapping_add(n)), vec![n as u8; *len])
+            });
+            let entries: Vec<_> = entries.collect();
+            map.extend(tx, entries.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))).unwrap();
+            model.extend(entries);
         }
         Step::Range(a, b) => {
             let (low, high) = (Bound::Excluded(a.as_slice()), Bound::Included(b.as_slice()));

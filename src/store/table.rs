@@ -262,6 +262,28 @@ impl Table {
         either!(self, map => map.insert(tx, key, value))
     }
 
+    /// Stores entries; later ones replace earlier ones with the same key. Faster than as many calls of [`put`](Self::put) if the table is ordered: see
+    /// [`BTreeMap::extend`]. On an error some of them may be stored and some not: roll back.
+    ///
+    /// ```
+    /// # use heapfile::store::{Store, Table};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Store::open(dir.path().join("a.heap"))?;
+    /// # let mut tx = store.write()?;
+    /// # let table = Table::open_or_create(&mut tx, "t")?;
+    /// table.extend(&mut tx, [(b"b", b"1"), (b"a", b"2")])?;
+    /// assert_eq!(table.get(&tx, b"a")?, Some(&b"2"[..]));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn extend(
+        self,
+        tx: &mut WriteTxn<'_>,
+        entries: impl IntoIterator<Item = (impl AsRef<[u8]>, impl AsRef<[u8]>)>,
+    ) -> Result<()> {
+        let entries = entries.into_iter().map(|(key, value)| (Bytes(key), Bytes(value)));
+        either!(self, map => map.extend(tx, entries))
+    }
+
     /// Deletes an entry; whether there was one. O(log n).
     ///
     /// ```
@@ -588,6 +610,15 @@ impl Table {
     /// ```
     pub fn check(self, tx: &impl View) -> Result<()> {
         either!(self, map => map.check(tx))
+    }
+}
+
+/// Whatever is a byte string, as maps take it.
+struct Bytes<T>(T);
+
+impl<T: AsRef<[u8]>> std::borrow::Borrow<[u8]> for Bytes<T> {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_ref()
     }
 }
 

@@ -5,6 +5,7 @@
 //! file's new length are synced, the record becomes durable; `Process`: the record lies in the intent area and becomes
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
+use super::fill::Fill;
 use super::work::{Changes, Work};
 use super::write::State;
 use crate::arena::Inner;
@@ -81,13 +82,15 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
     for &(page, pages) in &runs {
         body.range(page, pages);
     }
+    let mut fill = Fill::new(arena.media(), arena.apply());
     for (offset, words) in changes.set.sorted_changes() {
         if changes.fresh.is_in_place(offset) {
-            arena.apply().words(arena.media(), offset, words)?;
+            fill.push(offset, words)?;
         } else {
             body.write(offset, words);
         }
     }
+    fill.flush()?;
     Ok(!runs.is_empty())
 }
 

@@ -10,6 +10,7 @@
 //! | `write_set`, `fresh`, `scratch` | changed lines, runs taken, buffers of views |
 
 pub(crate) mod commit;
+mod fill;
 mod fresh;
 mod read;
 mod scratch;

@@ -14,6 +14,7 @@ mod check;
 mod cursor;
 mod image;
 mod load;
+mod merge;
 mod node;
 mod pack;
 mod route;
@@ -26,6 +27,7 @@ use crate::txn::{View, WriteTxn};
 use bytemuck::Pod;
 use cursor::{Entries, Way};
 use load::Loader;
+use merge::Batch;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 use tree::{New, Tree, out_of_order};
@@ -91,8 +93,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         Ok(Self::from_offset(Offset::from_raw(Tree::create(tx)?.0)))
     }
 
-    /// A map of the given entries. From entries in rising order of keys its nodes are filled to the brim and written once; an entry that is out of order is
-    /// inserted as by [`insert`](Self::insert), and so are all after it.
+    /// A map of the given entries. From entries in rising order of keys its nodes are filled to the brim and written once; what comes out of
+    /// order is added as by [`extend`](Self::extend).
     ///
     /// ```
     /// # use heapfile::{Arena, collections::BTreeMap};
@@ -116,7 +118,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         Ok(map)
     }
 
-    /// Inserts entries; later ones replace earlier ones with the same key. Into an empty map it works as [`from_entries`](Self::from_entries).
+    /// Inserts entries; later ones replace earlier ones with the same key. They are collected, up to 128 MiB of keys and short values at a time, sorted,
+    /// and put into each leaf together: many in any order cost a fraction of as many calls of [`insert`](Self::insert). On an error some of them
+    /// may be lost: roll back.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::BTreeMap};
@@ -138,19 +142,23 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         BV: std::borrow::Borrow<V>,
     {
         let mut loader = if self.is_empty(tx)? { Some(Loader::new(self.tree())) } else { None };
+        let (mut batch, mut buffer) = (Batch::new(self.tree()), KeyBuffer::new());
         for (key, value) in entries {
-            let (key, value) = (key.borrow(), value.borrow());
+            let (key, value) = (key.borrow().ordered(&mut buffer), value.borrow().as_bytes());
             if let Some(sorted) = &mut loader {
-                if sorted.push(tx, key.ordered(&mut KeyBuffer::new()), value.as_bytes())? {
+                if sorted.push(tx, key, value)? {
                     continue;
                 }
                 if let Some(sorted) = loader.take() {
                     sorted.finish(tx)?;
                 }
             }
-            self.insert(tx, key, value)?;
+            batch.push(tx, key, value)?;
         }
-        loader.map_or(Ok(()), |loader| loader.finish(tx))
+        match loader {
+            Some(loader) => loader.finish(tx),
+            None => batch.put_in(tx),
+        }
     }
 
     #[inline]

@@ -49,11 +49,11 @@ pub(super) struct Path {
 }
 
 impl Path {
-    fn node(&self, level: usize) -> u64 {
+    pub(super) fn node(&self, level: usize) -> u64 {
         self.steps[level].0
     }
 
-    fn index(&self, level: usize) -> usize {
+    pub(super) fn index(&self, level: usize) -> usize {
         self.steps[level].1 as usize
     }
 }
@@ -68,7 +68,7 @@ pub(super) enum New<'a> {
 
 /// A key or value as a node stores it.
 #[derive(Debug, Clone, Copy)]
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Here(&'a [u8]),
     Block([u8; 8]),
 }
@@ -83,7 +83,7 @@ impl<'a> Part<'a> {
         Ok(Self::Block(block.raw().to_le_bytes()))
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Self::Here(bytes) => bytes,
             Self::Block(offset) => offset,
@@ -95,7 +95,7 @@ impl<'a> Part<'a> {
     }
 }
 
-fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<Part<'a>> {
+pub(super) fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<Part<'a>> {
     match value {
         New::Bytes(bytes) => Part::store(tx, bytes, INLINE_VALUE),
         New::Block(block) => Ok(Part::Block(block.raw().to_le_bytes())),
@@ -159,7 +159,7 @@ impl Tree {
         tx.write_at(Offset::from_raw(self.0), 0, bytemuck::bytes_of(head))
     }
 
-    fn set_len(self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
+    pub(super) fn set_len(self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
         tx.write_at(Offset::from_raw(self.0), 16, &len.to_le_bytes())
     }
 
@@ -178,7 +178,7 @@ impl Tree {
     }
 
     /// As [`leaf`](Self::leaf), with the way there.
-    fn path<'t, 'a>(
+    pub(super) fn path<'t, 'a>(
         self,
         tx: &'t WriteTxn<'a>,
         head: &Head,
@@ -343,27 +343,27 @@ impl Tree {
         let old_len = node.len;
         let right = split.right.alloc(tx)?;
         self.renew(tx, head, path, level, old_len, &split.left)?;
-        self.put_child(tx, head, path, level + 1, &split, right)
+        self.put_child(tx, head, path, level + 1, (&split.separator, split.moved), right)
     }
 
     /// Makes the right half of a split known to the level above.
-    fn put_child(
+    pub(super) fn put_child(
         self,
         tx: &mut WriteTxn<'_>,
         head: &mut Head,
         path: &mut Path,
         level: usize,
-        split: &Split,
+        (separator, moved): (&[u8], Option<[u8; 8]>),
         right: u64,
     ) -> Result<()> {
-        let key = match split.moved {
+        let key = match moved {
             // The block of a long separator moves up with it.
             Some(offset) => Part::Block(offset),
-            None => Part::store(tx, &split.separator, INLINE_KEY)?,
+            None => Part::store(tx, separator, INLINE_KEY)?,
         };
         let child = right.to_le_bytes();
         let flags = key.flag(Slot::LONG_KEY);
-        let piece = Piece { key: &split.separator, stored_key: key.bytes(), stored_value: &child, flags };
+        let piece = Piece { key: separator, stored_key: key.bytes(), stored_value: &child, flags };
         if level < head.levels() {
             path.steps[level].1 += 1;
             return self.put(tx, head, path, level, piece, false);
@@ -379,7 +379,7 @@ impl Tree {
     }
 
     /// Writes a node anew: in its place if the length is the same, else in another block.
-    fn renew(
+    pub(super) fn renew(
         self,
         tx: &mut WriteTxn<'_>,
         head: &mut Head,
