@@ -18,6 +18,8 @@ const MOST_BYTES: usize = 128 << 20;
 const MOST_ENTRIES: usize = 512;
 /// From so many on nodes are filled one after the other; fewer entries are shared out evenly.
 const MANY: usize = 64;
+/// A leaf is not written anew for less than the `FEW`th part of its entries.
+const FEW: usize = 8;
 
 /// An entry in the buffer: key, then value as a leaf stores it.
 #[derive(Debug, Clone, Copy)]
@@ -127,16 +129,20 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
     let mut head = tree.head(tx)?;
     let first = entries[0];
     if head.root == 0 {
-        let value = first.block(bytes).map_or(New::Bytes(first.value(bytes)), New::Block);
-        tree.insert(tx, first.key(bytes), value)?;
+        insert(tx, tree, bytes, first)?;
         return Ok(1);
     }
-    let (mut path, ..) = tree.path(tx, &head, first.key(bytes))?;
+    let (mut path, leaf, _) = tree.path(tx, &head, first.key(bytes))?;
+    let leaf_count = leaf.count();
     let entries = &entries[..entries.len().min(MOST_ENTRIES)];
     let count = match upper_bound(tx, &head, &path)? {
         Some(bound) => entries.partition_point(|entry| entry.key(bytes) < bound).max(1),
         None => entries.len(),
     };
+    if count * FEW < leaf_count {
+        entries[..count].iter().try_for_each(|entry| insert(tx, tree, bytes, *entry))?;
+        return Ok(count);
+    }
     let merged = Merged::new(tx, tree, path.node(0), bytes, &entries[..count])?;
     for block in merged.outdated {
         own(tx.free(block), block.raw())?;
@@ -154,6 +160,11 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
     }
     tree.set_len(tx, head.len)?;
     Ok(count)
+}
+
+fn insert(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entry: Collected) -> Result<()> {
+    let value = entry.block(bytes).map_or(New::Bytes(entry.value(bytes)), New::Block);
+    tree.insert(tx, entry.key(bytes), value).map(|_| ())
 }
 
 /// The least key that belongs behind the path's leaf; `None` for the last leaf.

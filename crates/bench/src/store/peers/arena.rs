@@ -45,9 +45,7 @@ impl Kv for Store {
     fn put_all(&mut self, entries: &mut dyn Iterator<Item = (Key, Vec<u8>)>) -> Result<()> {
         let mut tx = self.write()?;
         let table = Table::open_or_create(&mut tx, TABLE)?;
-        for (key, value) in entries {
-            table.put(&mut tx, &key, &value)?;
-        }
+        table.extend(&mut tx, entries)?;
         Ok(tx.commit()?)
     }
 
