@@ -232,7 +232,7 @@ impl Store {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn get(&self, table: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.reading(table, |tx, table| Ok(table.get(tx, key)?.map(<[u8]>::to_vec)))?;
+        let value = self.reading(table, |tx, table| Ok(table.get_known(tx, key)?.map(<[u8]>::to_vec)))?;
         Ok(value.flatten())
     }
 
@@ -246,7 +246,7 @@ impl Store {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn get_with<T>(&self, table: &str, key: &[u8], look: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
-        let value = self.reading(table, |tx, table| Ok(table.get(tx, key)?.map(look)))?;
+        let value = self.reading(table, |tx, table| Ok(table.get_known(tx, key)?.map(look)))?;
         Ok(value.flatten())
     }
 

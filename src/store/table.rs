@@ -246,6 +246,12 @@ impl Table {
         either!(self, map => map.get(tx, key))
     }
 
+    /// As [`get`](Self::get), of a table that the directory was just seen to lead to.
+    #[inline]
+    pub(super) fn get_known<'t>(self, tx: &'t impl View, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        either!(self, map => map.get_known(tx, key))
+    }
+
     /// Stores an entry; whether one with that key was replaced. O(log n); a value of the same length is overwritten in place.
     ///
     /// ```

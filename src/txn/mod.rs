@@ -7,6 +7,7 @@
 //! | `commit` | from a write transaction's changes to the committed state |
 //! | `short` | one small change, with neither of the two |
 //! | `work` | the changes as the heap's code sees them |
+//! | `fill` | content of fresh space on its way into the file |
 //! | `write_set`, `fresh`, `scratch` | changed lines, runs taken, buffers of views |
 
 pub(crate) mod commit;
@@ -21,5 +22,6 @@ pub(crate) mod write;
 mod write_set;
 
 pub use read::ReadTxn;
+pub(crate) use view::Located;
 pub use view::{BlockInfo, Blocks, RootInfo, View};
 pub use write::{SavePoint, WriteTxn};

@@ -2,7 +2,7 @@
 
 use super::commit::{self, Outcome};
 use super::scratch::Scratch;
-use super::view::{Source, View, exact_size, in_block, whole_elements};
+use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
 use super::work::{Changes, ChangesMark, Work};
 use super::write_set::Seen;
 use crate::arena::Inner;
@@ -411,6 +411,12 @@ impl<'a> WriteTxn<'a> {
     /// ```
     pub fn write_at(&mut self, offset: Offset<[u8]>, at: u64, bytes: &[u8]) -> Result<()> {
         let block = self.block(offset.raw())?;
+        self.write_in(block, at, bytes)
+    }
+
+    /// As [`write_at`](Self::write_at), in a block that was looked up since it was last allocated, freed or resized.
+    #[inline]
+    pub(crate) fn write_in(&mut self, block: Located, at: u64, bytes: &[u8]) -> Result<()> {
         in_block(&block, at, at.saturating_add(bytes.len() as u64))?;
         self.parts().1.write(block.offset + at, bytes)
     }

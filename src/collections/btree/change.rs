@@ -6,8 +6,7 @@ use super::image::{Image, Piece, need};
 use super::node::{FRONT, Front, NODE_MAX, Node, Slot, common, head_of, place};
 use super::tree::Tree;
 use crate::error::{Error, Result};
-use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{Located, View, WriteTxn};
 
 /// A change within a node that leaves all other entries where they are.
 #[derive(Debug)]
@@ -98,11 +97,11 @@ impl Change {
         write(0, &self.front.to_bytes());
     }
 
-    pub(super) fn write(&self, tx: &mut WriteTxn<'_>, node: u64) -> Result<()> {
+    pub(super) fn write(&self, tx: &mut WriteTxn<'_>, node: Located) -> Result<()> {
         let mut outcome = Ok(());
         self.each_write(|at, bytes| {
             if outcome.is_ok() && !bytes.is_empty() {
-                outcome = tx.write_at(Offset::from_raw(node), at as u64, bytes);
+                outcome = tx.write_in(node, at as u64, bytes);
             }
         });
         outcome

@@ -215,6 +215,15 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         }
     }
 
+    /// As [`get`](Self::get), of a map that the transaction's state is known to have: by a look-up in the same one, or what has not changed since an earlier one.
+    #[inline]
+    pub(crate) fn get_known<'t>(self, tx: &'t impl View, key: &K) -> Result<Option<&'t V>> {
+        match self.tree().get_known(tx, key.ordered(&mut KeyBuffer::new()))? {
+            Some(bytes) => value_of(self.tree(), bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Whether there is an entry with that key. O(log n).
     ///
     /// ```

@@ -35,7 +35,7 @@ use super::route::lower_bound;
 use crate::collections::Place;
 use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
-use crate::txn::View;
+use crate::txn::{Located, View};
 
 pub(super) const MARK: u8 = 0xB7;
 /// Length of the longest node.
@@ -241,6 +241,11 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         self.tx.bytes_at(self.at + start as u64, (end - start) as u64)
     }
 
+    /// The node's block, as it was looked up.
+    pub(super) fn located(&self) -> Located {
+        Located { offset: self.at, len: self.len as u64 }
+    }
+
     /// All bytes.
     pub(super) fn bytes(&self) -> Result<&'t [u8]> {
         self.piece(0, self.len)
@@ -355,17 +360,19 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         if first >= self.count() {
             return Ok(Err(first));
         }
-        if prefix > 0 {
-            let have = self.key(self.count() - 1)?;
-            let have =
-                have.get(..prefix).ok_or_else(|| self.corrupt("a key is shorter than its node's prefix"))?;
-            match key[..key.len().min(prefix)].cmp(have) {
-                std::cmp::Ordering::Less => return Ok(Err(first)),
-                std::cmp::Ordering::Greater => return Ok(Err(self.count())),
-                std::cmp::Ordering::Equal => {}
-            }
+        let found = self.search_heads(first, key)?;
+        if found.is_ok() || prefix == 0 {
+            return Ok(found);
         }
-        self.search_heads(first, key)
+        // Where a key belongs that has another prefix, the heads do not tell.
+        let have = self.key(self.count() - 1)?;
+        let have =
+            have.get(..prefix).ok_or_else(|| self.corrupt("a key is shorter than its node's prefix"))?;
+        Ok(match key[..key.len().min(prefix)].cmp(have) {
+            std::cmp::Ordering::Less => Err(first),
+            std::cmp::Ordering::Greater => Err(self.count()),
+            std::cmp::Ordering::Equal => found,
+        })
     }
 
     /// The entry with that key, if there is one: as [`search`](Self::search), but what does not begin with the prefix is not found by its head either.
@@ -374,7 +381,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         Ok(self.search_heads(self.first_keyed().min(self.count()), key)?.ok())
     }
 
-    /// The rest of a search, among the entries from `first` on, of a key that has the prefix.
+    /// Index of the entry with that key, or where it belongs if it has the node's prefix, among the entries from `first` on.
     #[inline]
     fn search_heads(&self, first: usize, key: &[u8]) -> Result<Result<usize, usize>> {
         let head = head_of(key, self.front.prefix);

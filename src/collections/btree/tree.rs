@@ -15,8 +15,9 @@ use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
 use super::route::{fetch, route};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{Located, View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const KIND: u64 = u64::from_le_bytes(*b"BTree\0\0\x01");
 /// More levels than a file of 16 TiB can fill.
@@ -35,6 +36,8 @@ pub(super) struct Head {
     pub(super) len: u64,
     pub(super) height: u64,
 }
+
+const LEN_AT: u64 = std::mem::offset_of!(Head, len) as u64;
 
 impl Head {
     pub(super) fn levels(&self) -> usize {
@@ -140,6 +143,14 @@ impl Tree {
         Ok(Self(tx.alloc(&head)?.raw()))
     }
 
+    /// As [`head`](Self::head), of a map that is known to be there: its block is not looked up.
+    #[inline]
+    fn known_head<S: View + ?Sized>(self, tx: &S) -> Result<Head> {
+        let [kind, root, len, height] = tx.words(self.0, 4) else { return self.head(tx) };
+        let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        self.check_head(Head { kind: word(kind), root: word(root), len: word(len), height: word(height) })
+    }
+
     #[inline]
     pub(super) fn head<S: View + ?Sized>(self, tx: &S) -> Result<Head> {
         let head: Head = match tx.get(Offset::<Head>::from_raw(self.0)) {
@@ -147,6 +158,11 @@ impl Tree {
             Err(Error::BadOffset { .. } | Error::SizeMismatch { .. }) => return Err(no_map(self.0)),
             Err(e) => return Err(e),
         };
+        self.check_head(head)
+    }
+
+    #[inline]
+    fn check_head(self, head: Head) -> Result<Head> {
         let height = head.height as usize;
         let empty = head.root == 0;
         if head.kind != KIND || height > MAX_HEIGHT || empty != (height == 0) || empty != (head.len == 0) {
@@ -160,13 +176,12 @@ impl Tree {
     }
 
     pub(super) fn set_len(self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
-        tx.write_at(Offset::from_raw(self.0), 16, &len.to_le_bytes())
+        tx.write_at(Offset::from_raw(self.0), LEN_AT, &len.to_le_bytes())
     }
 
     /// The leaf under which `key` belongs.
     #[inline]
-    fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<Node<'t, S>>> {
-        let head = self.head(tx)?;
+    fn leaf<'t, S: View + ?Sized>(self, tx: &'t S, head: &Head, key: &[u8]) -> Result<Option<Node<'t, S>>> {
         if head.root == 0 {
             return Ok(None);
         }
@@ -200,16 +215,25 @@ impl Tree {
 
     #[inline]
     pub(super) fn get<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<&'t [u8]>> {
-        match self.entry(tx, key)? {
-            Some((leaf, i)) => leaf.value(i).map(Some),
-            None => Ok(None),
-        }
+        self.get_under(tx, &self.head(tx)?, key)
+    }
+
+    /// As [`get`](Self::get), in a map that is known to be there.
+    #[inline]
+    pub(super) fn get_known<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        self.get_under(tx, &self.known_head(tx)?, key)
+    }
+
+    #[inline]
+    fn get_under<'t, S: View + ?Sized>(self, tx: &'t S, head: &Head, key: &[u8]) -> Result<Option<&'t [u8]>> {
+        let Some(leaf) = self.leaf(tx, head, key)? else { return Ok(None) };
+        leaf.find(key)?.map(|i| leaf.value(i)).transpose()
     }
 
     /// The leaf and the index there of the entry with that key, if there is one.
     #[inline]
     pub(super) fn entry<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<(Node<'t, S>, usize)>> {
-        let Some(leaf) = self.leaf(tx, key)? else { return Ok(None) };
+        let Some(leaf) = self.leaf(tx, &self.head(tx)?, key)? else { return Ok(None) };
         Ok(leaf.find(key)?.map(|i| (leaf, i)))
     }
 
@@ -229,13 +253,24 @@ impl Tree {
             // The usual case: the leaf has room.
             let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
             if let Some(change) = Change::put(&leaf, leaf.len, i, &piece, false)? {
-                let at = leaf.at;
-                change.write(tx, at)?;
-                self.set_len(tx, head.len.saturating_add(1))?;
+                let block = leaf.located();
+                change.write(tx, block)?;
+                // Looked up for `head`, and nothing was freed since.
+                let header = Located { offset: self.0, len: size_of::<Head>() as u64 };
+                tx.write_in(header, LEN_AT, &head.len.saturating_add(1).to_le_bytes())?;
                 return Ok(false);
             }
         }
-        if found.is_ok() {
+        if let Ok(i) = found {
+            let slot = leaf.slot(i)?;
+            if let New::Bytes(bytes) = value
+                && !slot.has_long_value()
+                && bytes.len() == slot.value_len()
+            {
+                let block = leaf.located();
+                tx.write_in(block, slot.at() as u64, bytes)?;
+                return Ok(true);
+            }
             self.replace(tx, &mut head, &mut path, value)?;
             return Ok(true);
         }
@@ -260,25 +295,21 @@ impl Tree {
         self.set_head(tx, &head)
     }
 
-    /// Gives the entry that `path` leads to another value.
+    /// Gives the entry that `path` leads to another value, which does not just take the old one's place in the leaf.
     fn replace(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, value: New<'_>) -> Result<()> {
         let (at, i) = (path.node(0), path.index(0));
         let node = Node::open(tx, at, 0)?;
         let slot = node.slot(i)?;
         let old = if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
-        match (value, old) {
-            (New::Bytes(bytes), None) if bytes.len() == slot.value_len() => {
-                return tx.write_at(Offset::from_raw(at), slot.at() as u64, bytes);
+        if let (New::Bytes(bytes), Some(block)) = (value, old)
+            && bytes.len() > INLINE_VALUE
+        {
+            let info = own(tx.block_info(block), at)?;
+            if bytes.len() as u64 <= info.capacity && bytes.len() as u64 * 2 > info.capacity {
+                let block = tx.resize(block, bytes.len() as u64)?;
+                tx.write_at(block, 0, bytes)?;
+                return self.set_offset(tx, at, slot, block.raw());
             }
-            (New::Bytes(bytes), Some(block)) if bytes.len() > INLINE_VALUE => {
-                let info = own(tx.block_info(block), at)?;
-                if bytes.len() as u64 <= info.capacity && bytes.len() as u64 * 2 > info.capacity {
-                    let block = tx.resize(block, bytes.len() as u64)?;
-                    tx.write_at(block, 0, bytes)?;
-                    return self.set_offset(tx, at, slot, block.raw());
-                }
-            }
-            _ => {}
         }
         let key = node.key(i)?.to_vec();
         let stored_key = node.stored_key(i)?.to_vec();
@@ -317,7 +348,8 @@ impl Tree {
         let (at, i) = (path.node(level), path.index(level));
         let node = Node::open(tx, at, level as u8)?;
         if let Some(change) = Change::put(&node, node.len, i, &piece, instead)? {
-            return change.write(tx, at);
+            let block = node.located();
+            return change.write(tx, block);
         }
         let node = Node::open_whole(tx, at, level as u8)?;
         let longer = length_for(Change::need(&node, &piece, instead));
@@ -411,9 +443,9 @@ impl Tree {
             head.root = node;
             return self.set_head(tx, head);
         }
-        let parent = path.node(level);
-        let slot = Node::open(tx, parent, level as u8)?.slot(path.index(level))?;
-        self.set_offset(tx, parent, slot, node)
+        let parent = Node::open(tx, path.node(level), level as u8)?;
+        let (slot, block) = (parent.slot(path.index(level))?, parent.located());
+        tx.write_in(block, slot.at() as u64, &node.to_le_bytes())
     }
 
     /// Removes an entry; whether there was one.
@@ -466,9 +498,9 @@ impl Tree {
             self.renew(tx, head, path, level, old_len, &image)?;
         } else {
             let block = key_block(i)?.filter(|_| free_key);
-            let change = Change::take(&node, i)?;
+            let (change, node) = (Change::take(&node, i)?, node.located());
+            change.write(tx, node)?;
             self.free_block(tx, block)?;
-            change.write(tx, at)?;
         }
         self.settle(tx, head, path, level)
     }

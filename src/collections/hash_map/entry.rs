@@ -11,7 +11,7 @@
 use super::table::Link;
 use crate::collections::{Item, Key};
 use crate::error::{Error, Result};
-use crate::txn::{View, WriteTxn};
+use crate::txn::{Located, View, WriteTxn};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -48,10 +48,17 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         Ok((Self::KEY_AT..Self::KEY_AT + key_len, at..block_len))
     }
 
-    /// Where key and value lie in the block.
-    pub(super) fn places(tx: &impl View, entry: Link) -> Result<(Range<u64>, Range<u64>)> {
-        let key_len = if K::SIZE.is_some() { None } else { Some(*tx.part::<u64>(entry, 0)?) };
-        Self::parts(entry, key_len, tx.len_of(entry)?)
+    /// The entry's block, and where key and value lie in it.
+    #[inline]
+    pub(super) fn places(tx: &impl View, entry: Link) -> Result<(Located, Range<u64>, Range<u64>)> {
+        let block = tx.block(entry.raw())?;
+        let key_len = match K::SIZE {
+            Some(_) => None,
+            None if block.len < 8 => return Err(Error::corrupt(entry.raw(), DAMAGED)),
+            None => Some(tx.word(entry.raw())?),
+        };
+        let (key, value) = Self::parts(entry, key_len, block.len)?;
+        Ok((block, key, value))
     }
 
     /// Key and value as bytes.
@@ -65,8 +72,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
 
     /// The key as bytes.
     pub(super) fn key(tx: &impl View, entry: Link) -> Result<&[u8]> {
-        let (key, _) = Self::places(tx, entry)?;
-        tx.bytes_range(entry, key)
+        let (_, key, _) = Self::places(tx, entry)?;
+        tx.bytes_at(entry.raw() + key.start, key.end - key.start)
     }
 
     /// The key that the bytes are.
@@ -123,7 +130,13 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         key: &[u8],
         value: Content<'_>,
     ) -> Result<Link> {
-        let (_, old) = Self::places(tx, entry)?;
+        let (block, _, old) = Self::places(tx, entry)?;
+        if let Content::Bytes(value) = value
+            && value.len() as u64 == old.end - old.start
+        {
+            tx.write_in(block, old.start, value)?;
+            return Ok(entry);
+        }
         let len = old.start.saturating_add(value.len());
         let info = tx.block_info(entry)?;
         let stays = len == info.len || len <= info.capacity && len >= info.capacity / 2;

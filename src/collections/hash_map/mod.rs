@@ -25,6 +25,7 @@ use crate::txn::{View, WriteTxn};
 use bytemuck::Pod;
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const KIND: u32 = u32::from_le_bytes(*b"Hash");
 const LENGTH: &str = "a hash map has not as many entries as its header says";
@@ -113,7 +114,27 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
     #[inline]
     fn head(&self, tx: &impl View) -> Result<Head> {
-        let head = *tx.part::<Head>(self.offset(), 0)?;
+        self.check_head(*tx.part::<Head>(self.offset(), 0)?)
+    }
+
+    /// As [`head`](Self::head), of a map that is known to be there: its block is not looked up.
+    #[inline]
+    fn known_head(&self, tx: &impl View) -> Result<Head> {
+        let [shape, len, buckets, first, second] = tx.words(self.offset().raw(), 5) else {
+            return self.head(tx);
+        };
+        let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        self.check_head(Head {
+            shape: word(shape),
+            len: word(len),
+            buckets: word(buckets),
+            key: [word(first), word(second)],
+            zeros: [0; 3],
+        })
+    }
+
+    #[inline]
+    fn check_head(&self, head: Head) -> Result<Head> {
         if head.shape == Self::SHAPE {
             Ok(head)
         } else {
@@ -186,10 +207,21 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// ```
     #[inline]
     pub fn get<'t>(&self, tx: &'t impl View, key: &K) -> Result<Option<&'t V>> {
-        let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+        self.get_under(tx, &self.head(tx)?, key)
+    }
+
+    /// As [`get`](Self::get), of a map that the transaction's state is known to have: by a look-up in the same one, or what has not changed since an earlier one.
+    #[inline]
+    pub(crate) fn get_known<'t>(&self, tx: &'t impl View, key: &K) -> Result<Option<&'t V>> {
+        self.get_under(tx, &self.known_head(tx)?, key)
+    }
+
+    #[inline]
+    fn get_under<'t>(&self, tx: &'t impl View, head: &Head, key: &K) -> Result<Option<&'t V>> {
+        let mut buffer = KeyBuffer::new();
         let key = key.ordered(&mut buffer);
-        let hash = hash(&head, key);
-        let table = Table::of(self.offset(), &head)?;
+        let hash = hash(head, key);
+        let table = Table::of(self.offset(), head)?;
         let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
         while let Some(found) = chain.find(tx, hash)? {
             let entry = found.word.entry();
@@ -238,7 +270,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let key = key.ordered(&mut buffer);
         let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };
         let entry = found.word.entry();
-        let value = Layout::<K, V>::places(tx, entry)?.1;
+        let (_, _, value) = Layout::<K, V>::places(tx, entry)?;
         Ok(Some((entry, value.start, value.end - value.start)))
     }
 
