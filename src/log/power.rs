@@ -213,7 +213,7 @@ impl PowerLog {
     /// Replays the log into the heap without writing to log or runtime: for handles that may not write the file.
     pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<()> {
         let (_, records, _) = self.read(media)?;
-        replay(media, &self.ring, &records, self.heap_page, 0, apply)
+        replay(media, &self.ring, &records, self.heap_page, 0, (apply, false))
     }
 
     /// Applies every valid record that may not be applied, and computes the runtime words anew.
@@ -235,12 +235,11 @@ impl PowerLog {
         let in_doubt = &records[records.len().saturating_sub(2)..];
         if failed {
             // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
-            self.rewrite(media, &records)?;
+            self.rewrite(&records, |at, bytes| media.write(at, bytes))?;
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable.
-            self.rewrite(media, in_doubt)
-                .and_then(|()| media.sync())
+            self.rewrite(in_doubt, |at, bytes| media.write_durable(at, bytes))
                 .inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         failpoint("recover: log rewritten");
@@ -252,7 +251,7 @@ impl PowerLog {
             }
             _ => 0,
         };
-        replay(media, &self.ring, &records, self.heap_page, from, apply)?;
+        replay(media, &self.ring, &records, self.heap_page, from, (apply, failed))?;
         failpoint("recover: replayed");
         if failed {
             media.sync()?;
@@ -277,16 +276,17 @@ impl PowerLog {
         outcome
     }
 
-    /// Writes records again as they were read. Not yet durable.
-    fn rewrite(&self, media: &Media, records: &[Record]) -> Result<()> {
+    /// Writes records again as they were read, by `write`.
+    fn rewrite(&self, records: &[Record], write: impl Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
         for record in records {
             let at = self.ring.offset(record.header.position);
-            media.write(at, bytemuck::bytes_of(&record.header))?;
-            let body_at = match record.header.kind {
-                KIND_SPILL => page_offset(record.header.spill_page),
-                _ => at + 64,
-            };
-            media.write(body_at, bytemuck::cast_slice(&record.body))?;
+            let (header, body) = (bytemuck::bytes_of(&record.header), bytemuck::cast_slice(&record.body));
+            if record.header.kind == KIND_SPILL {
+                write(page_offset(record.header.spill_page), body)?;
+                write(at, header)?;
+            } else {
+                write(at, &[header, body].concat())?;
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::layout::{Page, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 /// How changes reach the heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,14 +113,22 @@ fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page, from: u64) -> 
     Ok(by_record.into_iter().rev().flatten().collect())
 }
 
-/// Applies all records whose sequence number is at least `from`.
+/// Whether the file shows these words there.
+fn shows(media: &Media, offset: u64, words: &[u64]) -> bool {
+    let there = media.words(offset, words.len() as u64);
+    there.len() == words.len()
+        && there.iter().zip(words).all(|(there, word)| there.load(Ordering::Relaxed) == *word)
+}
+
+/// Applies all records whose sequence number is at least `from`. What the file shows already is not written again, unless `all` says so: it
+/// is on the disk, or will be with the next sync that succeeds; after one that failed neither is sure.
 pub(crate) fn replay(
     media: &Media,
     ring: &Ring,
     records: &[Record],
     heap_page: Page,
     from: u64,
-    apply: Apply,
+    (apply, all): (Apply, bool),
 ) -> Result<()> {
     // Rule 1: what a record needs of the file was synced before it became valid. A shorter file was cut.
     let needed = records.iter().map(|r| page_offset(r.header.end_page)).max().unwrap_or(0);
@@ -127,7 +136,9 @@ pub(crate) fn replay(
         return Err(Error::Truncated { needed, found: media.len() });
     }
     for (offset, words) in steps(ring, records, heap_page, from)? {
-        apply.words(media, offset, words)?;
+        if all || !shows(media, offset, words) {
+            apply.words(media, offset, words)?;
+        }
     }
     Ok(())
 }

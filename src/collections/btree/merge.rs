@@ -20,6 +20,8 @@ const MOST_ENTRIES: usize = 512;
 const MANY: usize = 64;
 /// A leaf is not written anew for less than the `FEW`th part of its entries.
 const FEW: usize = 8;
+/// Entries that are inserted one by one at most before there is another look for neighbours.
+const MOST_ALONE: usize = 63;
 
 /// An entry in the buffer: key, then value as a leaf stores it.
 #[derive(Debug, Clone, Copy)]
@@ -113,10 +115,15 @@ impl Batch {
         for block in outdated {
             own(tx.free(block), block.raw())?;
         }
-        let mut rest = &entries[..];
+        let (mut rest, mut alone) = (&entries[..], 0);
         while !rest.is_empty() {
-            let n = merge(tx, *tree, bytes, rest)?;
+            let (n, was_worth_it) = merge(tx, *tree, bytes, rest)?;
             rest = &rest[n..];
+            // Where entries lie far apart the look for neighbours is spared, more and more of them.
+            alone = if was_worth_it { 0 } else { (2 * alone + 1).min(MOST_ALONE) };
+            let (now, later) = rest.split_at(alone.min(rest.len()));
+            now.iter().try_for_each(|entry| insert(tx, *tree, bytes, *entry))?;
+            rest = later;
         }
         entries.clear();
         bytes.clear();
@@ -124,13 +131,13 @@ impl Batch {
     }
 }
 
-/// Puts in the first few of the entries, which rise; returns how many.
-fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected]) -> Result<usize> {
+/// Puts in the first few of the entries, which rise; returns how many, and whether they were enough to write their leaf anew.
+fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected]) -> Result<(usize, bool)> {
     let mut head = tree.head(tx)?;
     let first = entries[0];
     if head.root == 0 {
         insert(tx, tree, bytes, first)?;
-        return Ok(1);
+        return Ok((1, true));
     }
     let (mut path, leaf, _) = tree.path(tx, &head, first.key(bytes))?;
     let leaf_count = leaf.count();
@@ -141,7 +148,7 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
     };
     if count * FEW < leaf_count {
         entries[..count].iter().try_for_each(|entry| insert(tx, tree, bytes, *entry))?;
-        return Ok(count);
+        return Ok((count, false));
     }
     let merged = Merged::new(tx, tree, path.node(0), bytes, &entries[..count])?;
     for block in merged.outdated {
@@ -159,7 +166,7 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
         tree.put_child(tx, &mut head, &mut path, 1, (separator, None), right)?;
     }
     tree.set_len(tx, head.len)?;
-    Ok(count)
+    Ok((count, true))
 }
 
 fn insert(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entry: Collected) -> Result<()> {

@@ -389,7 +389,9 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         let mut low = match self.whole.and_then(|whole| whole.get(FRONT..FRONT + 8 * self.count())) {
             Some(slots) => {
                 let slots = slots.as_chunks().0;
-                lower_bound(first, self.count(), least, |i| slots.get(i).map(|slot| u64::from_le_bytes(*slot)))
+                lower_bound(first, self.count(), least, |i| {
+                    slots.get(i).map(|slot| u64::from_le_bytes(*slot))
+                })
             }
             None => lower_bound(first, self.count(), least, |i| self.word(i).ok()),
         }

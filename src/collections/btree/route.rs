@@ -48,7 +48,10 @@ pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) ->
 #[inline]
 pub(super) fn fetch<S: View + ?Sized>(tx: &S, at: u64) {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
-    let sum = AHEAD.iter().filter_map(|&i| words.get(i)).fold(0, |sum, word| sum | word.load(atomic::Ordering::Relaxed));
+    let sum = AHEAD
+        .iter()
+        .filter_map(|&i| words.get(i))
+        .fold(0, |sum, word| sum | word.load(atomic::Ordering::Relaxed));
     std::hint::black_box(sum);
 }
 

@@ -232,7 +232,11 @@ impl Tree {
 
     /// The leaf and the index there of the entry with that key, if there is one.
     #[inline]
-    pub(super) fn entry<'t, S: View + ?Sized>(self, tx: &'t S, key: &[u8]) -> Result<Option<(Node<'t, S>, usize)>> {
+    pub(super) fn entry<'t, S: View + ?Sized>(
+        self,
+        tx: &'t S,
+        key: &[u8],
+    ) -> Result<Option<(Node<'t, S>, usize)>> {
         let Some(leaf) = self.leaf(tx, &self.head(tx)?, key)? else { return Ok(None) };
         Ok(leaf.find(key)?.map(|i| (leaf, i)))
     }

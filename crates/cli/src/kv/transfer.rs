@@ -72,7 +72,7 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         let line = line::parse(&text).map_err(|why| {
             format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.first(done))
         })?;
-        batch.put(&line)?;
+        batch.put(line)?;
         if args.batch.is_some_and(|batch| (number - done).is_multiple_of(batch)) {
             batch.count(&name, number)?;
             batch.commit()?;
@@ -88,17 +88,21 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A transaction of an import.
+/// Bytes of entries that wait for being stored together.
+const WAITING: usize = 32 << 20;
+
+/// A transaction of an import. Entries are collected and stored many at a time, which is faster.
 struct Batch<'a> {
     tx: WriteTxn<'a>,
     table: &'a str,
-    tables: HashMap<String, Table>,
+    waiting: HashMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+    waiting_bytes: usize,
     begun_behind: u64,
 }
 
 impl<'a> Batch<'a> {
     fn begin(store: &'a Store, table: &'a str) -> Result<Self, Failure> {
-        Ok(Self { tx: store.write()?, table, tables: HashMap::new(), begun_behind: 0 })
+        Ok(Self { tx: store.write()?, table, waiting: HashMap::new(), waiting_bytes: 0, begun_behind: 0 })
     }
 
     /// The first line of this transaction.
@@ -106,17 +110,20 @@ impl<'a> Batch<'a> {
         self.begun_behind.max(done) + 1
     }
 
-    fn put(&mut self, line: &line::Line) -> Result<(), Failure> {
-        let name = line.table.as_deref().unwrap_or(self.table);
-        let table = match self.tables.get(name) {
-            Some(table) => *table,
-            None => {
-                let table = Table::open_or_create(&mut self.tx, name)?;
-                self.tables.insert(name.to_owned(), table);
-                table
-            }
-        };
-        table.put(&mut self.tx, &line.key, &line.value)?;
+    fn put(&mut self, line: line::Line) -> Result<(), Failure> {
+        let name = line.table.unwrap_or_else(|| self.table.to_owned());
+        self.waiting_bytes += line.key.len() + line.value.len();
+        self.waiting.entry(name).or_default().push((line.key, line.value));
+        if self.waiting_bytes >= WAITING { self.store() } else { Ok(()) }
+    }
+
+    /// Stores what waits.
+    fn store(&mut self) -> Result<(), Failure> {
+        for (name, entries) in self.waiting.drain() {
+            let table = Table::open_or_create(&mut self.tx, &name)?;
+            table.extend(&mut self.tx, entries)?;
+        }
+        self.waiting_bytes = 0;
         Ok(())
     }
 
@@ -136,7 +143,8 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn commit(self) -> Result<(), Failure> {
+    fn commit(mut self) -> Result<(), Failure> {
+        self.store()?;
         Ok(self.tx.commit()?)
     }
 }
