@@ -226,7 +226,7 @@ fn rule_2_a_changed_byte_ends_the_log() {
     assert_eq!(bench.scan(), [1, 2, 3]);
 }
 
-/// What recovery does, in order: a letter for each write to the ring, each write to the heap, each completed sync.
+/// What recovery does, in order: a letter for each write to the ring, each write to the heap, each completed sync or durable write.
 fn steps_of_recovery(bench: &Bench) -> String {
     bench.disk.record(true).unwrap();
     bench.log.recover(&bench.media, bench.runtime(), Extent::SinceApplied, Apply::Write).unwrap();
@@ -237,7 +237,7 @@ fn steps_of_recovery(bench: &Bench) -> String {
         steps.push(match at {
             Some(at) if step.starts_with("write") && at >= page_offset(bench.heap) => 'h',
             Some(at) if step.starts_with("write") && at >= bench.ring.offset(0) => 'r',
-            _ if step.starts_with("sync done") => 's',
+            _ if step.starts_with("sync done") || step == "durable write done: true" => 's',
             _ => continue,
         });
     }

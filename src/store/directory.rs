@@ -70,7 +70,7 @@ impl Directory {
     /// the block is nobody else's.
     #[inline]
     pub(super) fn is_unchanged(tx: &impl View, at: u64, changes: u64) -> bool {
-        let word = |i: u64| tx.word(at + 8 * i).ok();
+        let word = |i: u64| tx.word_in_block(at + 8 * i).ok();
         at != 0 && word(0) == Some(KIND) && word(1) == Some(changes)
     }
 

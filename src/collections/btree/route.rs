@@ -39,7 +39,7 @@ pub(super) fn lower_bound(
 pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<(usize, u64)> {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
     if words.is_empty() {
-        return search(level, key, |i| tx.word(at.wrapping_add(8 * i as u64)).ok());
+        return search(level, key, |i| tx.word_in_block(at.wrapping_add(8 * i as u64)).ok());
     }
     search(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))
 }

@@ -55,7 +55,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         let key_len = match K::SIZE {
             Some(_) => None,
             None if block.len < 8 => return Err(Error::corrupt(entry.raw(), DAMAGED)),
-            None => Some(tx.word(entry.raw())?),
+            None => Some(tx.word_in_block(entry.raw())?),
         };
         let (key, value) = Self::parts(entry, key_len, block.len)?;
         Ok((block, key, value))

@@ -112,7 +112,7 @@ impl Place {
     /// One of the eight words, copied.
     #[inline]
     fn word(self, tx: &impl View, index: usize) -> Result<u64> {
-        tx.word(self.block.raw().wrapping_add(self.at + 8 * index as u64))
+        tx.word_in_block(self.block.raw().wrapping_add(self.at + 8 * index as u64))
     }
 
     #[inline]
@@ -188,7 +188,7 @@ impl Table {
     /// The block of a segment. The header was looked up in this transaction; it is longer than any of these words lies in it.
     #[inline]
     pub(super) fn segment(self, tx: &impl View, segment: u64) -> Result<Link> {
-        tx.word(self.header.raw() + SEGMENTS_AT + 8 * (segment % SEGMENTS)).map(Link::from_raw)
+        tx.word_in_block(self.header.raw() + SEGMENTS_AT + 8 * (segment % SEGMENTS)).map(Link::from_raw)
     }
 
     pub(super) fn set_segment(self, tx: &mut WriteTxn<'_>, segment: u64, link: Link) -> Result<()> {
