@@ -25,7 +25,7 @@ impl Worker {
     /// Starts a cell; `preload` is the library that becomes its malloc.
     pub(crate) fn start(spec: &Spec, preload: Option<&str>) -> Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(spec.args()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(spec.args());
         if spec.system == SystemId::Pmdk {
             command.env("PMEM_IS_PMEM_FORCE", "1");
         }
@@ -33,7 +33,12 @@ impl Worker {
             command.env("LD_PRELOAD", library);
         }
         let quiet = spec.kind == crate::work::Kind::Probe;
-        let mut child = command.stderr(if quiet { Stdio::null() } else { Stdio::inherit() }).spawn()?;
+        Self::spawn(command.stderr(if quiet { Stdio::null() } else { Stdio::inherit() }))
+    }
+
+    /// Starts a process that reads commands and answers each with a line of JSON.
+    pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::new("a cell without pipes"));
         };
@@ -76,6 +81,11 @@ impl Worker {
     /// One measurement: figures by name.
     pub(crate) fn round(&mut self) -> Result<Vec<(String, f64)>> {
         self.tell("round")?;
+        self.values()
+    }
+
+    /// The figures that a command is answered with.
+    pub(crate) fn values(&mut self) -> Result<Vec<(String, f64)>> {
         Ok(values(&self.answer(PATIENCE)?))
     }
 

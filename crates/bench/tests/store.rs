@@ -1,25 +1,12 @@
 //! The bench `store` as a user runs it, with few entries.
 
-use std::process::Command;
+mod common;
 
+use common::bench;
 use serde_json::Value;
 
 fn store(args: &[&str], without: &str) -> Vec<Value> {
-    let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_heapfile-bench"))
-        .args(["store", "--quick", "--json", "--entries", "2000"])
-        .args(args)
-        .arg("--shm-dir")
-        .arg(dir.path())
-        .arg("--disk-dir")
-        .arg(dir.path())
-        .env("HEAPFILE_BENCH_WITHOUT", without)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the run removes its directories");
-    let text = String::from_utf8(output.stdout).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    bench(&[&["store", "--entries", "2000"], args].concat(), without)
 }
 
 #[test]

@@ -9,10 +9,11 @@ use super::cell::CellSpec;
 use super::kv::{Kind, StoreId};
 use super::peers;
 use super::table::Table;
-use super::worker::Cell;
+use super::worker::{measure as measure_in, start};
 use crate::contender::Place;
 use crate::places::Places;
 use crate::system::{Failure, Result};
+use crate::worker::Worker;
 
 /// Options of the bench `store`.
 #[derive(clap::Args, Debug)]
@@ -182,7 +183,7 @@ struct Runner<'r> {
 struct Ready {
     store: StoreId,
     spec: CellSpec,
-    cell: Option<Cell>,
+    cell: Option<Worker>,
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
@@ -272,7 +273,7 @@ impl Runner<'_> {
             peers::find(store).map_err(Failure::new)?;
         }
         let spec = self.spec(store, Kind::Kill, 1);
-        let started = Cell::start(&spec);
+        let started = start(&spec);
         let _ = std::fs::remove_dir_all(&spec.dir);
         Ok(started?.1["version"].as_str().unwrap_or("?").to_owned())
     }
@@ -323,8 +324,8 @@ impl Runner<'_> {
 
     fn load(&self, store: StoreId, kind: Kind, entries: u64) -> Result<(Ready, Vec<(String, f64)>)> {
         let spec = self.spec(store, kind, entries);
-        let (mut cell, _) = Cell::start(&spec)?;
-        let values = cell.measure("load")?;
+        let (mut cell, _) = start(&spec)?;
+        let values = measure_in(&mut cell, "load")?;
         Ok((Ready { store, spec, cell: Some(cell) }, values))
     }
 
@@ -363,13 +364,13 @@ impl Runner<'_> {
         match work.step {
             Step::Load => Err(gone()),
             Step::Command(command) => {
-                one.cell.as_mut().ok_or_else(gone)?.measure(&format!("{command} {millis}"))
+                measure_in(one.cell.as_mut().ok_or_else(gone)?, &format!("{command} {millis}"))
             }
             Step::Beside => {
-                let (mut second, _) = Cell::start(&CellSpec { seed: 2, ..one.spec.clone() })?;
+                let (mut second, _) = start(&CellSpec { seed: 2, ..one.spec.clone() })?;
                 let first = one.cell.as_mut().ok_or_else(gone)?;
                 first.tell(&format!("replace {}", millis + 100))?;
-                let values = second.measure(&format!("latency {millis}"));
+                let values = measure_in(&mut second, &format!("latency {millis}"));
                 first.values()?;
                 values
             }
@@ -378,7 +379,7 @@ impl Runner<'_> {
                 cell.tell("churn")?;
                 std::thread::sleep(std::time::Duration::from_millis(100));
                 drop(cell);
-                let (cell, ready) = Cell::start(&one.spec)?;
+                let (cell, ready) = start(&one.spec)?;
                 one.cell = Some(cell);
                 match (ready["found"].as_bool(), ready["opened"].as_f64()) {
                     (Some(true), Some(opened)) => Ok(vec![("opened".to_owned(), opened)]),
