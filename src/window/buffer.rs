@@ -145,6 +145,12 @@ impl Buffer {
     /// ```
     #[inline]
     pub fn get_as<T: bytemuck::Pod>(&mut self, offset: u64) -> Result<T> {
+        // What the view of a whole file has is inside the file.
+        if self.part.is_none()
+            && let Some(bytes) = self.reader.in_view(offset, size_of::<T>())
+        {
+            return Ok(bytemuck::pod_read_unaligned(bytes));
+        }
         let at = self.at(offset, size_of::<T>() as u64)?;
         let mut value = T::zeroed();
         self.reader.read(at, bytemuck::bytes_of_mut(&mut value))?;

@@ -57,6 +57,7 @@ mod source;
 mod stats;
 mod sys;
 mod table;
+mod together;
 
 pub use buffer::Buffer;
 pub use builder::Builder;

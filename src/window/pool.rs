@@ -30,6 +30,8 @@ pub(super) struct Config {
     pub(super) access: Access,
     pub(super) backend: Backend,
     pub(super) trusted: bool,
+    /// That search one file at once.
+    pub(super) threads: usize,
 }
 
 /// Read-only access to any number of files under one limit of memory. Cheap to clone: clones are the same pool.
@@ -404,6 +406,12 @@ impl Shared {
         let region = Arc::new(self.make(&mut state, file, begin, end - begin)?);
         state.table.insert((file.id(), begin), Arc::clone(&region), by);
         Ok((region, true))
+    }
+
+    /// Whether that much more would push nothing out.
+    pub(super) fn has_room(&self, bytes: u64, windows: u64) -> bool {
+        self.budget.bytes().saturating_add(bytes) <= self.config.memory_limit
+            && self.budget.windows().saturating_add(windows) <= self.config.max_windows
     }
 
     /// A mapping outside the table, for one who passes over the file: its pages are not worth keeping.
