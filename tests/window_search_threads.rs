@@ -70,7 +70,7 @@ fn matches_that_overlap_are_counted_as_one_thread_does() {
     // Runs of an odd length across the seams: which pairs count depends on where the run began.
     let mut bytes = vec![b'.'; ALONE + 6 * BLOCK];
     for block in 1..6 {
-        bytes[ALONE + block * BLOCK - 5..ALONE + block * BLOCK + 4].fill(b'a');
+        bytes[ALONE + block * BLOCK - 4..ALONE + block * BLOCK + 5].fill(b'a');
     }
     let file = file_of(&bytes);
     for backend in [Backend::Pread, Backend::Mmap] {
@@ -78,6 +78,21 @@ fn matches_that_overlap_are_counted_as_one_thread_does() {
         assert_eq!(file.count(b"aa", ..).unwrap(), 5 * 4);
         assert_eq!(file.find_iter(b"aa", ..).unwrap().count(), 5 * 4);
         assert_eq!(file.count(b"aaaaaaaaa", ..).unwrap(), 5);
+    }
+}
+
+#[test]
+fn the_first_match_counts_whoever_is_first_to_find_one() {
+    // Each second block has a match at its end, where it is found late, the one behind at its beginning.
+    let pairs = 1..6;
+    let places: Vec<usize> =
+        pairs.flat_map(|pair| [(ALONE + 2 * pair * BLOCK) - 7, ALONE + 2 * pair * BLOCK]).collect();
+    let source = file_of(&with(ALONE + 12 * BLOCK, b"pattern", &places));
+    for backend in [Backend::Pread, Backend::Mmap] {
+        let (_pool, file) = open(source.path(), backend, |builder| builder.search_threads(4));
+        for _ in 0..20 {
+            assert_eq!(file.find(b"pattern", ..).unwrap(), Some(places[0] as u64));
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 use super::scan::{MAPPED, Scan};
 use crate::{Error, Result};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -27,17 +27,20 @@ struct Search {
     overlap: u64,
     /// The first block that nobody took.
     next: AtomicU64,
-    /// Blocks from here on decide nothing any more.
-    stop: AtomicU64,
+    /// Something came out. Blocks that nobody took lie behind it and decide nothing any more.
+    ended: AtomicBool,
     end: Mutex<Option<End>>,
 }
 
 impl Search {
     /// The next block, with the overlap before it.
     fn take(&self) -> Option<(u64, Range<u64>)> {
+        if self.ended.load(Relaxed) {
+            return None;
+        }
         let block = self.next.fetch_add(1, Relaxed);
         let start = block * BLOCK;
-        if start >= self.range.end || block > self.stop.load(Relaxed) {
+        if start >= self.range.end {
             return None;
         }
         let start = start.saturating_sub(self.overlap).max(self.range.start);
@@ -47,10 +50,10 @@ impl Search {
     fn work(&self, scan: &mut Scan, search: &impl Fn(&mut Scan, Range<u64>) -> Result<Option<u64>>) {
         while let Some((block, range)) = self.take() {
             let Some(came) = search(scan, range).transpose() else { continue };
+            self.ended.store(true, Relaxed);
             let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
             if end.as_ref().is_none_or(|end| block < end.0) {
                 *end = Some((block, came));
-                self.stop.store(block, Relaxed);
             }
         }
     }
@@ -70,7 +73,7 @@ pub(super) fn search(
         return None;
     }
     let next = AtomicU64::new(range.start / BLOCK);
-    let shared = Search { range, overlap, next, stop: AtomicU64::new(u64::MAX), end: Mutex::new(None) };
+    let shared = Search { range, overlap, next, ended: AtomicBool::new(false), end: Mutex::new(None) };
     thread::scope(|scope| {
         let (shared, search) = (&shared, &search);
         for _ in 1..threads {
