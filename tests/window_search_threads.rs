@@ -101,10 +101,10 @@ fn limits_hold_and_no_window_has_to_leave() {
     let bytes = with(2 * ALONE, b"end", &[2 * ALONE - 3]);
     let file = file_of(&bytes);
     for backend in [Backend::Pread, Backend::Mmap] {
-        for (limit, windows) in [(16, 100), (9, 100), (6, 100), (16, 2)] {
+        for (limit, windows) in [(64, 100), (16, 100), (10, 100), (6, 100), (64, 3), (64, 2)] {
             let limit = limit << 20;
             let (pool, file) = open(file.path(), backend, |builder| {
-                builder.memory_limit(limit).window_size(1 << 20).max_windows(windows).search_threads(4)
+                builder.memory_limit(limit).window_size(1 << 20).max_windows(windows).search_threads(100)
             });
             drop(file.window(0, 1).unwrap());
             assert_eq!(file.find(b"end", ..).unwrap(), Some(2 * ALONE as u64 - 3));

@@ -408,10 +408,11 @@ impl Shared {
         Ok((region, true))
     }
 
-    /// Whether that much more would push nothing out.
-    pub(super) fn has_room(&self, bytes: u64, windows: u64) -> bool {
-        self.budget.bytes().saturating_add(bytes) <= self.config.memory_limit
-            && self.budget.windows().saturating_add(windows) <= self.config.max_windows
+    /// How many windows of `each` bytes would push nothing out; at most `most`.
+    pub(super) fn room_for(&self, most: usize, each: u64) -> usize {
+        let bytes = self.config.memory_limit.saturating_sub(self.budget.bytes()) / each;
+        let windows = self.config.max_windows.saturating_sub(self.budget.windows());
+        usize::try_from(bytes.min(windows)).map_or(most, |room| room.min(most))
     }
 
     /// A mapping outside the table, for one who passes over the file: its pages are not worth keeping.

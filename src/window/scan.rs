@@ -47,10 +47,10 @@ impl Scan {
         self.file.pool()
     }
 
-    /// Whether as many passes at once would leave the pool's windows in peace.
-    pub(super) fn has_room_for(&self, passes: usize) -> bool {
+    /// How many passes at once leave the pool's windows in peace, this one included; at most `most`.
+    pub(super) fn room_for(&self, most: usize) -> usize {
         let each = if self.mapped { MAPPED } else { copied_len(0) };
-        self.pool().has_room(passes as u64 * each, passes as u64)
+        self.pool().room_for(most, each)
     }
 
     /// Whether pieces come straight from the page cache, and so from outside the processor's caches.

@@ -67,9 +67,9 @@ pub(super) fn search(
     pattern_len: usize,
     search: impl Fn(&mut Scan, Range<u64>) -> Result<Option<u64>> + Sync,
 ) -> Option<Result<Option<u64>>> {
-    let threads = scan.pool().config.threads;
+    let threads = scan.room_for(scan.pool().config.threads);
     let overlap = pattern_len as u64 - 1;
-    if threads < 2 || overlap > BLOCK / 64 || !scan.has_room_for(threads) {
+    if threads < 2 || overlap > BLOCK / 64 {
         return None;
     }
     let next = AtomicU64::new(range.start / BLOCK);
