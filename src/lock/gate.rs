@@ -47,7 +47,10 @@ const LONGEST_SHUT: Duration = Duration::from_millis(100);
 const SPIN_SHUT: Duration = FIRST_SHUT;
 /// Longest time for which the gate is open again between attempts: with the time before it the growing share.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
-const SPINS: u32 = 200;
+/// Looks at the word before the first sleep, and pauses of the processor between the last of them: twice as many after each look, for every look
+/// takes the word's cache line from its owner, who needs it for each of its steps.
+const LOOKS: u32 = 24;
+const MOST_PAUSES: u32 = 64;
 
 /// This handle's part in the protocol.
 #[derive(Debug)]
@@ -98,16 +101,25 @@ pub fn woken() -> u64 {
     WOKEN.load(SeqCst)
 }
 
-fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
+/// Sleeps while the word is as it was seen; whether another's wake-up ended it.
+fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) -> bool {
     #[cfg(feature = "testing")]
     if let Ok(mut all) = SLEEPS.lock() {
         all.push((Instant::now(), at_most));
     }
     let timeout = futex::Timespec { tv_sec: at_most.as_secs() as _, tv_nsec: at_most.subsec_nanos() as _ };
     // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
-    let _woken = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout)).is_ok();
+    let woken = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout)).is_ok();
     #[cfg(feature = "testing")]
-    WOKEN.fetch_add(u64::from(_woken), SeqCst);
+    WOKEN.fetch_add(u64::from(woken), SeqCst);
+    woken
+}
+
+/// The pauses after so many looks at the word.
+fn pause(looks: u32) {
+    for _ in 0..(1u32 << looks.min(31)).min(MOST_PAUSES) {
+        std::hint::spin_loop();
+    }
 }
 
 fn wake_all(word: &AtomicU64) {
@@ -171,14 +183,14 @@ impl Gate {
 
     #[cold]
     fn lock_slowly(&self, media: &Media, word: &AtomicU64, mine: u64, timeout: Duration) -> Result<Taken> {
-        for _ in 0..SPINS {
+        for look in 0..LOOKS {
             let seen = word.load(Relaxed);
             if seen & !SLEEPERS == 0
                 && word.compare_exchange(seen, mine | (seen & SLEEPERS), SeqCst, Relaxed).is_ok()
             {
                 return Ok(Taken::Free);
             }
-            std::hint::spin_loop();
+            pause(look);
         }
         let start = Instant::now();
         let own = Slot::of(media, self.slot);
@@ -231,8 +243,9 @@ impl Gate {
             return Err(Self::busy(media, seen, waited));
         }
         if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-            sleep_on(word, seen | SLEEPERS, (*probe).min(timeout - waited));
-            *probe = (*probe * 2).min(LONGEST_PROBE);
+            // Who is woken waits for another owner's end, or another of the same one.
+            let woken = sleep_on(word, seen | SLEEPERS, (*probe).min(timeout - waited));
+            *probe = if woken { FIRST_PROBE } else { (*probe * 2).min(LONGEST_PROBE) };
         }
         Ok(false)
     }
@@ -250,9 +263,14 @@ impl Gate {
     /// Gives the lock back and opens the gate.
     #[inline]
     pub(crate) fn unlock(&self, media: &Media) {
-        let runtime = media.runtime();
-        if runtime.lock_word().swap(0, SeqCst) & SLEEPERS != 0 {
-            wake_all(runtime.lock_word());
+        let word = media.runtime().lock_word();
+        // Others change nothing of a word that names an owner but the sleepers' bit. Where nobody sleeps a plain store is enough, at half the
+        // price of an empty transaction: who falls asleep between the two steps is not woken, and looks again after its first sleep.
+        if word.load(Relaxed) & SLEEPERS == 0 {
+            word.store(0, Release);
+        } else {
+            word.swap(0, SeqCst);
+            wake_all(word);
         }
     }
 
@@ -382,7 +400,7 @@ impl Gate {
         start: Instant,
         timeout: Duration,
     ) -> Result<Taken> {
-        let (mut spins, mut probe) = (0, FIRST_PROBE);
+        let (mut looks, mut probe) = (0, FIRST_PROBE);
         loop {
             let seen = word.load(SeqCst);
             if seen & SHUT == 0 {
@@ -393,9 +411,9 @@ impl Gate {
                 count.fetch_sub(1, SeqCst);
                 continue;
             }
-            spins += 1;
-            if spins < SPINS {
-                std::hint::spin_loop();
+            looks += 1;
+            if looks < LOOKS {
+                pause(looks);
                 continue;
             }
             if self.outwait(media, word, seen, start, timeout, &mut probe)? {

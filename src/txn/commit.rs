@@ -6,14 +6,14 @@
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
 use super::work::{Changes, Work};
-use super::write::State;
+use super::write::{PageSet, State};
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
 use crate::log::power::PowerLog;
-use crate::log::record::{Body, spill_pages};
+use crate::log::record::{Body, Write, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
@@ -74,7 +74,7 @@ fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
     state.heap.open(&work)
 }
 
-/// Fills fresh runs in place and collects everything else as the record, in ascending order. Returns whether anything was filled in place.
+/// Fills fresh runs in place and collects everything else as the record: content, then metadata, each in ascending order. Returns whether anything was filled in place.
 fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
     body.clear();
     let runs = changes.fresh.in_place_runs();
@@ -86,6 +86,13 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
             arena.apply().words(arena.media(), offset, words)?;
         } else {
             body.write(offset, words);
+        }
+    }
+    for (offset, word) in changes.words.sorted() {
+        if changes.fresh.is_in_place(offset) {
+            arena.apply().words(arena.media(), offset, &[word])?;
+        } else {
+            body.write(offset, &[word]);
         }
     }
     Ok(!runs.is_empty())
@@ -103,12 +110,25 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
             continue;
         }
         // A run lies in one line, thus in one page.
-        if apply == Apply::Store && populated.insert(offset / PAGE) {
-            media.populate(offset / PAGE * PAGE, PAGE)?;
+        if apply == Apply::Store {
+            make_ready(media, populated, offset)?;
         }
         body.write(offset, words);
     }
+    for entry in changes.words.entries() {
+        if apply == Apply::Store {
+            make_ready(media, populated, offset_of_write(entry[0]))?;
+        }
+        body.word(entry);
+    }
     Ok(false)
+}
+
+/// Makes the page of `offset` ready for stores.
+#[inline(always)]
+pub(super) fn make_ready(media: &Media, populated: &mut PageSet, offset: u64) -> Result<()> {
+    let page = offset / PAGE;
+    if populated.insert(page) { media.populate(page * PAGE, PAGE) } else { Ok(()) }
 }
 
 fn commit_power(
@@ -138,7 +158,7 @@ fn commit_power(
     }
     let spill_page = spill.then_some(end);
     if broken(Break::ApplyBeforeFlush) {
-        apply_all(arena, body)?;
+        apply_all(arena, body.parsed().writes())?;
     }
     let next = match log.append(media, runtime, body, end, spill_page) {
         Ok(next) => next,
@@ -162,7 +182,7 @@ fn commit_power(
             }
         });
     }
-    apply_all(arena, body)?;
+    apply_all(arena, body.parsed().writes())?;
     log.applied(runtime, next);
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
@@ -195,27 +215,41 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
         reserve_spill(media, end, intent::spill_len(body))?;
     }
     intent::prepare(media, page, body, runtime.sequence().wrapping_add(1), end, arena.apply())?;
-    failpoint("commit: intent prepared");
-    arena.shut_gate()?;
-    runtime.set_intent(Intent { page, spilled });
-    failpoint("commit: intent valid");
-    apply_all(arena, body)?;
-    runtime.set_sequence(runtime.sequence().wrapping_add(1));
-    runtime.clear_intent();
+    let sequence = runtime.sequence().wrapping_add(1);
+    carry_out(arena, runtime, Intent { page, spilled }, sequence, body.parsed().writes())?;
     if spilled {
         cut(media, runtime, end);
     }
     Ok(())
 }
 
+/// Makes a prepared record of a `Process` arena count, and applies it.
+#[inline(always)]
+pub(super) fn carry_out<'a>(
+    arena: &Inner,
+    runtime: Runtime<'_>,
+    intent: Intent,
+    sequence: u64,
+    writes: impl Iterator<Item = Write<'a>>,
+) -> Result<()> {
+    failpoint("commit: intent prepared");
+    arena.shut_gate()?;
+    runtime.set_intent(intent);
+    failpoint("commit: intent valid");
+    apply_all(arena, writes)?;
+    runtime.set_sequence(sequence);
+    runtime.clear_intent();
+    Ok(())
+}
+
 /// Applies the record that now counts. An error here leaves it half applied: the next owner of the lock completes it.
-#[inline]
-fn apply_all(arena: &Inner, body: &Body) -> Result<()> {
+#[inline(always)]
+fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
     let (media, apply) = (arena.media(), arena.apply());
     failpoint("commit: gate shut");
-    for write in body.parsed().writes() {
+    for write in writes {
         if apply.words(media, write.offset, write.words).is_err() {
-            return Err(arena.poison("it is durable, but could not be applied completely"));
+            return Err(arena.poison("it counts, but could not be applied completely"));
         }
         failpoint("commit: half applied");
     }
