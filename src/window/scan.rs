@@ -49,7 +49,8 @@ impl Scan {
 
     /// How many passes at once leave the pool's windows in peace, this one included; at most `most`.
     pub(super) fn room_for(&self, most: usize) -> usize {
-        let each = if self.mapped { MAPPED } else { copied_len(0) };
+        // With what lies before the seam that a piece of a mapping begins at.
+        let each = if self.mapped { MAPPED + MAPPED / 32 } else { copied_len(0) };
         self.pool().room_for(most, each)
     }
 
