@@ -23,7 +23,7 @@ use crate::media::Media;
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
 use crate::txn::commit;
-use crate::txn::short::{self, Short};
+use crate::txn::short::{self, Kind, Short};
 use crate::txn::write::State;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,15 +152,15 @@ impl Inner {
         }
     }
 
-    /// A short transaction; `None`, with nothing changed, where it is none. With `shut` it takes the gate together with the lock.
+    /// A short transaction; `None`, with nothing changed, where it is none. One that changes what is there takes the gate together with the lock.
     #[inline(always)]
     pub(super) fn short<T>(
         &self,
-        shut: bool,
+        kind: Kind,
         change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
-        let (_locked, mut state) = self.lock_state(shut)?;
-        short::run(self, &mut state, change)
+        let (_locked, mut state) = self.lock_state(kind == Kind::Changes)?;
+        short::run(self, &mut state, kind, change)
     }
 
     /// Takes the lock for a write transaction.
