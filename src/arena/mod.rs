@@ -19,7 +19,7 @@ mod submit;
 pub(crate) use open::on_disk;
 
 use inner::{Access, power_log};
-pub(crate) use inner::{Committed, Inner};
+pub(crate) use inner::{Committed, Exclusive, Inner};
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::log::replay::Apply;
 use crate::offset::Offset;
-use crate::txn::short::{Kind, Short};
+use crate::txn::short::{self, Kind, Short};
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
 use std::cell::Cell;
@@ -266,14 +266,15 @@ impl Arena {
         short: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
         ordinary: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>,
     ) -> Result<T> {
-        if self.inner.power.is_none()
+        let is_process = self.inner.power.is_none();
+        let (locked, mut state) = self.inner.lock_state(is_process && kind == Kind::Changes)?;
+        if is_process
             && self.inner.apply == Apply::Store
-            && let Some(done) = self.inner.short(kind, short)?
+            && let Some(done) = short::run(&self.inner, &mut state, kind, short)?
         {
             return Ok(done);
         }
-        let shut = kind == Kind::Changes && self.inner.power.is_none();
-        let mut tx = WriteTxn::begin(&self.inner, shut)?;
+        let mut tx = WriteTxn::locked(&self.inner, locked, state);
         let outcome = ordinary(&mut tx)?;
         tx.commit()?;
         Ok(outcome)

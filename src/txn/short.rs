@@ -107,6 +107,11 @@ impl Space for Short<'_> {
         Err(self.give_up())
     }
 
+    #[inline(always)]
+    fn runs_change(&mut self) -> Result<()> {
+        Err(self.give_up())
+    }
+
     fn grow(&mut self, _: Page) -> Result<Page> {
         Err(self.give_up())
     }
