@@ -91,11 +91,14 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
 /// Bytes of entries that wait for being stored together.
 const WAITING: usize = 32 << 20;
 
+/// Keys and values.
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A transaction of an import. Entries are collected and stored many at a time, which is faster.
 struct Batch<'a> {
     tx: WriteTxn<'a>,
     table: &'a str,
-    waiting: HashMap<String, Vec<(Vec<u8>, Vec<u8>)>>,
+    waiting: HashMap<String, Entries>,
     waiting_bytes: usize,
     begun_behind: u64,
 }
