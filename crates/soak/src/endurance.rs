@@ -1,18 +1,19 @@
-//! `heapfile-soak endurance`: mixed work for a long time on a large live set, with growth, shrinking, checks and reopening.
+//! `heapfile-soak endurance`: mixed work for a long time on a large live set, with growth, shrinking, snapshots, checks and reopening.
 //!
-//! Blocks of mixed lengths come and go around a live set that swells and ebbs. Every block holds bytes that follow from its number, and some are
-//! looked at all the time. Once a second a line goes to `endurance.csv`; at the end `endurance.svg` shows it. Drift is what
+//! Blocks of mixed lengths come and go around a live set that swells and ebbs, every eighth time in group commits of several threads. Every block holds
+//! bytes that follow from its number, and some are looked at all the time, in the arena and in each snapshot of it. Once a second a line goes to `endurance.csv`; at the end `endurance.svg` shows it. Drift is what
 //! has to be absent: the file per live byte, and the speed, of the last third against those of the first third after the live set was first reached.
 
 #![forbid(unsafe_code)]
 
 use crate::plot::{Panel, plot};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Offset, Options, View};
+use heapfile::{Arena, Durability, Offset, Options, SnapshotOptions, View, WriteTxn};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What to do.
@@ -39,6 +40,16 @@ pub(crate) struct Work {
 
 /// The most that the file per live byte may grow, and the speed sink, from the first third to the last.
 const MOST_DRIFT: f64 = 0.10;
+
+/// Operations of a transaction, and threads that share them in a group commit.
+const OPERATIONS: u64 = 64;
+const THREADS: u64 = 4;
+
+/// Seconds of work, beside the time that they take, from one to the next of each.
+const SHRINK: u64 = 20;
+const REOPEN: u64 = 45;
+const CHECK: u64 = 60;
+const SNAPSHOT: u64 = 240;
 
 #[derive(Debug, Clone, Copy)]
 struct Block {
@@ -77,6 +88,9 @@ struct Run<'a> {
     numbers: u64,
     operations: u64,
     looked_at: u64,
+    groups: u64,
+    snapshots: u64,
+    reopenings: u64,
     scratch: Vec<u8>,
 }
 
@@ -97,6 +111,9 @@ pub(crate) fn run(work: &Work) -> Result<bool, Box<dyn Error>> {
         numbers: 0,
         operations: 0,
         looked_at: 0,
+        groups: 0,
+        snapshots: 0,
+        reopenings: 0,
         scratch: Vec::new(),
     };
     let samples = run.all()?;
@@ -123,15 +140,19 @@ impl Run<'_> {
                 samples.push(self.sample(&arena, begun, speed, filled)?);
                 self.look(&arena)?;
                 rounds += 1;
-                if rounds.is_multiple_of(20) {
+                if rounds.is_multiple_of(SHRINK) {
                     arena.shrink()?;
                 }
-                if rounds.is_multiple_of(45) {
+                if rounds.is_multiple_of(REOPEN) {
                     drop(arena);
                     arena = self.options.open(&self.path)?;
+                    self.reopenings += 1;
                 }
-                if rounds.is_multiple_of(60) {
+                if rounds.is_multiple_of(CHECK) {
                     self.check(&arena)?;
+                }
+                if rounds.is_multiple_of(SNAPSHOT) {
+                    self.snapshot(&arena)?;
                 }
                 (last, before) = (Instant::now(), self.operations);
             }
@@ -142,6 +163,7 @@ impl Run<'_> {
         drop(arena);
         let arena = self.options.open(&self.path)?;
         self.check(&arena)?;
+        self.snapshot(&arena)?;
         for i in 0..self.blocks.len() {
             self.look_at(&arena, self.blocks[i])?;
         }
@@ -167,8 +189,32 @@ impl Run<'_> {
     }
 
     fn transaction(&mut self, arena: &Arena, goal: u64) -> heapfile::Result<()> {
+        if self.rng.below(8) == 0 {
+            return self.group(arena, goal);
+        }
         let mut tx = arena.write()?;
-        for _ in 0..64 {
+        self.operate(&mut tx, OPERATIONS, goal)?;
+        tx.commit()
+    }
+
+    /// The same by several threads in one commit, or a few.
+    fn group(&mut self, arena: &Arena, goal: u64) -> heapfile::Result<()> {
+        self.groups += 1;
+        let run = Mutex::new(self);
+        std::thread::scope(|scope| {
+            let member = || {
+                arena.submit(|tx| {
+                    let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
+                    run.operate(tx, OPERATIONS / THREADS, goal)
+                })
+            };
+            let members: Vec<_> = (0..THREADS).map(|_| scope.spawn(member)).collect();
+            members.into_iter().try_for_each(|member| member.join().expect("no member panics"))
+        })
+    }
+
+    fn operate(&mut self, tx: &mut WriteTxn<'_>, count: u64, goal: u64) -> heapfile::Result<()> {
+        for _ in 0..count {
             self.operations += 1;
             let grow = self.live < goal;
             match self.rng.below(16) {
@@ -208,7 +254,20 @@ impl Run<'_> {
                 }
             }
         }
-        tx.commit()
+        Ok(())
+    }
+
+    /// A snapshot is sound and holds what the arena holds.
+    fn snapshot(&mut self, arena: &Arena) -> Result<(), Box<dyn Error>> {
+        let to = self.path.with_extension("snapshot");
+        arena.snapshot(&to, &SnapshotOptions::new())?;
+        let snapshot = self.options.open_read_only(&to)?;
+        self.check(&snapshot)?;
+        self.look(&snapshot)?;
+        drop(snapshot);
+        fs::remove_file(&to)?;
+        self.snapshots += 1;
+        Ok(())
     }
 
     fn look(&mut self, arena: &Arena) -> Result<(), Box<dyn Error>> {
@@ -261,7 +320,8 @@ impl Run<'_> {
 fn fill(bytes: &mut Vec<u8>, block: Block) {
     let word = block.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
     bytes.clear();
-    bytes.extend(word.iter().cycle().take(block.len as usize));
+    (0..block.len.div_ceil(8)).for_each(|_| bytes.extend_from_slice(&word));
+    bytes.truncate(block.len as usize);
 }
 
 fn table(samples: &[Sample]) -> String {
@@ -310,6 +370,8 @@ fn verdict(samples: &[Sample], run: &Run<'_>) -> bool {
     let steady: Vec<_> = samples.iter().filter(|s| s.filled).collect();
     let third = steady.len() / 3;
     println!("{} operations, {} blocks looked at, {} live", run.operations, run.looked_at, run.blocks.len());
+    let Run { groups, snapshots, reopenings, .. } = run;
+    println!("{groups} transactions of {THREADS} threads, {snapshots} snapshots, {reopenings} reopenings");
     if third == 0 {
         println!("too short to tell of drift");
         return true;
