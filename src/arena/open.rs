@@ -260,6 +260,9 @@ fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     for (offset, words) in changes.set.sorted_changes() {
         apply.words(media, offset, words)?;
     }
+    for (offset, word) in changes.words.sorted() {
+        apply.words(media, offset, &[word])?;
+    }
     media.sync()
 }
 

@@ -42,6 +42,8 @@ pub(super) const SLAB_KIND: u32 = 2;
 const SHAPES: usize = 4;
 const MOST_SLOTS: u64 = 512;
 const MOST_PAGES: u64 = 64;
+/// Words of the longest state array.
+pub(super) const MOST_WORDS: usize = MOST_SLOTS as usize * 2 / 8;
 
 /// Length in bytes of the blocks of a class.
 pub(super) const fn size_of_class(class: usize) -> u64 {

@@ -205,6 +205,15 @@ impl Heap {
         }
     }
 
+    /// The page map's word of a page of the heap.
+    fn entry<L: Load>(&self, l: &L, page: Page) -> Result<u64> {
+        let (array, at) = self.header.array_of(page);
+        match self.arrays[array as usize % ARRAYS] {
+            0 => self.header.entry(l, page),
+            start => l.load(page_offset(start) + at),
+        }
+    }
+
     /// What the block at `offset` is, by the hints where they help.
     #[inline(always)]
     fn find_place<S: Space>(&mut self, s: &S, offset: u64) -> Option<Place> {

@@ -18,31 +18,29 @@
 //! block is freed goes back to the free pages if its class's list has another: so each class keeps one slab, and a
 //! pair of alloc and free does not make and drop one each time.
 
-use super::class::{CLASSES, SHAPE, SLAB_HEADER, Shape};
+use super::class::{CLASSES, MOST_WORDS, SHAPE, SLAB_HEADER, Shape};
 use super::header::{Header, halves, word_of};
 use super::map::{SLAB, kind};
 use super::space::{Load, Space};
 use super::{Block, Heap, damage};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
+use std::collections::VecDeque;
 
 /// In a slab's first word: it is in its class's list.
 pub(super) const LISTED: u64 = 1 << 32;
 
-/// Words of state arrays that one class remembers.
-const FREED: usize = 64;
+/// Most words of state arrays that one class remembers.
+const MOST_FREED: usize = 4096;
 /// Words that are remembered until the commit.
 const MOST_LATER: usize = 4096;
-/// Words that are searched for something better than a slot that this transaction freed.
-const PATIENCE: u32 = 4;
 
 /// Where a class's free slots may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct SlabHint {
-    /// Words in which a slot was freed, a ring that ends at `top`: slots that were freed last are taken first, so that their
+    /// Words in which a slot was freed, the latest last: slots that were freed last are taken first, so that their
     /// slabs stay as full as they were, and what is touched is what was touched before.
-    freed: [FreeWord; FREED],
-    top: u32,
+    freed: VecDeque<FreeWord>,
     /// The word that the last search found, and where the next one begins.
     found: FreeWord,
     /// Whether it had no free slot any more.
@@ -64,51 +62,51 @@ impl FreeWord {
 }
 
 impl SlabHint {
-    pub(super) const NONE: Self =
-        Self { freed: [FreeWord::NONE; FREED], top: 0, found: FreeWord::NONE, is_found_full: true };
+    const NONE: Self = Self { freed: VecDeque::new(), found: FreeWord::NONE, is_found_full: true };
 
     /// The word that is to be used.
     #[inline(always)]
     fn latest(&self) -> FreeWord {
-        let freed = self.freed[self.top as usize % FREED];
-        match freed.slab {
-            0 if self.is_found_full => FreeWord::NONE,
-            0 => self.found,
-            _ => freed,
+        match self.freed.back() {
+            Some(freed) => *freed,
+            None if self.is_found_full => FreeWord::NONE,
+            None => self.found,
         }
     }
 
     /// Forgets that word.
     #[inline(always)]
     fn pop(&mut self) {
-        let freed = &mut self.freed[self.top as usize % FREED];
-        if freed.slab == 0 {
+        if self.freed.pop_back().is_none() {
             self.is_found_full = true;
-        } else {
-            *freed = FreeWord::NONE;
-            self.top = self.top.wrapping_sub(1);
         }
     }
 
-    /// Remembers a word in which a slot was freed, in place of the oldest.
+    /// Remembers a word in which a slot was freed, in place of the oldest if there are too many.
     #[inline(always)]
     fn push(&mut self, word: FreeWord) {
         if self.found == word {
             self.is_found_full = false;
-        } else if self.freed[self.top as usize % FREED] != word {
-            self.top = self.top.wrapping_add(1);
-            self.freed[self.top as usize % FREED] = word;
+        } else if self.freed.back() != Some(&word) {
+            if self.freed.len() == MOST_FREED {
+                self.freed.pop_front();
+            }
+            self.freed.push_back(word);
         }
     }
 
     /// Forgets a slab.
     fn forget(&mut self, slab: Page) {
-        for word in self.freed.iter_mut().filter(|word| word.slab == slab) {
-            *word = FreeWord::NONE;
-        }
+        self.freed.retain(|word| word.slab != slab);
         if self.found.slab == slab {
             (self.found, self.is_found_full) = (FreeWord::NONE, true);
         }
+    }
+
+    /// Forgets everything, keeps the memory.
+    fn clear(&mut self) {
+        self.freed.clear();
+        (self.found, self.is_found_full) = (FreeWord::NONE, true);
     }
 }
 
@@ -151,7 +149,7 @@ impl SlabHints {
 
     /// Forgets everything, keeps the memory.
     fn clear(&mut self) {
-        self.0.clear();
+        self.0.iter_mut().for_each(SlabHint::clear);
     }
 }
 
@@ -290,13 +288,20 @@ impl Header {
     }
 }
 
+/// How many states of a word are not 0.
+#[inline(always)]
+fn used_in(states: u64, shape: &Shape) -> u32 {
+    let highs = shape.state_lows << (shape.state_bits() - 1);
+    // The highest bit of each state that is not 0: bits below it carry into it if one of them is set.
+    let used = ((states & !highs).wrapping_add(highs - shape.state_lows) | states) & highs;
+    // Their sum ends up in the highest state.
+    ((used >> (shape.state_bits() - 1)).wrapping_mul(shape.state_lows) >> (64 - shape.state_bits())) as u32
+}
+
 /// Whether at least half of the slots of a word of states are used.
 #[inline(always)]
 fn is_dense(states: u64, shape: &Shape) -> bool {
-    let highs = shape.state_lows << (shape.state_bits() - 1);
-    // Bits below the highest of a state carry into that if one of them is set.
-    let used = ((states & !highs).wrapping_add(!highs) | states) & highs;
-    used.count_ones() * 2 >= highs.count_ones()
+    used_in(states, shape) << shape.state_shift >= 32
 }
 
 /// The slot whose state is at a bit of a word of the state array.
@@ -333,9 +338,7 @@ pub(super) fn used_slots<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<u3
         if word + 1 == shape.words {
             states &= !padding(shape);
         }
-        // The highest bit of each state that is not 0.
-        let highs = shape.state_lows << (shape.state_bits() - 1);
-        used += ((((states & !highs) + (highs - shape.state_lows)) | states) & highs).count_ones();
+        used += used_in(states, shape);
     }
     Ok(used)
 }
@@ -398,20 +401,14 @@ impl Heap {
             }
             hint.pop();
         }
-        let FreeWord { mut slab, word: mut from, .. } = hint.found;
-        if slab == 0 || self.listed_slab(s, slab, class).is_err() {
-            (slab, from) = (0, 0);
-        }
         loop {
-            if slab == 0 {
-                slab = match halves(s.load(self.header.class_at(class))?).0 {
-                    0 => self.new_slab(s, class)?,
-                    first => first,
-                };
-            }
-            let shape = self.listed_slab(s, slab, class)?;
-            let from = std::mem::take(&mut from).into();
-            if let Some((word, bit, states)) = self.search_slab(s, slab, shape, from)? {
+            // A slab that was found remains one of its class; only whether it is in the list may have changed.
+            let FreeWord { slab, word: from, shape } = self.slabs.of(class).found;
+            let (slab, shape) = match slab {
+                0 => self.first_slab(s, class)?,
+                _ => (slab, &SHAPE[usize::from(shape)]),
+            };
+            if let Some((word, bit, states)) = self.search_slab(s, slab, shape, from.into())? {
                 let hint = self.slabs.of(class);
                 hint.found = FreeWord { slab, word: word as u16, shape: shape.index() };
                 hint.is_found_full = false;
@@ -419,13 +416,23 @@ impl Heap {
                 return hint.fill_slot(s, slot_of(slab, shape, word, bit), states, len);
             }
             self.slabs.of(class).found = FreeWord::NONE;
-            self.unlink(s, slab, shape)?;
-            slab = 0;
+            if is_listed(s.load(page_offset(slab))?, shape, slab)? {
+                self.unlink(s, slab, shape)?;
+            }
         }
     }
 
-    /// A free slot of a slab: the word of its state, from word `from` on, the bit there, and the word's content. Best one that is free in the
-    /// committed state too.
+    /// The first slab in a class's list, which is made if there is none.
+    fn first_slab<S: Space>(&mut self, s: &mut S, class: usize) -> Result<(Page, &'static Shape)> {
+        let slab = match halves(s.load(self.header.class_at(class))?).0 {
+            0 => self.new_slab(s, class)?,
+            first => first,
+        };
+        Ok((slab, self.listed_slab(s, slab, class)?))
+    }
+
+    /// A free slot of a slab: the word of its state, the bit there, and the word's content. The first from word `from` on
+    /// that is free in the committed state too, else one that this transaction freed.
     fn search_slab<S: Space>(
         &mut self,
         s: &S,
@@ -433,32 +440,26 @@ impl Heap {
         shape: &Shape,
         from: u32,
     ) -> Result<Option<(u32, u32, u64)>> {
-        let mut second_best = None;
-        let mut patience = PATIENCE;
+        self.in_free_place = true;
         let from = from.min(shape.words);
-        let (mut line, mut line_at) = ([0; 8], u64::MAX);
         for word in (from..shape.words).chain(0..from) {
-            let at = state_word_at(slab, word);
-            if line_at != at & !63 {
-                line_at = at & !63;
-                line = s.load_line(line_at)?;
+            let before = s.used_before(state_word_at(slab, word));
+            if free_in(before, shape).is_none() {
+                continue;
             }
-            let states = line[(at / 8 % 8) as usize];
-            if let Some(bit) = free_in(states, shape) {
-                if let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word)), shape) {
-                    return Ok(Some((word, bit, states)));
-                }
-                second_best = second_best.or(Some((word, bit, states)));
-            }
-            if second_best.is_some() {
-                patience -= 1;
-                if patience == 0 {
-                    break;
-                }
+            let states = s.load(state_word_at(slab, word))?;
+            if let Some(bit) = free_in(states | before, shape) {
+                return Ok(Some((word, bit, states)));
             }
         }
         self.in_free_place = false;
-        Ok(second_best)
+        for word in 0..shape.words {
+            let states = s.load(state_word_at(slab, word))?;
+            if let Some(bit) = free_in(states, shape) {
+                return Ok(Some((word, bit, states)));
+            }
+        }
+        Ok(None)
     }
 
     /// Shape of a slab, which must be one in the class's list.
@@ -473,7 +474,7 @@ impl Heap {
     /// Checks by the page map that a slab of the class starts at `slab`.
     fn slab_shape<L: Load>(&self, l: &L, slab: Page, class: usize) -> Result<&'static Shape> {
         if slab > self.header.first && slab < self.header.end(l)? {
-            let entry = self.header.entry(l, slab)?;
+            let entry = self.entry(l, slab)?;
             if kind(entry) == SLAB {
                 let (first, shape) = self.header.slab_of(entry, slab)?;
                 if first == slab && shape.class() == class {
@@ -498,10 +499,9 @@ impl Heap {
             let entry = word_of(shape.entry, distance);
             self.header.set_entry(s, slab + distance, entry)?;
         }
-        for word in 0..shape.words {
-            let states = if word + 1 == shape.words { padding(shape) } else { 0 };
-            s.store_fresh(state_word_at(slab, word), states)?;
-        }
+        let mut states = [0; MOST_WORDS];
+        states[shape.words as usize - 1] = padding(shape);
+        s.store_fresh(state_word_at(slab, 0), &states[..shape.words as usize])?;
         let Some(count) = count.checked_add(1) else {
             return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
         };

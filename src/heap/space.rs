@@ -13,15 +13,6 @@ pub(crate) trait Load {
     /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
-
-    /// The eight words from `offset`, a multiple of 64, on.
-    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
-        let mut line = [0; 8];
-        for (i, word) in line.iter_mut().enumerate() {
-            *word = self.load(offset + i as u64 * 8)?;
-        }
-        Ok(line)
-    }
 }
 
 /// A write transaction as the heap's code sees it.
@@ -32,9 +23,9 @@ pub(crate) trait Space: Load {
     /// Changes the word at `offset` in this transaction's view.
     fn store(&mut self, offset: u64, word: u64) -> Result<()>;
 
-    /// Changes a word of a run that was taken since the innermost save point and has not been changed through `store`.
-    fn store_fresh(&mut self, offset: u64, word: u64) -> Result<()> {
-        self.store(offset, word)
+    /// Changes words of a run that was taken since the innermost save point, which have not been changed through `store`.
+    fn store_fresh(&mut self, offset: u64, words: &[u64]) -> Result<()> {
+        (offset..).step_by(8).zip(words).try_for_each(|(at, &word)| self.store(at, word))
     }
 
     /// What counts as used in a word of states beside what this transaction's view of it says: 0, or the committed word where it is an advantage

@@ -124,6 +124,14 @@ impl Body {
         self.ranges += 1;
     }
 
+    /// Adds a write of one word, as head and word.
+    #[inline(always)]
+    pub(crate) fn word(&mut self, entry: &[u64; 2]) {
+        self.words.extend_from_slice(entry);
+        self.writes += 1;
+        self.open = None;
+    }
+
     /// Adds a write; one that goes on where the last ended is joined to it.
     pub(crate) fn write(&mut self, offset: u64, words: &[u64]) {
         if let Some((head, next)) = self.open

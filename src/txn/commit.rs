@@ -6,14 +6,14 @@
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
 use super::work::{Changes, Work};
-use super::write::State;
+use super::write::{PageSet, State};
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
 use crate::log::power::PowerLog;
-use crate::log::record::{Body, spill_pages};
+use crate::log::record::{Body, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
@@ -74,7 +74,7 @@ fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
     state.heap.open(&work)
 }
 
-/// Fills fresh runs in place and collects everything else as the record, in ascending order. Returns whether anything was filled in place.
+/// Fills fresh runs in place and collects everything else as the record: content, then metadata, each in ascending order. Returns whether anything was filled in place.
 fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool> {
     body.clear();
     let runs = changes.fresh.in_place_runs();
@@ -86,6 +86,13 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
             arena.apply().words(arena.media(), offset, words)?;
         } else {
             body.write(offset, words);
+        }
+    }
+    for (offset, word) in changes.words.sorted() {
+        if changes.fresh.is_in_place(offset) {
+            arena.apply().words(arena.media(), offset, &[word])?;
+        } else {
+            body.write(offset, &[word]);
         }
     }
     Ok(!runs.is_empty())
@@ -103,12 +110,25 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
             continue;
         }
         // A run lies in one line, thus in one page.
-        if apply == Apply::Store && populated.insert(offset / PAGE) {
-            media.populate(offset / PAGE * PAGE, PAGE)?;
+        if apply == Apply::Store {
+            make_ready(media, populated, offset)?;
         }
         body.write(offset, words);
     }
+    for entry in changes.words.entries() {
+        if apply == Apply::Store {
+            make_ready(media, populated, offset_of_write(entry[0]))?;
+        }
+        body.word(entry);
+    }
     Ok(false)
+}
+
+/// Makes the page of `offset` ready for stores.
+#[inline(always)]
+fn make_ready(media: &Media, populated: &mut PageSet, offset: u64) -> Result<()> {
+    let page = offset / PAGE;
+    if populated.insert(page) { media.populate(page * PAGE, PAGE) } else { Ok(()) }
 }
 
 fn commit_power(

@@ -7,7 +7,8 @@
 //! | `commit` | from a write transaction's changes to the committed state |
 //! | `short` | one small change, with neither of the two |
 //! | `work` | the changes as the heap's code sees them |
-//! | `write_set`, `fresh`, `scratch` | changed lines, runs taken, buffers of views |
+//! | `word_set`, `write_set` | changed words of the heap, changed lines of blocks |
+//! | `fresh`, `scratch` | runs taken, buffers of views |
 
 pub(crate) mod commit;
 mod fresh;
@@ -15,6 +16,7 @@ mod read;
 mod scratch;
 pub(crate) mod short;
 pub(crate) mod view;
+mod word_set;
 pub(crate) mod work;
 pub(crate) mod write;
 mod write_set;

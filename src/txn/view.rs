@@ -8,9 +8,15 @@ use bytemuck::Pod;
 
 /// What a transaction offers to the code here. Sealed: transactions alone have it.
 pub trait Source {
-    /// A word of the heap as the transaction sees it.
+    /// A word of the heap's metadata as the transaction sees it.
     #[doc(hidden)]
     fn word(&self, offset: u64) -> Result<u64>;
+    /// An aligned word inside one block as the transaction sees it.
+    #[doc(hidden)]
+    #[inline]
+    fn word_in_block(&self, offset: u64) -> Result<u64> {
+        self.word(offset)
+    }
     /// Bytes inside one block as the transaction sees them. The range was checked.
     #[doc(hidden)]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]>;

@@ -1,7 +1,8 @@
 //! A write transaction as the heap's code sees it: words over the write set, runs of pages, growth.
 
 use super::fresh::Fresh;
-use super::write_set::{Mark, WriteSet};
+use super::word_set::{self, WordSet};
+use super::write_set::{self, WriteSet};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
@@ -12,6 +13,9 @@ use crate::media::Media;
 /// What a write transaction has collected. Reused from one to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
+    /// The heap's metadata.
+    pub(crate) words: WordSet,
+    /// What is in blocks.
     pub(crate) set: WriteSet,
     pub(crate) fresh: Fresh,
     /// Committed runs that were freed; they join the free tree at commit.
@@ -25,17 +29,23 @@ pub(crate) struct Changes {
 /// Where a save point stands in the changes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChangesMark {
-    set: Mark,
+    words: word_set::Mark,
+    set: write_set::Mark,
     fresh: (u64, u64),
     deferred: usize,
 }
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.set.is_empty() && !self.set.has_save_points() && self.deferred.is_empty() && !self.grown
+        self.words.is_empty()
+            && self.set.is_empty()
+            && !self.set.has_save_points()
+            && self.deferred.is_empty()
+            && !self.grown
     }
 
     pub(crate) fn clear(&mut self) {
+        self.words.clear();
         self.set.clear();
         self.fresh.clear();
         self.deferred.clear();
@@ -44,16 +54,23 @@ impl Changes {
     }
 
     pub(crate) fn mark(&mut self) -> ChangesMark {
-        ChangesMark { set: self.set.mark(), fresh: self.fresh.mark(), deferred: self.deferred.len() }
+        ChangesMark {
+            words: self.words.mark(),
+            set: self.set.mark(),
+            fresh: self.fresh.mark(),
+            deferred: self.deferred.len(),
+        }
     }
 
     pub(crate) fn roll_back(&mut self, mark: ChangesMark) {
+        self.words.roll_back(mark.words);
         self.set.roll_back(mark.set);
         self.fresh.roll_back(mark.fresh);
         self.deferred.truncate(mark.deferred);
     }
 
     pub(crate) fn release(&mut self, mark: ChangesMark) {
+        self.words.release(mark.words);
         self.set.release();
         self.fresh.release(mark.fresh);
     }
@@ -78,10 +95,11 @@ fn no_word(offset: u64) -> Error {
 }
 
 impl Changes {
-    #[inline]
+    /// A word of the heap's metadata.
+    #[inline(always)]
     pub(crate) fn load(&self, media: &Media, offset: u64) -> Result<u64> {
         if offset.is_multiple_of(8)
-            && let Some(word) = self.set.load(offset)
+            && let Some(word) = self.words.load(offset)
         {
             return Ok(word);
         }
@@ -90,20 +108,9 @@ impl Changes {
 }
 
 impl Load for Work<'_> {
-    #[inline]
+    #[inline(always)]
     fn load(&self, offset: u64) -> Result<u64> {
         self.changes.load(self.media, offset)
-    }
-
-    fn load_line(&self, offset: u64) -> Result<[u64; 8]> {
-        if let Some(line) = self.changes.set.load_line(offset) {
-            return Ok(line);
-        }
-        let mut line = [0; 8];
-        match self.media.copy_to(offset, bytemuck::bytes_of_mut(&mut line)) {
-            Some(()) => Ok(line),
-            None => Err(no_word(offset)),
-        }
     }
 }
 
@@ -153,19 +160,19 @@ impl Work<'_> {
 }
 
 impl Space for Work<'_> {
-    #[inline]
+    #[inline(always)]
     fn store(&mut self, offset: u64, word: u64) -> Result<()> {
-        if !offset.is_multiple_of(8) {
-            return Err(no_word(offset));
-        }
-        self.changes.set.store(offset, word, self.media)
+        // What cannot be applied must not get into a record.
+        load_committed(self.media, offset)?;
+        self.changes.words.store(offset, word);
+        Ok(())
     }
 
-    fn store_fresh(&mut self, offset: u64, word: u64) -> Result<()> {
-        if self.apply == Apply::Store && self.changes.fresh.may_fill(offset, 8) {
-            return self.fill(offset, &word.to_le_bytes());
+    fn store_fresh(&mut self, offset: u64, words: &[u64]) -> Result<()> {
+        if self.apply == Apply::Store && self.changes.fresh.may_fill(offset, size_of_val(words) as u64) {
+            return self.fill(offset, bytemuck::cast_slice(words));
         }
-        self.store(offset, word)
+        (offset..).step_by(8).zip(words).try_for_each(|(at, &word)| self.store(at, word))
     }
 
     #[inline]
@@ -221,6 +228,7 @@ impl Space for Work<'_> {
     fn run_dropped(&mut self, page: Page, pages: u32) {
         self.changes.moved_runs = true;
         self.changes.fresh.drop_run(page, pages);
+        self.changes.words.forget(page, pages);
     }
 
     fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()> {
@@ -230,13 +238,16 @@ impl Space for Work<'_> {
     }
 
     fn zero_run(&mut self, page: Page, pages: u32) -> Result<()> {
-        let zeros = [0u8; PAGE as usize * 4];
         let (mut at, end) = (page_offset(page), page_offset(page) + page_offset(pages));
-        while at < end {
-            let n = (end - at).min(zeros.len() as u64);
-            self.write(at, &zeros[..n as usize])?;
-            at += n;
+        if self.changes.fresh.may_fill(at, end - at) {
+            let zeros = [0u8; PAGE as usize * 4];
+            while at < end {
+                let n = (end - at).min(zeros.len() as u64);
+                self.fill(at, &zeros[..n as usize])?;
+                at += n;
+            }
+            return Ok(());
         }
-        Ok(())
+        (at..end).step_by(8).try_for_each(|word| self.store(word, 0))
     }
 }

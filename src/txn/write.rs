@@ -3,7 +3,7 @@
 use super::commit::{self, Outcome};
 use super::scratch::Scratch;
 use super::view::{Source, View, exact_size, in_block, whole_elements};
-use super::work::{Changes, ChangesMark, Work};
+use super::work::{Changes, ChangesMark, Work, load_committed};
 use super::write_set::Seen;
 use crate::arena::Inner;
 use crate::error::{Error, OffsetFault, Result};
@@ -129,7 +129,7 @@ impl<'a> WriteTxn<'a> {
 
     /// About how many bytes the record will have.
     pub(crate) fn changed_bytes(&self) -> u64 {
-        self.state.changes.set.changed_bytes()
+        self.state.changes.set.changed_bytes() + self.state.changes.words.record_bytes()
     }
 
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
@@ -687,6 +687,14 @@ impl Source for WriteTxn<'_> {
     #[inline]
     fn word(&self, offset: u64) -> Result<u64> {
         self.state.changes.load(self.arena.media(), offset)
+    }
+
+    #[inline]
+    fn word_in_block(&self, offset: u64) -> Result<u64> {
+        match self.state.changes.set.load(offset) {
+            Some(word) => Ok(word),
+            None => load_committed(self.arena.media(), offset),
+        }
     }
 
     #[inline]

@@ -238,7 +238,7 @@ impl WriteSet {
         }
     }
 
-    /// The word at `offset`, if its line was changed.
+    /// The word at `offset`, a multiple of 8, if its line was changed.
     #[inline(always)]
     pub(crate) fn load(&self, offset: u64) -> Option<u64> {
         if self.shadows.is_empty() {
@@ -246,25 +246,6 @@ impl WriteSet {
         }
         let index = self.find(offset / LINE)?;
         Some(self.lines[index].0[(offset % LINE / 8) as usize])
-    }
-
-    /// The changed line that begins at `offset`.
-    pub(crate) fn load_line(&self, offset: u64) -> Option<[u64; WORDS]> {
-        if self.shadows.is_empty() {
-            return None;
-        }
-        Some(self.lines[self.find(offset / LINE)?].0)
-    }
-
-    /// Changes the word at `offset` (a multiple of 8).
-    #[inline]
-    pub(crate) fn store(&mut self, offset: u64, word: u64, media: &Media) -> Result<()> {
-        debug_assert!(offset.is_multiple_of(8));
-        let index = self.shadow(offset / LINE, media)?;
-        let at = (offset % LINE / 8) as usize;
-        self.lines[index].0[at] = word;
-        self.shadows[index].dirty |= 1 << at;
-        Ok(())
     }
 
     /// Changes bytes at `offset`.

@@ -278,7 +278,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
                 Some(bytes) => Ok(u64::from_le_bytes(*bytes)),
                 None => Err(self.corrupt("a slot reaches outside its node")),
             },
-            None => self.tx.word(self.at + at as u64),
+            None => self.tx.word_in_block(self.at + at as u64),
         }
     }
 

@@ -88,12 +88,10 @@ impl Bench {
         assert!(self.read(0, WORKED) == model.bytes, "the whole is seen differently");
         for at in (0..WORKED - 8).step_by(88) {
             assert!(self.read(at, 8) == model.bytes[at as usize..at as usize + 8]);
-            assert!(self.read(at, 130.min(WORKED - at))[..8] == model.bytes[at as usize..at as usize + 8]);
             let word = START + at / 8 * 8;
-            let expected: [u8; 8] = model.bytes[(at / 8 * 8) as usize..][..8].try_into().unwrap();
-            if let Some(word) = self.set.load(word) {
-                assert_eq!(word, u64::from_le_bytes(expected));
-            }
+            let expected = u64::from_le_bytes(model.bytes[(at / 8 * 8) as usize..][..8].try_into().unwrap());
+            assert!(self.set.load(word).is_none_or(|word| word == expected));
+            assert!(self.read(at, 130.min(WORKED - at))[..8] == model.bytes[at as usize..at as usize + 8]);
         }
         // What a commit would write, over the committed bytes, gives the model; no more than the touched words.
         let mut applied = self.committed();
@@ -126,7 +124,7 @@ fn run(acts: &[Act]) {
         let Bench { media, set } = &mut bench;
         match *act {
             Act::Store(at, value) => {
-                set.store(START + at, value, media).unwrap();
+                set.write(START + at, &value.to_le_bytes(), media).unwrap();
                 model.put(at, &value.to_le_bytes());
             }
             Act::Write(at, len, value) => {
@@ -201,16 +199,16 @@ fn save_points_survive_the_growth_of_the_table() {
         set.write(0, &[round as u8; 1000], &media).unwrap();
         let mark = set.mark();
         for line in 0..(1 << 20) / LINE {
-            set.store(line * LINE + 8, line + round, &media).unwrap();
+            set.write(line * LINE + 8, &(line + round).to_le_bytes(), &media).unwrap();
         }
         set.view_mut(100, 5000, &media).unwrap().fill(7);
         set.roll_back(mark);
-        assert_eq!(set.load(8), Some(u64::from_le_bytes([round as u8; 8])));
-        assert_eq!(set.load(2000), None);
+        assert!(matches!(set.seen(8, 8), Seen::Shadowed(bytes) if bytes == [round as u8; 8]));
+        assert!(matches!(set.seen(2000, 8), Seen::Committed));
         assert_eq!(set.changes().map(|(_, words)| words.len()).sum::<usize>(), 125);
         set.release();
         set.clear();
-        assert!(set.is_empty() && set.load(8).is_none());
+        assert!(set.is_empty() && matches!(set.seen(8, 8), Seen::Committed));
     }
 }
 
@@ -221,6 +219,6 @@ fn what_lies_past_the_file_is_refused() {
     let mut set = WriteSet::default();
     assert!(set.view_mut(4000, 200, &media).is_err());
     assert!(set.view_mut(u64::MAX - 10, 5, &media).is_err());
-    assert!(set.store(4096, 1, &media).is_err());
+    assert!(set.write(4096, &[1; 8], &media).is_err());
     assert!(set.is_empty());
 }

@@ -1,0 +1,249 @@
+//! The words that a transaction changed one by one: the heap's metadata.
+//!
+//! Each is kept as the log has it, a head and the word, in the order of the first change: so the set is the piece of the record
+//! that it becomes. An open-addressing hash of indices finds a word by its head; it is kept so sparse that one look
+//! tells that a word was not changed, which is what most looks find.
+//!
+//! Words and shadows (see `write_set`) never stand for the same bytes: metadata is never content, and a run that was one and becomes the other
+//! within a transaction has its words [forgotten](WordSet::forget) in between. (Shadows of a run that becomes metadata may stay:
+//! words are applied after them.)
+//!
+//! Save points: an entry that was there at the innermost one is not overwritten; a newer one takes its place in the hash, and counts because
+//! it is applied later. Rolling back drops entries in reverse order, which leaves a linear-probing table as it was before.
+//!
+//! Invariants: each entry that is neither forgotten nor replaced is where the hash leads to; a forgotten one has no count in its head, so
+//! that no head equals it, and goes on holding its place in the hash.
+
+use crate::layout::{PAGE, Page, page_offset};
+use crate::log::record::{head_of_word, offset_of_write};
+
+const FIRST_SLOTS: usize = 256;
+/// Slots for an entry, at least.
+const SPARSE: usize = 4;
+/// A set with more slots than this gives its memory back.
+const MOST_KEPT: usize = 1 << 17;
+/// The part of a head that says how many words follow.
+const COUNT: u64 = 0xFFFF;
+
+/// Where a save point stands in the set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    entries: usize,
+    /// `floor` of the save point around it.
+    outer: usize,
+}
+
+/// The changed words of one transaction. Reused from one to the next.
+#[derive(Debug)]
+pub(crate) struct WordSet {
+    /// Head and word.
+    entries: Vec<[u64; 2]>,
+    /// One more than the index of an entry; 0: empty.
+    slots: Vec<u32>,
+    shift: u32,
+    forgotten: usize,
+    /// Entries from here on were made since the innermost save point.
+    floor: usize,
+    /// Indices of entries that took the place of an older one, and of that.
+    replaced: Vec<(u32, u32)>,
+}
+
+impl Default for WordSet {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            slots: vec![0; FIRST_SLOTS],
+            shift: shift_for(FIRST_SLOTS),
+            forgotten: 0,
+            floor: 0,
+            replaced: Vec::new(),
+        }
+    }
+}
+
+const fn shift_for(slots: usize) -> u32 {
+    64 - slots.trailing_zeros()
+}
+
+impl WordSet {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of the record that they become, at most.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        self.entries.len() as u64 * 16
+    }
+
+    /// Forgets everything. Costs a step for each entry.
+    pub(crate) fn clear(&mut self) {
+        if self.slots.len() > MOST_KEPT {
+            *self = Self::default();
+            return;
+        }
+        if self.entries.len() * 8 < self.slots.len() {
+            self.truncate(0);
+        } else {
+            self.slots.fill(0);
+            self.entries.clear();
+            self.forgotten = 0;
+            self.replaced.clear();
+        }
+        self.floor = 0;
+    }
+
+    /// The slot that leads to the entry with this head, or the empty one where it belongs, and the entry's index.
+    #[inline(always)]
+    fn probe(&self, head: u64) -> (usize, Option<usize>) {
+        let slots = &self.slots[..];
+        let mask = slots.len() - 1;
+        let mut at = self.home(head) & mask;
+        while let Some(index) = (slots[at] as usize).checked_sub(1) {
+            if self.entries[index][0] == head {
+                return (at, Some(index));
+            }
+            at = (at + 1) & mask;
+        }
+        (at, None)
+    }
+
+    #[inline(always)]
+    fn home(&self, head: u64) -> usize {
+        (head.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+    }
+
+    /// The word at `offset`, if it was changed.
+    #[inline(always)]
+    pub(crate) fn load(&self, offset: u64) -> Option<u64> {
+        Some(self.entries[self.probe(head_of_word(offset)).1?][1])
+    }
+
+    /// Changes the word at `offset`, a multiple of 8 inside the file.
+    #[inline(always)]
+    pub(crate) fn store(&mut self, offset: u64, word: u64) {
+        debug_assert!(offset.is_multiple_of(8));
+        let head = head_of_word(offset);
+        match self.probe(head) {
+            (_, Some(index)) if index >= self.floor => self.entries[index][1] = word,
+            (slot, old) => self.add(slot, old, [head, word]),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, slot: usize, old: Option<usize>, entry: [u64; 2]) {
+        let new = self.entries.len() as u32;
+        self.entries.push(entry);
+        self.slots[slot] = new + 1;
+        if let Some(old) = old {
+            self.replaced.push((new, old as u32));
+        }
+        if self.entries.len() * SPARSE > self.slots.len() {
+            self.rehash();
+        }
+    }
+
+    /// Twice as many slots, filled in the order of the entries, so that dropping them in reverse order stays right.
+    #[cold]
+    fn rehash(&mut self) {
+        let slots = self.slots.len() * 2;
+        self.slots = vec![0; slots];
+        self.shift = shift_for(slots);
+        let mask = slots - 1;
+        let mut replaced = self.replaced.iter().peekable();
+        for (index, entry) in self.entries.iter().enumerate() {
+            // The slot of the entry whose place this one took, else an empty one.
+            let before = replaced.next_if(|(new, _)| *new as usize == index).map_or(0, |(_, old)| old + 1);
+            let mut at = self.home(entry[0] | 1) & mask;
+            while self.slots[at] != before {
+                at = (at + 1) & mask;
+            }
+            self.slots[at] = index as u32 + 1;
+        }
+    }
+
+    /// Forgets the words of `[page, page + pages)`, which were changed since the innermost save point: the pages are free again.
+    pub(crate) fn forget(&mut self, page: Page, pages: u32) {
+        let (start, end) = (page_offset(page), page_offset(page) + page_offset(pages));
+        if u64::from(pages) * (PAGE / 8) < self.entries.len() as u64 {
+            for offset in (start..end).step_by(8) {
+                if let (_, Some(index)) = self.probe(head_of_word(offset)) {
+                    self.forget_entry(index);
+                }
+            }
+        } else {
+            for index in self.floor..self.entries.len() {
+                if (start..end).contains(&offset_of_write(self.entries[index][0])) {
+                    self.forget_entry(index);
+                }
+            }
+        }
+    }
+
+    fn forget_entry(&mut self, index: usize) {
+        debug_assert!(index >= self.floor, "a run that was taken since a save point had words before it");
+        let head = &mut self.entries[index][0];
+        if *head & COUNT != 0 {
+            *head &= !COUNT;
+            self.forgotten += 1;
+        }
+    }
+
+    /// Begins a save point.
+    pub(crate) fn mark(&mut self) -> Mark {
+        let outer = std::mem::replace(&mut self.floor, self.entries.len());
+        Mark { entries: self.entries.len(), outer }
+    }
+
+    /// Puts everything back as it was at `mark`, which stays valid.
+    pub(crate) fn roll_back(&mut self, mark: Mark) {
+        self.truncate(mark.entries);
+        self.floor = mark.entries;
+    }
+
+    /// Ends a save point, keeping what was done since.
+    pub(crate) fn release(&mut self, mark: Mark) {
+        self.floor = mark.outer;
+        // What only this save point could bring back counts no more.
+        for at in (0..self.replaced.len()).rev() {
+            let (new, old) = self.replaced[at];
+            if (new as usize) < mark.entries {
+                break;
+            }
+            if old as usize >= self.floor {
+                self.forget_entry(old as usize);
+            }
+        }
+    }
+
+    /// Drops the entries from `count` on.
+    fn truncate(&mut self, count: usize) {
+        let mask = self.slots.len() - 1;
+        while self.entries.len() > count
+            && let Some([head, _]) = self.entries.pop()
+        {
+            let index = self.entries.len() as u32;
+            self.forgotten -= usize::from(head & COUNT == 0);
+            let mut at = self.home(head | 1) & mask;
+            while self.slots[at] != index + 1 {
+                at = (at + 1) & mask;
+            }
+            let before = self.replaced.pop_if(|(new, _)| *new == index);
+            self.slots[at] = before.map_or(0, |(_, old)| old + 1);
+        }
+    }
+
+    /// Head and word of each, in the order in which they have to be applied.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &[u64; 2]> {
+        self.entries.iter().filter(|entry| entry[0] & COUNT != 0)
+    }
+
+    /// Offset and content of each word in ascending order of offsets; of several of one offset the last counts.
+    pub(crate) fn sorted(&self) -> Vec<(u64, u64)> {
+        let mut words: Vec<_> = self.entries().map(|&[head, word]| (offset_of_write(head), word)).collect();
+        words.sort_by_key(|&(offset, _)| offset);
+        words
+    }
+}
+
+#[cfg(test)]
+mod tests;
