@@ -11,13 +11,17 @@ use super::budget::Budget;
 use super::model::{Kind, State, change};
 use super::oracle::Bench;
 use super::recording::{Ack, Recorder, Recording, Step, boot};
-use heapfile::testing::{Break, SplitMix64, sabotage};
+use heapfile::testing::{self, Break, SplitMix64, sabotage};
 use heapfile::{Arena, Durability};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
+
+/// Between the beginning of a commit and its record.
+const PAUSE: Duration = Duration::from_millis(2);
 
 const KINDS: [Kind; 8] = [
     Kind::Small,
@@ -61,6 +65,8 @@ impl Group<'_> {
     fn member(&self, number: u64, seed: u64, turn: Receiver<()>, next: Sender<()>) {
         boot(0);
         sabotage(self.rule);
+        // Who commits for others takes its time, so that one of them that is told too early is noticed.
+        testing::at_failpoint("commit: in doubt set", || thread::sleep(PAUSE));
         // Its turn comes too if the one before it is dead.
         let _ = turn.recv();
         let mut rng = SplitMix64(seed);

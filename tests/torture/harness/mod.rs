@@ -352,7 +352,8 @@ impl Round<'_> {
             }
             drop(arena);
             let arena = options.open(file).map_err(|e| format!("it does not open again: {e}"))?;
-            is_whole(&work, &arena)
+            is_whole(&work, &arena)?;
+            snapshots_are_whole(plan, file)
         }));
         judged.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -364,6 +365,24 @@ impl Round<'_> {
         }
         Ok(())
     }
+}
+
+/// What somebody left who was killed when a snapshot had got its name.
+fn snapshots_are_whole(plan: &Plan, file: &Path) -> Result<(), String> {
+    let dir = file.parent().expect("the file is in a directory").read_dir().map_err(|e| e.to_string())?;
+    // Those that are not whole have a dot before their name.
+    let is_named = |path: &Path| {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && path.extension().is_some_and(|extension| extension == "snapshot")
+    };
+    for path in dir.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_named(path)) {
+        let wrong = |e: heapfile::Error| format!("{}: {e}", path.display());
+        let snapshot = plan.options().open(&path).map_err(wrong)?;
+        let mut work = Work::new(plan.tables);
+        work.go_to(snapshot.read().and_then(|tx| work.count_in(&tx)).map_err(wrong)?);
+        is_whole(&work, &snapshot)?;
+    }
+    Ok(())
 }
 
 /// The arena holds this and is sound.

@@ -1,6 +1,6 @@
 //! What a round is like, and who takes part: all of it follows from the seed.
 
-use heapfile::testing::{FAILPOINTS, LOCKPOINTS, SplitMix64};
+use heapfile::testing::{FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, SplitMix64};
 use heapfile::{Durability, Locking, Options};
 use std::path::Path;
 use std::process::Command;
@@ -74,12 +74,11 @@ impl Person {
             _ => Part::Opener,
         };
         let mut point = |chance| {
-            let all = FAILPOINTS.len() + LOCKPOINTS.len();
-            let at = rng.below(all as u64) as usize;
-            let name = FAILPOINTS.iter().chain(LOCKPOINTS).nth(at).expect("it is one of them");
+            let all: Vec<_> = [FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS].concat();
+            let name = all[rng.below(all.len() as u64) as usize];
             let most = [1, 3, 30][rng.below(3) as usize];
             let time = 1 + rng.below(most);
-            ((rng.below(10) < chance).then(|| (*name).to_owned()), time)
+            ((rng.below(10) < chance).then(|| name.to_owned()), time)
         };
         let ((failpoint, time), (stoppoint, stop_time)) = (point(7), point(2));
         let stoppoint = stoppoint.filter(|_| plan.stops).map(|name| format!("{name}#{stop_time}"));
