@@ -10,7 +10,8 @@
 //! - a process that thinks it owns the lock is named by the word (so there is never more than one);
 //! - while a commit is half applied the gate is shut and no live process is in a read;
 //! - from every state the living come to their end by their own steps, without further deaths, failures or time-outs. With deaths the
-//!   probes of sleepers may help; without deaths sleepers are woken, and the probes are switched off.
+//!   probes of sleepers may help; without deaths the probes are switched off, and sleepers are woken: all but one that falls asleep while
+//!   the owner, who saw nobody asleep, gives the lock back; that one's sleep ends by itself.
 //!
 //! That the model can tell right from wrong is shown by [`Flaw`]s: for each one the search finds a state that breaks a rule.
 //!
@@ -157,6 +158,7 @@ enum At {
     ApplyRest,
     ClearRecord,
     Unlock,
+    UnlockUnseen,
     Abandon,
     Wake,
     // Reading.
@@ -194,6 +196,8 @@ struct Agent {
     /// Nobody else had the file open.
     alone: bool,
     nested_done: bool,
+    /// It sleeps, and who should have woken it did not see it: its sleep ends by itself.
+    overslept: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,6 +238,7 @@ impl Agent {
                 | ApplyRest
                 | ClearRecord
                 | Unlock
+                | UnlockUnseen
                 | Abandon
         )
     }
@@ -244,6 +249,11 @@ impl Agent {
             self.at,
             Reading | CountNested | LookNested | TakeBackNested | ReadingTwice | ReadingInner | EndRead
         )
+    }
+
+    /// Where it goes after giving the lock back.
+    fn after_unlock(&self) -> At {
+        if self.writes { At::Done } else { At::Count }
     }
 
     /// The same place without what is no longer needed, so that equal states are seen as equal.
@@ -296,6 +306,7 @@ impl Model {
                 begun: false,
                 alone: false,
                 nested_done: false,
+                overslept: false,
             }
         };
         let slot = |i: usize| Slot {
@@ -487,9 +498,10 @@ impl Model {
             EnterSleep if s.word.low() == me.seen.low() => Asleep,
             SlowLock | EnterSleep => Look,
             Asleep => {
-                if !self.probes || self.has(Flaw::NeverProbes) {
+                if !(self.probes || me.overslept) || self.has(Flaw::NeverProbes) {
                     return;
                 }
+                n.agents[i].overslept = false;
                 Look
             }
 
@@ -594,11 +606,19 @@ impl Model {
                 n.doubt = false;
                 Unlock
             }
+            Unlock if !s.word.sleepers => UnlockUnseen,
             Unlock => {
                 n.word = Word::default();
-                let then = if me.writes { Done } else { Count };
-                let wakes = s.word.sleepers && !self.has(Flaw::ForgetsToWake);
-                return self.wake_then(n, i, wakes, then, true, out);
+                let wakes = !self.has(Flaw::ForgetsToWake);
+                return self.wake_then(n, i, wakes, me.after_unlock(), true, out);
+            }
+            UnlockUnseen => {
+                // Who fell asleep since is not woken: its own time-out does that.
+                for agent in n.agents.iter_mut().filter(|agent| s.word.sleepers && agent.at == Asleep) {
+                    agent.overslept = true;
+                }
+                n.word = Word::default();
+                me.after_unlock()
             }
             Abandon => {
                 n.word = Word { shut: true, ..Word::default() };
@@ -606,6 +626,7 @@ impl Model {
             }
             Wake => {
                 for agent in n.agents.iter_mut().filter(|agent| agent.at == Asleep) {
+                    agent.overslept = false;
                     agent.go(Look);
                 }
                 me.then

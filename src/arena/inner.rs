@@ -258,9 +258,16 @@ impl Inner {
     #[inline]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        self.may_wait_for_lock()?;
-        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut)?;
-        self.number.write_begins();
+        if !self.number.write_begins_alone() {
+            return self.may_wait_for_lock().and(Err(Error::WouldDeadlock { held: "a transaction" }));
+        }
+        let taken = match self.lock.write(&self.media, self.options.lock_timeout, shut) {
+            Ok(taken) => taken,
+            Err(e) => {
+                self.number.write_ends();
+                return Err(e);
+            }
+        };
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true) {
             return self.complete(locked, taken, shut);
@@ -269,7 +276,6 @@ impl Inner {
     }
 
     /// Whether this thread holds nothing that would have it wait for itself.
-    #[inline(always)]
     pub(super) fn may_wait_for_lock(&self) -> Result<()> {
         let held = self.number.held();
         if held.writes > 0 {

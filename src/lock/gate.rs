@@ -98,16 +98,18 @@ pub fn woken() -> u64 {
     WOKEN.load(SeqCst)
 }
 
-fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) {
+/// Sleeps while the word is as it was seen; whether another's wake-up ended it.
+fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) -> bool {
     #[cfg(feature = "testing")]
     if let Ok(mut all) = SLEEPS.lock() {
         all.push((Instant::now(), at_most));
     }
     let timeout = futex::Timespec { tv_sec: at_most.as_secs() as _, tv_nsec: at_most.subsec_nanos() as _ };
     // Woken, timed out, interrupted, changed in between: in every case the caller looks again.
-    let _woken = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout)).is_ok();
+    let woken = futex::wait(futex_word(word), futex::Flags::empty(), seen as u32, Some(&timeout)).is_ok();
     #[cfg(feature = "testing")]
-    WOKEN.fetch_add(u64::from(_woken), SeqCst);
+    WOKEN.fetch_add(u64::from(woken), SeqCst);
+    woken
 }
 
 fn wake_all(word: &AtomicU64) {
@@ -231,8 +233,9 @@ impl Gate {
             return Err(Self::busy(media, seen, waited));
         }
         if seen & SLEEPERS != 0 || word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed).is_ok() {
-            sleep_on(word, seen | SLEEPERS, (*probe).min(timeout - waited));
-            *probe = (*probe * 2).min(LONGEST_PROBE);
+            // Who is woken waits for another owner's end, or another of the same one.
+            let woken = sleep_on(word, seen | SLEEPERS, (*probe).min(timeout - waited));
+            *probe = if woken { FIRST_PROBE } else { (*probe * 2).min(LONGEST_PROBE) };
         }
         Ok(false)
     }
@@ -250,9 +253,14 @@ impl Gate {
     /// Gives the lock back and opens the gate.
     #[inline]
     pub(crate) fn unlock(&self, media: &Media) {
-        let runtime = media.runtime();
-        if runtime.lock_word().swap(0, SeqCst) & SLEEPERS != 0 {
-            wake_all(runtime.lock_word());
+        let word = media.runtime().lock_word();
+        // Others change nothing of a word that names an owner but the sleepers' bit. Where nobody sleeps a plain store is enough, at half the
+        // price of an empty transaction: who falls asleep between the two steps is not woken, and looks again after its first sleep.
+        if word.load(Relaxed) & SLEEPERS == 0 {
+            word.store(0, Release);
+        } else {
+            word.swap(0, SeqCst);
+            wake_all(word);
         }
     }
 

@@ -34,8 +34,8 @@ pub(crate) struct Held {
 /// What a thread holds through one handle.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
-    file: usize,
-    handle: usize,
+    file: u32,
+    handle: u32,
     reads: u32,
     writes: u32,
 }
@@ -61,8 +61,8 @@ thread_local! {
 /// The numbers of a handle and its file, as long as it lives.
 #[derive(Debug)]
 pub(crate) struct HandleNumber {
-    file: usize,
-    handle: usize,
+    file: u32,
+    handle: u32,
 }
 
 impl HandleNumber {
@@ -88,7 +88,7 @@ impl HandleNumber {
             None => handles.push(true),
             Some(used) => *used = true,
         }
-        Self { file, handle }
+        Self { file: file as u32, handle: handle as u32 }
     }
 
     /// What this thread holds on the handle's file.
@@ -125,6 +125,26 @@ impl HandleNumber {
     #[inline]
     pub(crate) fn read_ends(&self) {
         self.change(|hold| hold.reads -= 1);
+    }
+
+    /// Notes that this thread begins to write, if it holds nothing on the file; `false`, with nothing noted, if it does.
+    #[inline(always)]
+    pub(crate) fn write_begins_alone(&self) -> bool {
+        if ONE.with(|one| one.get().is_empty()) && COUNT_OF_OTHERS.get() == 0 {
+            ONE.set(Hold { file: self.file, handle: self.handle, reads: 0, writes: 1 });
+            return true;
+        }
+        self.write_begins_among_others()
+    }
+
+    #[cold]
+    fn write_begins_among_others(&self) -> bool {
+        let held = self.held();
+        let is_alone = held.reads == 0 && held.writes == 0;
+        if is_alone {
+            self.write_begins();
+        }
+        is_alone
     }
 
     #[inline]
@@ -180,10 +200,10 @@ impl Drop for HandleNumber {
     fn drop(&mut self) {
         let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, handles)) = numbers.files.get_mut(self.file) {
+        if let Some((_, handles)) = numbers.files.get_mut(self.file as usize) {
             *handles = handles.saturating_sub(1);
         }
-        if let Some(used) = numbers.handles.get_mut(self.handle) {
+        if let Some(used) = numbers.handles.get_mut(self.handle as usize) {
             *used = false;
         }
     }

@@ -13,7 +13,7 @@ use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
 use crate::log::power::PowerLog;
-use crate::log::record::{Body, offset_of_write, spill_pages};
+use crate::log::record::{Body, Write, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
@@ -126,7 +126,7 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
 
 /// Makes the page of `offset` ready for stores.
 #[inline(always)]
-fn make_ready(media: &Media, populated: &mut PageSet, offset: u64) -> Result<()> {
+pub(super) fn make_ready(media: &Media, populated: &mut PageSet, offset: u64) -> Result<()> {
     let page = offset / PAGE;
     if populated.insert(page) { media.populate(page * PAGE, PAGE) } else { Ok(()) }
 }
@@ -158,7 +158,7 @@ fn commit_power(
     }
     let spill_page = spill.then_some(end);
     if broken(Break::ApplyBeforeFlush) {
-        apply_all(arena, body)?;
+        apply_all(arena, body.parsed().writes())?;
     }
     let next = match log.append(media, runtime, body, end, spill_page) {
         Ok(next) => next,
@@ -182,7 +182,7 @@ fn commit_power(
             }
         });
     }
-    apply_all(arena, body)?;
+    apply_all(arena, body.parsed().writes())?;
     log.applied(runtime, next);
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
@@ -215,27 +215,41 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
         reserve_spill(media, end, intent::spill_len(body))?;
     }
     intent::prepare(media, page, body, runtime.sequence().wrapping_add(1), end, arena.apply())?;
-    failpoint("commit: intent prepared");
-    arena.shut_gate()?;
-    runtime.set_intent(Intent { page, spilled });
-    failpoint("commit: intent valid");
-    apply_all(arena, body)?;
-    runtime.set_sequence(runtime.sequence().wrapping_add(1));
-    runtime.clear_intent();
+    let sequence = runtime.sequence().wrapping_add(1);
+    carry_out(arena, runtime, Intent { page, spilled }, sequence, body.parsed().writes())?;
     if spilled {
         cut(media, runtime, end);
     }
     Ok(())
 }
 
+/// Makes a prepared record of a `Process` arena count, and applies it.
+#[inline(always)]
+pub(super) fn carry_out<'a>(
+    arena: &Inner,
+    runtime: Runtime<'_>,
+    intent: Intent,
+    sequence: u64,
+    writes: impl Iterator<Item = Write<'a>>,
+) -> Result<()> {
+    failpoint("commit: intent prepared");
+    arena.shut_gate()?;
+    runtime.set_intent(intent);
+    failpoint("commit: intent valid");
+    apply_all(arena, writes)?;
+    runtime.set_sequence(sequence);
+    runtime.clear_intent();
+    Ok(())
+}
+
 /// Applies the record that now counts. An error here leaves it half applied: the next owner of the lock completes it.
-#[inline]
-fn apply_all(arena: &Inner, body: &Body) -> Result<()> {
+#[inline(always)]
+fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
     let (media, apply) = (arena.media(), arena.apply());
     failpoint("commit: gate shut");
-    for write in body.parsed().writes() {
+    for write in writes {
         if apply.words(media, write.offset, write.words).is_err() {
-            return Err(arena.poison("it is durable, but could not be applied completely"));
+            return Err(arena.poison("it counts, but could not be applied completely"));
         }
         failpoint("commit: half applied");
     }

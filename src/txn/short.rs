@@ -4,15 +4,16 @@
 //! changes in a handful of words on the stack and makes the intent record from them directly. What turns out to be more (runs of
 //! pages, many words) is given up, with nothing changed, and done again as an ordinary transaction.
 
+use super::commit::{carry_out, make_ready};
 use super::work::load_committed;
 use super::write::State;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
-use crate::layout::{PAGE, Page, page_offset};
+use crate::layout::{Page, page_offset};
 use crate::log::intent;
-use crate::log::record::{head_of_word, offset_of_write};
+use crate::log::record::{Write, head_of_word, offset_of_write};
 use crate::media::Media;
 use crate::runtime::Intent;
 
@@ -142,7 +143,7 @@ pub(crate) fn run<T>(
     Ok(Some(outcome))
 }
 
-/// As `commit::run`, for a few words.
+/// As `commit::run`, for a few words whose record is built already.
 #[inline]
 fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()> {
     failpoint("commit: begin");
@@ -150,10 +151,7 @@ fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()>
     let runtime = media.runtime();
     arena.mark_changed(runtime)?;
     for [head, _] in short.writes() {
-        let page = offset_of_write(*head) / PAGE;
-        if state.populated.insert(page) {
-            media.populate(page * PAGE, PAGE)?;
-        }
+        make_ready(media, &mut state.populated, offset_of_write(*head))?;
     }
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);
@@ -161,20 +159,11 @@ fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()>
     let head = intent::head(sequence, body_words, (0, body_words as u32 / 2), state.end);
     short.record[..intent::HEAD_WORDS].copy_from_slice(&head);
     media.store_words(page_offset(page), &short.record[..short.len])?;
-    failpoint("commit: intent prepared");
-    arena.shut_gate()?;
-    runtime.set_intent(Intent { page, spilled: false });
-    failpoint("commit: intent valid");
-    failpoint("commit: gate shut");
-    for [head, word] in short.writes() {
-        if media.store_words(offset_of_write(*head), &[*word]).is_err() {
-            return Err(arena.poison("it counts, but could not be applied completely"));
-        }
-        failpoint("commit: half applied");
-    }
-    failpoint("commit: applied");
-    runtime.set_sequence(sequence);
-    runtime.clear_intent();
+    let writes = short
+        .writes()
+        .iter()
+        .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
+    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, writes)?;
     state.sequence = sequence;
     failpoint("commit: done");
     Ok(())
