@@ -101,6 +101,22 @@ impl Path {
         Ok(())
     }
 
+    /// Places of the last nodes where the way turned right and left: what comes before and after its end.
+    fn neighbours(&self) -> [Option<usize>; 2] {
+        let last = |side: usize| (0..self.len).rev().find(|&place| usize::from(self.sides[place]) == side);
+        [last(RIGHT), last(LEFT)]
+    }
+
+    fn node(&self, place: Option<usize>) -> Option<u64> {
+        place.map(|place| self.nodes[place])
+    }
+
+    /// The way to the node at this place.
+    fn to(mut self, place: usize) -> Self {
+        self.len = place + 1;
+        self
+    }
+
     fn last(&self) -> Option<u64> {
         self.len.checked_sub(1).map(|last| self.nodes[last])
     }
@@ -148,21 +164,29 @@ impl Tree {
 
     /// The last extent that starts at or before `page`, and the first that starts after it.
     pub(super) fn around<L: Load>(&self, l: &L, page: Page) -> Result<(Option<Extent>, Option<Extent>)> {
-        let (mut before, mut after) = (None, None);
-        let mut at = self.link(l, self.header.root_at())?;
+        let (path, found) = self.descend(l, page)?;
+        let [before, after] = path.neighbours();
+        // What starts at `page` is at the end of the path; what follows is below it, or the last turn to the left before.
+        let (before, after) = match found {
+            true => (path.last(), self.leftmost_after(l, &path, after)?),
+            false => (path.node(before), path.node(after)),
+        };
+        let extent = |node: Option<u64>| node.map(|node| self.extent(l, node)).transpose();
+        Ok((extent(before)?, extent(after)?))
+    }
+
+    /// The node that follows the one at the end of `path`: the leftmost of its right subtree, or that at place `after`.
+    fn leftmost_after<L: Load>(&self, l: &L, path: &Path, after: Option<usize>) -> Result<Option<u64>> {
+        let Some(node) = path.last() else { return Ok(None) };
+        let mut at = self.link(l, side_at(node, RIGHT))?;
+        if at == 0 {
+            return Ok(path.node(after));
+        }
         for _ in 0..HIGHEST {
-            if at == 0 {
-                return Ok((before, after));
+            match self.link(l, side_at(at, LEFT))? {
+                0 => return Ok(Some(at)),
+                left => at = left,
             }
-            let extent = self.extent(l, at)?;
-            let side = if extent.page <= page {
-                before = Some(extent);
-                RIGHT
-            } else {
-                after = Some(extent);
-                LEFT
-            };
-            at = self.link(l, side_at(at, side))?;
         }
         Err(Error::corrupt(at, "the free tree is too high"))
     }
@@ -184,7 +208,8 @@ impl Tree {
         if extent.pages == pages {
             return self.remove(s, &mut path);
         }
-        self.change(s, &path, extent.page + pages, extent.pages - pages, extent.punched)
+        let rest = Extent { page: extent.page + pages, pages: extent.pages - pages, ..extent };
+        self.change(s, &path, rest)
     }
 
     /// Takes `pages` from the front of the extent that starts at `extent.page`.
@@ -196,7 +221,7 @@ impl Tree {
     /// Makes another extent of one, which may only come to lie between the same neighbours.
     pub(super) fn replace<S: Space>(&self, s: &mut S, old: Extent, new: Extent) -> Result<()> {
         let path = self.path_to(s, old)?;
-        self.change(s, &path, new.page, new.pages, new.punched)
+        self.change(s, &path, new)
     }
 
     /// Removes an extent.
@@ -211,30 +236,37 @@ impl Tree {
         if new.page <= self.header.first || new.pages == 0 || end > u64::from(self.end) {
             return Err(Error::corrupt(page_offset(new.page), "a freed run lies outside the heap"));
         }
-        let (before, after) = self.around(s, new.page)?;
-        if before.is_some_and(|before| before.end() > new.page)
-            || after.is_some_and(|after| after.page < new.end())
-        {
-            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
+        let overlaps = || Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent");
+        let (path, found) = self.descend(s, new.page)?;
+        if found {
+            return Err(overlaps());
         }
-        let before = before.filter(|before| before.end() == new.page);
-        let after = after.filter(|after| after.page == new.end());
-        let punched = new.punched
-            || before.is_some_and(|before| before.punched)
-            || after.is_some_and(|after| after.punched);
-        match (before, after) {
-            (None, None) => self.insert(s, new),
-            (Some(before), None) => {
-                self.replace(s, before, Extent { pages: before.pages + new.pages, punched, ..before })
+        let mut touched = [None; 2];
+        for (place, touched) in path.neighbours().into_iter().zip(&mut touched) {
+            let Some(place) = place else { continue };
+            let extent = self.extent(s, path.nodes[place])?;
+            if extent.page < new.end() && new.page < extent.end() {
+                return Err(overlaps());
             }
-            (None, Some(after)) => {
-                let pages = new.pages + after.pages;
-                self.replace(s, after, Extent { page: new.page, pages, punched })
+            if extent.end() == new.page || extent.page == new.end() {
+                *touched = Some((place, extent));
             }
-            (Some(before), Some(after)) => {
-                self.take_all(s, after)?;
-                let pages = before.pages + new.pages + after.pages;
-                self.replace(s, before, Extent { pages, punched, ..before })
+        }
+        let joined = |with: Extent| Extent {
+            page: with.page.min(new.page),
+            pages: with.pages + new.pages,
+            punched: with.punched || new.punched,
+        };
+        match touched {
+            [None, None] => self.insert(s, &path, new),
+            [Some((place, extent)), None] | [None, Some((place, extent))] => {
+                self.change(s, &path.to(place), joined(extent))
+            }
+            [Some((_, before)), Some((place, after))] => {
+                self.remove(s, &mut path.to(place))?;
+                let joined = joined(before);
+                let (pages, punched) = (joined.pages + after.pages, joined.punched || after.punched);
+                self.replace(s, before, Extent { pages, punched, ..joined })
             }
         }
     }
@@ -304,11 +336,8 @@ impl Tree {
         Ok(node)
     }
 
-    fn insert<S: Space>(&self, s: &mut S, new: Extent) -> Result<()> {
-        let (path, found) = self.descend(s, new.page)?;
-        if found {
-            return Err(Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent"));
-        }
+    /// Hangs a new node at the end of `path`.
+    fn insert<S: Space>(&self, s: &mut S, path: &Path, new: Extent) -> Result<()> {
         let node = self.spare(s)?;
         self.header.count_nodes(s, 0, 1)?;
         s.store(node, word_of(new.page, new.pages))?;
@@ -316,8 +345,8 @@ impl Tree {
         s.store(node + 8, summary.word(if new.punched { PUNCHED } else { 0 }))?;
         s.store(side_at(node, LEFT), 0)?;
         s.store(side_at(node, RIGHT), 0)?;
-        self.attach(s, &path, path.len, node)?;
-        self.settle(s, &path, usize::MAX)
+        self.attach(s, path, path.len, node)?;
+        self.settle(s, path, usize::MAX)
     }
 
     /// Removes the node at the end of `path`.
@@ -355,15 +384,15 @@ impl Tree {
     }
 
     /// Writes another extent into the node at the end of `path`.
-    fn change<S: Space>(&self, s: &mut S, path: &Path, page: Page, pages: u32, punched: bool) -> Result<()> {
+    fn change<S: Space>(&self, s: &mut S, path: &Path, new: Extent) -> Result<()> {
         let Some(node) = path.last() else {
-            return Err(Error::corrupt(page_offset(page), "a free extent is not in the free tree"));
+            return Err(Error::corrupt(page_offset(new.page), "a free extent is not in the free tree"));
         };
-        s.store(node, word_of(page, pages))?;
+        s.store(node, word_of(new.page, new.pages))?;
         let old = s.load(node + 8)?;
-        let new = old & !PUNCHED | if punched { PUNCHED } else { 0 };
-        if new != old {
-            s.store(node + 8, new)?;
+        let summary = old & !PUNCHED | if new.punched { PUNCHED } else { 0 };
+        if summary != old {
+            s.store(node + 8, summary)?;
         }
         self.settle(s, path, usize::MAX)
     }
@@ -381,7 +410,7 @@ impl Tree {
         let mut path = Path::new();
         let mut at = self.link(l, self.header.root_at())?;
         while at != 0 {
-            let start = self.extent(l, at)?.page;
+            let (start, _) = halves(l.load(at)?);
             let side = if page < start { LEFT } else { RIGHT };
             path.push(at, side)?;
             if start == page {
@@ -419,14 +448,15 @@ impl Tree {
     /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its
     /// summary is the old one.
     fn balance<S: Space>(&self, s: &mut S, node: u64) -> Result<(u64, bool)> {
-        let old = Summary::of(s.load(node + 8)?);
+        let word = s.load(node + 8)?;
+        let old = Summary::of(word);
         let (kids, sums) = self.kids(s, node)?;
         let heavy = if sums[LEFT].height > sums[RIGHT].height + 1 {
             LEFT
         } else if sums[RIGHT].height > sums[LEFT].height + 1 {
             RIGHT
         } else {
-            return Ok((node, self.sum_up(s, node)? == old));
+            return Ok((node, self.sum_up_over(s, node, word, sums)? == old));
         };
         let light = 1 - heavy;
         let kid = self.some(kids[heavy], node)?;
@@ -452,12 +482,17 @@ impl Tree {
     /// Brings the summary of `node` up to date.
     fn sum_up<S: Space>(&self, s: &mut S, node: u64) -> Result<Summary> {
         let (_, kids) = self.kids(s, node)?;
+        let old = s.load(node + 8)?;
+        self.sum_up_over(s, node, old, kids)
+    }
+
+    /// The same, where the summaries of its subtrees and its own word are known.
+    fn sum_up_over<S: Space>(&self, s: &mut S, node: u64, old: u64, kids: [Summary; 2]) -> Result<Summary> {
         let (_, pages) = halves(s.load(node)?);
         let sum = Summary::over(pages, kids);
         if sum.height > HIGHEST as u32 {
             return Err(Error::corrupt(node + 8, "the free tree is too high"));
         }
-        let old = s.load(node + 8)?;
         let new = sum.word(old & PUNCHED);
         if new != old {
             s.store(node + 8, new)?;

@@ -47,7 +47,10 @@ const LONGEST_SHUT: Duration = Duration::from_millis(100);
 const SPIN_SHUT: Duration = FIRST_SHUT;
 /// Longest time for which the gate is open again between attempts: with the time before it the growing share.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
-const SPINS: u32 = 200;
+/// Looks at the word before the first sleep, and pauses of the processor between the last of them: twice as many after each look, for every look
+/// takes the word's cache line from its owner, who needs it for each of its steps.
+const LOOKS: u32 = 24;
+const MOST_PAUSES: u32 = 64;
 
 /// This handle's part in the protocol.
 #[derive(Debug)]
@@ -112,6 +115,13 @@ fn sleep_on(word: &AtomicU64, seen: u64, at_most: Duration) -> bool {
     woken
 }
 
+/// The pauses after so many looks at the word.
+fn pause(looks: u32) {
+    for _ in 0..(1u32 << looks.min(31)).min(MOST_PAUSES) {
+        std::hint::spin_loop();
+    }
+}
+
 fn wake_all(word: &AtomicU64) {
     let _ = futex::wake(futex_word(word), futex::Flags::empty(), i32::MAX as u32);
 }
@@ -173,14 +183,14 @@ impl Gate {
 
     #[cold]
     fn lock_slowly(&self, media: &Media, word: &AtomicU64, mine: u64, timeout: Duration) -> Result<Taken> {
-        for _ in 0..SPINS {
+        for look in 0..LOOKS {
             let seen = word.load(Relaxed);
             if seen & !SLEEPERS == 0
                 && word.compare_exchange(seen, mine | (seen & SLEEPERS), SeqCst, Relaxed).is_ok()
             {
                 return Ok(Taken::Free);
             }
-            std::hint::spin_loop();
+            pause(look);
         }
         let start = Instant::now();
         let own = Slot::of(media, self.slot);
@@ -390,7 +400,7 @@ impl Gate {
         start: Instant,
         timeout: Duration,
     ) -> Result<Taken> {
-        let (mut spins, mut probe) = (0, FIRST_PROBE);
+        let (mut looks, mut probe) = (0, FIRST_PROBE);
         loop {
             let seen = word.load(SeqCst);
             if seen & SHUT == 0 {
@@ -401,9 +411,9 @@ impl Gate {
                 count.fetch_sub(1, SeqCst);
                 continue;
             }
-            spins += 1;
-            if spins < SPINS {
-                std::hint::spin_loop();
+            looks += 1;
+            if looks < LOOKS {
+                pause(looks);
                 continue;
             }
             if self.outwait(media, word, seen, start, timeout, &mut probe)? {
