@@ -63,6 +63,8 @@ struct Block {
 struct Sample {
     seconds: f64,
     operations: f64,
+    /// For each second that a processor worked for it, whatever else the machine had to do.
+    busy_operations: f64,
     live: u64,
     file: u64,
     free: u64,
@@ -127,7 +129,7 @@ impl Run<'_> {
     fn all(&mut self) -> Result<Vec<Sample>, Box<dyn Error>> {
         let mut arena = self.options.create(&self.path)?;
         let (begun, mut samples, mut full_since) = (Instant::now(), Vec::new(), None::<Instant>);
-        let (mut last, mut before, mut rounds) = (Instant::now(), 0, 0u64);
+        let (mut last, mut busy, mut before, mut rounds) = (Instant::now(), busy_seconds()?, 0, 0u64);
         loop {
             let filled = full_since.is_some();
             let goal = if filled { self.goal(begun) } else { self.work.live_bytes };
@@ -136,8 +138,9 @@ impl Run<'_> {
                 full_since = Some(Instant::now());
             }
             if last.elapsed() >= Duration::from_secs(1) {
-                let speed = (self.operations - before) as f64 / last.elapsed().as_secs_f64();
-                samples.push(self.sample(&arena, begun, speed, filled)?);
+                let done = (self.operations - before) as f64;
+                let speeds = (done / last.elapsed().as_secs_f64(), done / (busy_seconds()? - busy).max(0.01));
+                samples.push(self.sample(&arena, begun, speeds, filled)?);
                 self.look(&arena)?;
                 rounds += 1;
                 if rounds.is_multiple_of(SHRINK) {
@@ -154,7 +157,7 @@ impl Run<'_> {
                 if rounds.is_multiple_of(SNAPSHOT) {
                     self.snapshot(&arena)?;
                 }
-                (last, before) = (Instant::now(), self.operations);
+                (last, busy, before) = (Instant::now(), busy_seconds()?, self.operations);
             }
             if full_since.is_some_and(|then| then.elapsed() >= Duration::from_secs(self.work.seconds)) {
                 break;
@@ -299,13 +302,14 @@ impl Run<'_> {
         &self,
         arena: &Arena,
         begun: Instant,
-        operations: f64,
+        (operations, busy_operations): (f64, f64),
         filled: bool,
     ) -> Result<Sample, Box<dyn Error>> {
         let stats = arena.stats()?;
         Ok(Sample {
             seconds: begun.elapsed().as_secs_f64(),
             operations,
+            busy_operations,
             live: self.live,
             file: stats.file_bytes,
             free: stats.free_bytes,
@@ -324,13 +328,24 @@ fn fill(bytes: &mut Vec<u8>, block: Block) {
     bytes.truncate(block.len as usize);
 }
 
+/// Seconds that processors have worked for this process so far, in hundredths.
+fn busy_seconds() -> Result<f64, Box<dyn Error>> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name in parentheses; in user mode and in the kernel.
+    let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    let mut next =
+        || fields.next().ok_or("/proc/self/stat is short")?.parse::<f64>().map_err(Box::<dyn Error>::from);
+    Ok((next()? + next()?) / 100.0)
+}
+
 fn table(samples: &[Sample]) -> String {
     let mut text =
-        "seconds,operations_per_second,live_bytes,file_bytes,free_bytes,extents,longest_extent_bytes\n"
+        "seconds,operations_per_second,operations_per_busy_second,live_bytes,file_bytes,free_bytes,extents,longest_extent_bytes\n"
             .to_owned();
     for s in samples {
-        let Sample { seconds, operations, live, file, free, extents, longest, .. } = s;
-        let _ = writeln!(text, "{seconds:.1},{operations:.0},{live},{file},{free},{extents},{longest}");
+        let Sample { seconds, operations, busy_operations: busy, live, file, free, extents, longest, .. } = s;
+        let _ =
+            writeln!(text, "{seconds:.1},{operations:.0},{busy:.0},{live},{file},{free},{extents},{longest}");
     }
     text
 }
@@ -357,6 +372,10 @@ fn drawing(samples: &[Sample], work: &Work) -> String {
             Panel { name: "file per live byte", lines: vec![("", of(Sample::ratio))] },
             Panel { name: "free extents", lines: vec![("", of(|s| s.extents as f64))] },
             Panel { name: "operations/s", lines: vec![("", of(|s| s.operations))] },
+            Panel {
+                name: "operations per second of processor time",
+                lines: vec![("", of(|s| s.busy_operations))],
+            },
         ],
     )
 }
@@ -382,6 +401,8 @@ fn verdict(samples: &[Sample], run: &Run<'_>) -> bool {
     let (speed, speed_then) = (of(last, |s| s.operations), of(first, |s| s.operations));
     println!("file per live byte: {ratio_then:.4} in the first third, {ratio:.4} in the last");
     println!("operations/s: {speed_then:.0} in the first third, {speed:.0} in the last");
+    let (busy, busy_then) = (of(last, |s| s.busy_operations), of(first, |s| s.busy_operations));
+    println!("of processor time: {busy_then:.0} in the first third, {busy:.0} in the last");
     println!("seconds: {:.0}", samples.last().map_or(0.0, |s| s.seconds));
     // Speed is told, not judged: the machine may have had other things to do.
     ratio <= ratio_then * (1.0 + MOST_DRIFT)
