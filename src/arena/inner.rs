@@ -7,7 +7,6 @@
 use super::{Options, open, submit};
 use crate::error::{Error, Result};
 use crate::failpoint::{failpoint, is_dead};
-use crate::heap::Heap;
 use crate::layout::{
     DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Page, Sealed, Superblock, page_offset,
 };
@@ -23,7 +22,6 @@ use crate::media::Media;
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
 use crate::txn::commit;
-use crate::txn::short::{self, Short};
 use crate::txn::write::State;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -152,25 +150,6 @@ impl Inner {
         }
     }
 
-    /// A short transaction; `None`, with nothing changed, where it is none. With `shut` it takes the gate together with the lock.
-    #[inline(always)]
-    pub(super) fn short<T>(
-        &self,
-        shut: bool,
-        change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let (_locked, mut state) = self.lock_state(shut)?;
-        short::run(self, &mut state, change)
-    }
-
-    /// Takes the lock for a write transaction.
-    #[inline]
-    pub(crate) fn begin_write(&self, shut: bool) -> Result<Owned<'_, State>> {
-        let (locked, state) = self.lock_state(shut)?;
-        std::mem::forget(locked);
-        Ok(state)
-    }
-
     /// Whether this thread may begin a write transaction.
     #[inline]
     pub(super) fn may_begin_write(&self) -> Result<()> {
@@ -222,7 +201,7 @@ impl Inner {
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
     #[inline]
-    pub(super) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
+    pub(crate) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);

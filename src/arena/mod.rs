@@ -19,7 +19,7 @@ mod submit;
 pub(crate) use open::on_disk;
 
 use inner::{Access, power_log};
-pub(crate) use inner::{Committed, Inner};
+pub(crate) use inner::{Committed, Exclusive, Inner};
 
 pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::log::replay::Apply;
 use crate::offset::Offset;
-use crate::txn::short::Short;
+use crate::txn::short::{self, Kind, Short};
 use crate::txn::{ReadTxn, WriteTxn};
 use bytemuck::Pod;
 use std::cell::Cell;
@@ -148,7 +148,8 @@ impl Arena {
         WriteTxn::begin(&self.inner, false)
     }
 
-    /// Allocates a block for `value` in a transaction of its own: in a `Power` arena that is one flush of the disk.
+    /// Allocates a block for `value` in a transaction of its own: in a `Power` arena that is one flush of the disk; in a `Process` arena it
+    /// waits for no reader, as long as the block is small and there is room for it.
     ///
     /// ```
     /// # use heapfile::View;
@@ -178,7 +179,7 @@ impl Arena {
 
     fn alloc_copy(&self, bytes: &[u8], align: usize) -> Result<Offset<[u8]>> {
         self.alone(
-            true,
+            Kind::Adds,
             |heap, short| {
                 let offset = heap.alloc(short, bytes.len() as u64, align as u64)?;
                 short.fill(offset, bytes)?;
@@ -201,7 +202,7 @@ impl Arena {
     /// ```
     pub fn alloc_unset(&self, len: u64, align: usize) -> Result<Offset<[u8]>> {
         self.alone(
-            true,
+            Kind::Adds,
             |heap, short| Ok(Offset::from_raw(heap.alloc(short, len, align as u64)?)),
             |tx| tx.alloc_unset(len, align),
         )
@@ -218,7 +219,7 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free<T: ?Sized>(&self, offset: Offset<T>) -> Result<()> {
-        self.alone(true, |heap, short| heap.free(short, offset.raw()), |tx| tx.free(offset))
+        self.alone(Kind::Changes, |heap, short| heap.free(short, offset.raw()), |tx| tx.free(offset))
     }
 
     /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) in a transaction of its own and has `fill` write them, as
@@ -245,9 +246,8 @@ impl Arena {
                 fill(offset, bytes);
             }
         };
-        // Readers are not kept out while the caller's code runs.
         self.alone(
-            false,
+            Kind::Adds,
             |heap, short| {
                 let offset = Offset::from_raw(heap.alloc(short, len, align as u64)?);
                 short.fill_with(offset.raw(), len, |bytes| call(offset, bytes))?;
@@ -257,22 +257,24 @@ impl Arena {
         )
     }
 
-    /// One call in a transaction of its own: a short one where that can be, else an ordinary one. With `shut`, where a commit costs no flush, it takes the
-    /// gate together with the lock.
+    /// One call in a transaction of its own: a short one where that can be, else an ordinary one. One that changes what is there takes, where a commit
+    /// costs no flush, the gate together with the lock.
     #[inline]
     fn alone<T>(
         &self,
-        shut: bool,
+        kind: Kind,
         short: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
         ordinary: impl FnOnce(&mut WriteTxn<'_>) -> Result<T>,
     ) -> Result<T> {
-        if self.inner.power.is_none()
+        let is_process = self.inner.power.is_none();
+        let (locked, mut state) = self.inner.lock_state(is_process && kind == Kind::Changes)?;
+        if is_process
             && self.inner.apply == Apply::Store
-            && let Some(done) = self.inner.short(shut, short)?
+            && let Some(done) = short::run(&self.inner, &mut state, kind, short)?
         {
             return Ok(done);
         }
-        let mut tx = WriteTxn::begin(&self.inner, shut && self.inner.power.is_none())?;
+        let mut tx = WriteTxn::locked(&self.inner, locked, state);
         let outcome = ordinary(&mut tx)?;
         tx.commit()?;
         Ok(outcome)

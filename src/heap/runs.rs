@@ -33,6 +33,7 @@ const _: () = assert!((NODES_PER_PAGE as u64) > 2 * NODE_RESERVE);
 impl Heap {
     /// Takes a run of pages out of the free tree; the caller writes its page-map entries.
     pub(super) fn take_run<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<Page> {
+        s.runs_change()?;
         self.reserve_nodes(s)?;
         self.take_pages(s, pages)
     }
@@ -202,6 +203,7 @@ impl Heap {
 
     /// Frees a block of whole pages.
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
+        s.runs_change()?;
         self.header.set_entry(s, page, 0)?;
         self.give_run(s, page, run.pages)
     }

@@ -591,6 +591,7 @@ impl Heap {
     #[cold]
     #[inline(never)]
     pub(super) fn drop_slab<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+        s.runs_change()?;
         let class = shape.class();
         if self.header.end(s)?.checked_sub(shape.pages).is_none_or(|last| slab > last) {
             return Err(Error::corrupt(page_offset(slab), "a slab reaches past the heap's end"));

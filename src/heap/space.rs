@@ -35,6 +35,12 @@ pub(crate) trait Space: Load {
         0
     }
 
+    /// Runs of pages are about to be taken or given back. An error where this transaction is none for that; nothing is changed then.
+    #[inline(always)]
+    fn runs_change(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes the file long enough that the heap may end at page `end` or beyond; returns the page at which it may end now
     /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace` and `MaxSize` leave
     /// everything as it was.

@@ -78,6 +78,9 @@ impl Summary {
     }
 }
 
+/// A side of a node, the node below it there, and what that sums up to.
+type Subtree = (usize, u64, Summary);
+
 /// The nodes from the root down to some place in the tree.
 #[derive(Debug)]
 pub(super) struct Path {
@@ -432,31 +435,47 @@ impl Tree {
     /// Balances and sums up the nodes of `path` from the last to the first. Stops where nothing changes any
     /// more, but not before place `changed`.
     fn settle<S: Space>(&self, s: &mut S, path: &Path, changed: usize) -> Result<()> {
+        let mut below = None;
         for place in (0..path.len).rev() {
             let node = path.nodes[place];
-            let (top, same) = self.balance(s, node)?;
+            let (top, sum, same) = self.balance(s, node, below)?;
             if top != node {
                 self.attach(s, path, place, top)?;
             }
             if same && place <= changed {
                 break;
             }
+            below = place.checked_sub(1).map(|above| (usize::from(path.sides[above]), top, sum));
         }
         Ok(())
     }
 
-    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, and whether its
-    /// summary is the old one.
-    fn balance<S: Space>(&self, s: &mut S, node: u64) -> Result<(u64, bool)> {
+    /// Balances the subtree at `node`, whose own subtrees are in order; returns its new top, the summary of that, and whether it is the
+    /// old one. `known`: one of its subtrees, as it is now.
+    fn balance<S: Space>(
+        &self,
+        s: &mut S,
+        node: u64,
+        known: Option<Subtree>,
+    ) -> Result<(u64, Summary, bool)> {
         let word = s.load(node + 8)?;
         let old = Summary::of(word);
-        let (kids, sums) = self.kids(s, node)?;
+        let (kids, sums) = match known {
+            None => self.kids(s, node)?,
+            Some((side, kid, sum)) => {
+                let other = self.link(s, side_at(node, 1 - side))?;
+                let (mut kids, mut sums) = ([other; 2], [self.summary(s, other)?; 2]);
+                (kids[side], sums[side]) = (kid, sum);
+                (kids, sums)
+            }
+        };
         let heavy = if sums[LEFT].height > sums[RIGHT].height + 1 {
             LEFT
         } else if sums[RIGHT].height > sums[LEFT].height + 1 {
             RIGHT
         } else {
-            return Ok((node, self.sum_up_over(s, node, word, sums)? == old));
+            let sum = self.sum_up_over(s, node, word, sums)?;
+            return Ok((node, sum, sum == old));
         };
         let light = 1 - heavy;
         let kid = self.some(kids[heavy], node)?;
@@ -476,7 +495,8 @@ impl Tree {
             kid
         };
         self.sum_up(s, node)?;
-        Ok((top, self.sum_up(s, top)? == old))
+        let sum = self.sum_up(s, top)?;
+        Ok((top, sum, sum == old))
     }
 
     /// Brings the summary of `node` up to date.

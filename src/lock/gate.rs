@@ -21,7 +21,7 @@
 //!   So does who opens the file alone, until it has recovered.
 //! - `tests/gate_model.rs` explores all this exhaustively; whoever changes it changes both.
 //!
-//! Invariants: only the owner changes slot and generation of a word that names it; committed bytes change only while the gate is
+//! Invariants: only the owner changes slot and generation of a word that names it; committed bytes that a reader can have a view of change only while the gate is
 //! shut and all counts are zero; the word is reset only when no slot's byte is locked.
 
 use super::slots::{self, Slot};

@@ -7,7 +7,7 @@
 //!    the file (the documented precondition of `open`: nobody cuts the file except through this library,
 //!    which cuts only free space after all handles have taken notice).
 //! 3. A byte handed out as `&[u8]` is not changed while the slice lives. The gate keeps this: views live under a read
-//!    or write transaction, committed bytes are changed only while the gate is shut and the readers are gone,
+//!    or write transaction, committed bytes of blocks are changed only while the gate is shut and the readers are gone,
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 

@@ -16,9 +16,19 @@ use crate::log::intent;
 use crate::log::record::{Write, head_of_word, offset_of_write};
 use crate::media::Media;
 use crate::runtime::Intent;
+use std::sync::atomic::{Ordering::Release, fence};
 
 /// Words that such a transaction can change: enough to put a slab into its class's list or take it out.
 const MOST: usize = 12;
+
+/// What a call does to the committed state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It takes free space and fills it: nobody can know of that before.
+    Adds,
+    /// It changes what somebody may be reading.
+    Changes,
+}
 
 /// The words changed so far, in the form of their intent record.
 pub(crate) struct Short<'a> {
@@ -97,6 +107,11 @@ impl Space for Short<'_> {
         Err(self.give_up())
     }
 
+    #[inline(always)]
+    fn runs_change(&mut self) -> Result<()> {
+        Err(self.give_up())
+    }
+
     fn grow(&mut self, _: Page) -> Result<Page> {
         Err(self.give_up())
     }
@@ -127,6 +142,7 @@ impl Space for Short<'_> {
 pub(crate) fn run<T>(
     arena: &Inner,
     state: &mut State,
+    kind: Kind,
     change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
     let mut short = Short::new(arena.media());
@@ -136,23 +152,41 @@ pub(crate) fn run<T>(
         return Ok(None);
     }
     let outcome = outcome?;
-    if short.is_open {
-        arena.may_wait_for_readers()?;
+    failpoint("commit: begin");
+    arena.mark_changed(short.media.runtime())?;
+    for [head, _] in short.writes() {
+        make_ready(short.media, &mut state.populated, offset_of_write(*head))?;
     }
-    commit(arena, state, &mut short)?;
+    match short.writes() {
+        [[head, word]] if kind == Kind::Adds => add(arena, state, offset_of_write(*head), *word)?,
+        _ => commit(arena, state, &mut short)?,
+    }
+    failpoint("commit: done");
     Ok(Some(outcome))
+}
+
+/// Commits an allocation that is one word: the state of a slot, whose content is in its place already. One store does it, whole or not at all, so it
+/// needs no record; and no reader has a view of the word, or of the block, so it waits for none.
+#[inline(always)]
+fn add(arena: &Inner, state: &mut State, offset: u64, word: u64) -> Result<()> {
+    let runtime = arena.media().runtime();
+    // Whoever sees the block sees what was filled in.
+    fence(Release);
+    arena.media().store_words(offset, &[word])?;
+    failpoint("commit: applied");
+    state.sequence = runtime.sequence().wrapping_add(1);
+    runtime.set_sequence(state.sequence);
+    Ok(())
 }
 
 /// As `commit::run`, for a few words whose record is built already.
 #[inline]
 fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()> {
-    failpoint("commit: begin");
+    if short.is_open {
+        arena.may_wait_for_readers()?;
+    }
     let media = arena.media();
     let runtime = media.runtime();
-    arena.mark_changed(runtime)?;
-    for [head, _] in short.writes() {
-        make_ready(media, &mut state.populated, offset_of_write(*head))?;
-    }
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);
     let body_words = (short.len - intent::HEAD_WORDS) as u64;
@@ -165,6 +199,5 @@ fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()>
         .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
     carry_out(arena, runtime, Intent { page, spilled: false }, sequence, writes)?;
     state.sequence = sequence;
-    failpoint("commit: done");
     Ok(())
 }

@@ -299,7 +299,8 @@ pub trait View: Source {
         Ok(heap.next_block(&Words(self), from.raw().saturating_sub(1))?.map(BlockInfo::from))
     }
 
-    /// All live blocks in the order of their offsets.
+    /// All live blocks in the order of their offsets. In a read transaction on a `Process` arena a block that somebody allocates by itself meanwhile,
+    /// which nothing leads to yet, may be among them.
     ///
     /// ```
     /// # use heapfile::{Arena, View};

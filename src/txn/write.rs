@@ -5,7 +5,7 @@ use super::scratch::Scratch;
 use super::view::{Source, View, exact_size, in_block, whole_elements};
 use super::work::{Changes, ChangesMark, Work, load_committed};
 use super::write_set::Seen;
-use crate::arena::Inner;
+use crate::arena::{Exclusive, Inner};
 use crate::error::{Error, OffsetFault, Result};
 use crate::heap::Heap;
 use crate::layout::Page;
@@ -108,7 +108,15 @@ pub struct SavePoint(u64);
 impl<'a> WriteTxn<'a> {
     /// `shut`: the transaction is short and about to commit; it takes the gate together with the lock.
     pub(crate) fn begin(arena: &'a Inner, shut: bool) -> Result<Self> {
-        Ok(Self::with_state(arena, arena.begin_write(shut)?, false))
+        let (locked, state) = arena.lock_state(shut)?;
+        Ok(Self::locked(arena, locked, state))
+    }
+
+    /// Begins it with the lock and the state that the caller took.
+    pub(crate) fn locked(arena: &'a Inner, locked: Exclusive<'_>, state: Owned<'a, State>) -> Self {
+        // `end_write` gives it back.
+        std::mem::forget(locked);
+        Self::with_state(arena, state, false)
     }
 
     /// One member's part in a batch, whose turn it is.
