@@ -103,6 +103,24 @@ impl Buffer {
         }
     }
 
+    /// Bytes that the view has; they are inside the file then. Short, so that it becomes part of the caller.
+    #[inline]
+    fn in_view(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
+        let at = match &self.part {
+            None => offset,
+            Some(part) if offset.checked_add(len as u64)? <= part.end - part.start => part.start + offset,
+            Some(_) => return None,
+        };
+        self.reader.in_view(at, len)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_missed(&mut self, offset: u64, into: &mut [u8]) -> Result<()> {
+        let at = self.at(offset, into.len() as u64)?;
+        self.reader.read(at, into)
+    }
+
     /// The byte at an index; `None` outside.
     ///
     /// # Errors
@@ -120,11 +138,14 @@ impl Buffer {
     /// ```
     #[inline]
     pub fn get(&mut self, index: u64) -> Result<Option<u8>> {
+        if let Some(&[byte]) = self.in_view(index, 1) {
+            return Ok(Some(byte));
+        }
         if index >= self.len() {
             return Ok(None);
         }
         let mut byte = [0];
-        self.reader.read(self.base() + index, &mut byte)?;
+        self.read_missed(index, &mut byte)?;
         Ok(Some(byte[0]))
     }
 
@@ -145,9 +166,11 @@ impl Buffer {
     /// ```
     #[inline]
     pub fn get_as<T: bytemuck::Pod>(&mut self, offset: u64) -> Result<T> {
-        let at = self.at(offset, size_of::<T>() as u64)?;
+        if let Some(bytes) = self.in_view(offset, size_of::<T>()) {
+            return Ok(bytemuck::pod_read_unaligned(bytes));
+        }
         let mut value = T::zeroed();
-        self.reader.read(at, bytemuck::bytes_of_mut(&mut value))?;
+        self.read_missed(offset, bytemuck::bytes_of_mut(&mut value))?;
         Ok(value)
     }
 

@@ -35,6 +35,7 @@ impl Default for Builder {
             access: Access::Auto,
             backend: Backend::Auto,
             trusted: false,
+            threads: std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2)),
         };
         Self { config }
     }
@@ -159,6 +160,22 @@ impl Builder {
         self
     }
 
+    /// Threads that [`find`](super::WindowFile::find), [`find_iter`](super::WindowFile::find_iter) and
+    /// [`count`](super::WindowFile::count) search one file with, the calling one included. Default 2, where there are
+    /// as many processors. More start only after 32 MiB without a match, if the pool has room for their
+    /// buffers (256 KiB each, mapped 4 MiB), and all end before the call returns. 1 starts none.
+    ///
+    /// ```
+    /// # use heapfile::window::WindowPool;
+    /// # fn main() -> Result<(), heapfile::Error> {
+    /// let pool = WindowPool::builder().search_threads(1).build()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn search_threads(mut self, threads: usize) -> Self {
+        self.config.threads = threads;
+        self
+    }
+
     /// Allows mapped windows ([`Backend::Mmap`]) on every file of this pool: as fast as it gets, and without
     /// the protection of the default.
     ///
@@ -188,7 +205,7 @@ impl Builder {
     /// The pool.
     ///
     /// # Errors
-    /// [`Error::BadOption`] for a size or limit of 0, and for windows larger than the memory limit.
+    /// [`Error::BadOption`] for a size, limit or number of 0, and for windows larger than the memory limit.
     ///
     /// ```
     /// # use heapfile::window::WindowPool;
@@ -211,6 +228,7 @@ impl Builder {
             ("memory_limit", limit),
             ("max_windows", self.config.max_windows),
             ("max_files", self.config.max_files),
+            ("search_threads", self.config.threads as u64),
         ] {
             if value == 0 {
                 return Err(Error::BadOption { option, value, why: "it must be at least 1" });

@@ -95,10 +95,12 @@ impl FileInner {
         self.backend
     }
 
+    #[inline]
     pub(super) fn len(&self) -> u64 {
         self.len.load(Relaxed)
     }
 
+    #[inline]
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
     }
@@ -241,6 +243,7 @@ impl WindowFile {
     /// assert_eq!(WindowPool::new().open(file.path())?.len(), 0);
     /// # Ok(()) }
     /// ```
+    #[inline]
     pub fn len(&self) -> u64 {
         self.inner.len()
     }

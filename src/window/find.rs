@@ -5,17 +5,22 @@
 //! in one, so only data and a pattern's length around it is searched. Patterns of zeros alone are searched
 //! everywhere.
 //!
-//! Mapped pieces are searched block by block, the next block being fetched into the cache meanwhile: the search
-//! touches memory too unevenly for the processor to see it coming, and is up to a sixth faster so.
+//! Mapped pieces are searched block by block, a later block being fetched into the cache meanwhile: the search
+//! touches memory too unevenly for the processor to see it coming. Small blocks, one left out: where faults are
+//! cheap, more prefetches at once cost more than they save.
+//!
+//! After a while without a match several threads go on (module `together`).
 #![forbid(unsafe_code)]
 
 use super::file::WindowFile;
 use super::ranges::{Around, within};
 use super::region::fetch;
 use super::scan::Scan;
+use super::together;
 use crate::{Error, Result};
 use memchr::memmem::{Finder, FinderRev};
 use std::ops::{Range, RangeBounds};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 fn refuse_empty(pattern: &[u8]) -> Result<()> {
     if pattern.is_empty() {
@@ -50,11 +55,18 @@ pub struct Matches {
     rest: Range<u64>,
     /// Matches in the piece that was searched last, not handed out yet; in reverse order.
     found: Vec<u64>,
+    /// Searched since the last match.
+    quiet: u64,
     failed: bool,
 }
 
-/// Searched while the next one is fetched.
-const BLOCK: usize = 4096;
+/// Searched without a match by one thread, before it calls others.
+const ALONE: u64 = 32 << 20;
+/// Searched by several threads before the iterator's position moves.
+const STRETCH: u64 = 1 << 30;
+
+/// Searched at once, while the block behind the next one is fetched.
+const BLOCK: usize = 2048;
 
 /// The first match at or behind `from`. `far`: the bytes are not in the processor's caches.
 fn next_match(finder: &Finder<'_>, piece: &[u8], from: usize, far: bool) -> Option<usize> {
@@ -65,7 +77,8 @@ fn next_match(finder: &Finder<'_>, piece: &[u8], from: usize, far: bool) -> Opti
     let mut at = from;
     while at + len <= piece.len() {
         let next = (at + BLOCK).min(piece.len());
-        fetch(&piece[next..(next + BLOCK).min(piece.len())]);
+        let ahead = (next + BLOCK).min(piece.len());
+        fetch(&piece[ahead..(ahead + BLOCK).min(piece.len())]);
         if let Some(found) = finder.find(&piece[at..(next + len - 1).min(piece.len())]) {
             return Some(at + found);
         }
@@ -85,6 +98,7 @@ impl Matches {
             ranges: around(file, range, pattern),
             rest: 0..0,
             found: Vec::new(),
+            quiet: 0,
             failed: false,
         }
     }
@@ -117,6 +131,9 @@ impl Matches {
             }
         }
         let start = self.rest.start;
+        if self.quiet >= ALONE && self.search_together()? {
+            return Ok(true);
+        }
         let far = self.scan.is_mapped();
         let piece = self.scan.forward(start, self.rest.end, len)?;
         let mut at = 0;
@@ -129,7 +146,30 @@ impl Matches {
         let after = self.found.last().map_or(start, |last| last + len as u64);
         let searched = start + piece.len() as u64 - (len as u64 - 1);
         self.rest.start = if self.found.len() == most { after } else { after.max(searched) };
+        self.quiet = if self.found.is_empty() { self.quiet + piece.len() as u64 } else { 0 };
         self.found.reverse();
+        Ok(true)
+    }
+
+    /// Searches for one match with several threads; `false` if nothing was done.
+    fn search_together(&mut self) -> Result<bool> {
+        let len = self.finder.needle().len();
+        let range = self.rest.start..self.rest.end.min(self.rest.start.saturating_add(STRETCH));
+        if range.end - range.start < ALONE {
+            return Ok(false);
+        }
+        let finder = &self.finder;
+        let first = |scan: &mut Scan, range| first_match(finder, scan, range);
+        let Some(found) = together::search(&mut self.scan, range.clone(), len, first).transpose()? else {
+            return Ok(false);
+        };
+        if let Some(found) = found {
+            self.found.push(found);
+            self.rest.start = found + len as u64;
+            self.quiet = 0;
+        } else {
+            self.rest.start = range.end - (len as u64 - 1);
+        }
         Ok(true)
     }
 
@@ -157,31 +197,77 @@ impl Matches {
 
     /// Counts all that is left.
     fn total(mut self) -> Result<u64> {
-        let needle = self.finder.needle().to_vec();
         let mut total = 0;
-        loop {
-            while self.rest.end - self.rest.start < needle.len() as u64 {
-                match self.ranges.next() {
-                    Some(next) => self.rest = next?,
-                    None => return Ok(total),
-                }
-            }
-            let start = self.rest.start;
-            let far = self.scan.is_mapped();
-            let piece = self.scan.forward(start, self.rest.end, needle.len())?;
-            if let [byte] = needle[..] {
-                total += memchr::memchr_iter(byte, piece).count() as u64;
-                self.rest.start += piece.len() as u64;
-                continue;
-            }
-            let mut after = 0;
-            while let Some(at) = next_match(&self.finder, piece, after, far) {
-                after = at + needle.len();
-                total += 1;
-            }
-            self.rest.start += after.max(piece.len() - (needle.len() - 1)) as u64;
+        for range in self.ranges.by_ref() {
+            total += count_in(&self.finder, &mut self.scan, range?)?;
+        }
+        Ok(total)
+    }
+}
+
+/// The first match in a range.
+fn first_match(finder: &Finder<'_>, scan: &mut Scan, mut range: Range<u64>) -> Result<Option<u64>> {
+    let len = finder.needle().len();
+    while range.end - range.start >= len as u64 {
+        let far = scan.is_mapped();
+        let piece = scan.forward(range.start, range.end, len)?;
+        if let Some(at) = next_match(finder, piece, 0, far) {
+            return Ok(Some(range.start + at as u64));
+        }
+        range.start += (piece.len() - (len - 1)) as u64;
+    }
+    Ok(None)
+}
+
+/// Whether two matches may overlap: the pattern ends as it begins. Then which of them count depends on all before.
+fn overlaps_itself(pattern: &[u8]) -> bool {
+    // Lengths of the longest proper border of each prefix (Knuth, Morris, Pratt).
+    let mut borders = vec![0; pattern.len()];
+    for at in 1..pattern.len() {
+        let mut border = borders[at - 1];
+        while border > 0 && pattern[border] != pattern[at] {
+            border = borders[border - 1];
+        }
+        borders[at] = border + usize::from(pattern[border] == pattern[at]);
+    }
+    borders.last().is_some_and(|&border| border > 0)
+}
+
+/// How many matches there are in a range.
+fn count_in(finder: &Finder<'_>, scan: &mut Scan, range: Range<u64>) -> Result<u64> {
+    let needle = finder.needle();
+    if range.end - range.start >= ALONE && !overlaps_itself(needle) {
+        let total = AtomicU64::new(0);
+        let count = |scan: &mut Scan, range| {
+            total.fetch_add(count_alone(finder, scan, range)?, Relaxed);
+            Ok(None)
+        };
+        if let Some(counted) = together::search(scan, range.clone(), needle.len(), count) {
+            return counted.map(|_| total.into_inner());
         }
     }
+    count_alone(finder, scan, range)
+}
+
+fn count_alone(finder: &Finder<'_>, scan: &mut Scan, mut range: Range<u64>) -> Result<u64> {
+    let needle = finder.needle();
+    let mut total = 0;
+    while range.end - range.start >= needle.len() as u64 {
+        let far = scan.is_mapped();
+        let piece = scan.forward(range.start, range.end, needle.len())?;
+        if let [byte] = *needle {
+            total += memchr::memchr_iter(byte, piece).count() as u64;
+            range.start += piece.len() as u64;
+            continue;
+        }
+        let mut after = 0;
+        while let Some(at) = next_match(finder, piece, after, far) {
+            after = at + needle.len();
+            total += 1;
+        }
+        range.start += after.max(piece.len() - (needle.len() - 1)) as u64;
+    }
+    Ok(total)
 }
 
 impl Iterator for Matches {

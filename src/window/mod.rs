@@ -36,6 +36,10 @@
 //! Mappings are used where the kernel guarantees that the bytes stay (a sealed memfd), and for all files of a
 //! pool built with [`Builder::trust_files`], the one `unsafe` call of this interface.
 //!
+//! # Threads
+//! All handles may be shared. Readers do not meet: each has a view of its own, and reads inside it take no lock. Long searches
+//! start a thread of their own, which ends with the call ([`Builder::search_threads`]).
+//!
 //! # Limits
 //! Regular files only: a pipe or a socket has no offsets and is refused. Nothing is ever written.
 
@@ -57,6 +61,7 @@ mod source;
 mod stats;
 mod sys;
 mod table;
+mod together;
 
 pub use buffer::Buffer;
 pub use builder::Builder;

@@ -30,6 +30,8 @@ pub(super) struct Config {
     pub(super) access: Access,
     pub(super) backend: Backend,
     pub(super) trusted: bool,
+    /// That search one file at once.
+    pub(super) threads: usize,
 }
 
 /// Read-only access to any number of files under one limit of memory. Cheap to clone: clones are the same pool.
@@ -404,6 +406,13 @@ impl Shared {
         let region = Arc::new(self.make(&mut state, file, begin, end - begin)?);
         state.table.insert((file.id(), begin), Arc::clone(&region), by);
         Ok((region, true))
+    }
+
+    /// How many windows of `each` bytes would push nothing out; at most `most`.
+    pub(super) fn room_for(&self, most: usize, each: u64) -> usize {
+        let bytes = self.config.memory_limit.saturating_sub(self.budget.bytes()) / each;
+        let windows = self.config.max_windows.saturating_sub(self.budget.windows());
+        usize::try_from(bytes.min(windows)).map_or(most, |room| room.min(most))
     }
 
     /// A mapping outside the table, for one who passes over the file: its pages are not worth keeping.

@@ -109,12 +109,21 @@ impl Reader {
         &view[at..at + len]
     }
 
+    /// As many bytes from `offset`, if the view has them; whether they are inside the file is known then.
+    #[inline]
+    pub(super) fn in_view(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
+        if !self.holds(offset, len) {
+            return None;
+        }
+        self.hits = self.hits.wrapping_add(1);
+        Some(self.held(offset, len))
+    }
+
     /// Fills `into` from bytes inside the file.
     #[inline]
     pub(super) fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<()> {
-        if self.holds(offset, into.len()) {
-            self.hits = self.hits.wrapping_add(1);
-            into.copy_from_slice(self.held(offset, into.len()));
+        if let Some(bytes) = self.in_view(offset, into.len()) {
+            into.copy_from_slice(bytes);
             return Ok(());
         }
         self.read_missed(offset, into)

@@ -13,6 +13,7 @@ use crate::Result;
 use memmap2::{Advice, Mmap, MmapMut, MmapOptions, MmapRaw};
 use std::io;
 use std::ops::{Deref, Range};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -233,13 +234,18 @@ pub struct Window {
     /// `None` for a window of no bytes.
     region: Option<Arc<Region>>,
     offset: u64,
-    /// Where the bytes are in the region; filled.
-    range: Range<usize>,
+    /// Bytes of the region, filled; kept so that looking at them costs no way through it.
+    bytes: NonNull<[u8]>,
 }
+
+// SAFETY: of `bytes` there are shared references only, and `region`, which may be sent and shared itself, keeps them.
+unsafe impl Send for Window {}
+// SAFETY: likewise.
+unsafe impl Sync for Window {}
 
 impl Window {
     pub(super) fn empty(offset: u64) -> Self {
-        Self { region: None, offset, range: 0..0 }
+        Self { region: None, offset, bytes: NonNull::from(&[]) }
     }
 
     /// A view of `len` bytes from `offset`, which `region` covers.
@@ -247,7 +253,8 @@ impl Window {
         assert!(region.covers(offset, len));
         let start = (offset - region.begin) as usize;
         region.fill(file, start..start + len)?;
-        Ok(Self { region: Some(region), offset, range: start..start + len })
+        let bytes = NonNull::from(region.bytes(start..start + len));
+        Ok(Self { region: Some(region), offset, bytes })
     }
 
     /// Another view of the same window, which must cover it.
@@ -283,7 +290,7 @@ impl Window {
     /// # Ok(()) }
     /// ```
     pub fn end(&self) -> u64 {
-        self.offset + self.range.len() as u64
+        self.offset + self.bytes.len() as u64
     }
 
     /// The part of the file that the window behind this guard covers: at least what the guard shows, and
@@ -344,8 +351,11 @@ impl Window {
 impl Deref for Window {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
-        self.region.as_ref().map_or(&[], |region| region.bytes(self.range.clone()))
+        // SAFETY: made of a reference into the region's memory, which neither moves nor is written to while `region`
+        // is there, or of one to no bytes.
+        unsafe { self.bytes.as_ref() }
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::file::{FileInner, WindowFile};
 use super::pace::MOST;
+use super::pool::Shared;
 use super::region::Window;
 use super::scratch::Scratch;
 use super::{Backend, sys};
@@ -14,8 +15,9 @@ use crate::Result;
 use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 
-/// Bytes mapped at once: enough to make the calls cheap.
-const MAPPED: u64 = 4 << 20;
+/// Bytes mapped at once: enough to make the calls cheap. Pieces end at multiples of it, so that few folios of the page
+/// cache lie across a seam: they are mapped as a whole, or not.
+pub(super) const MAPPED: u64 = 4 << 20;
 
 pub(super) struct Scan {
     file: Arc<FileInner>,
@@ -28,9 +30,28 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn new(file: &WindowFile) -> Self {
-        let file = Arc::clone(file.inner());
+        Self::of(Arc::clone(file.inner()))
+    }
+
+    fn of(file: Arc<FileInner>) -> Self {
         let mapped = file.backend() == Backend::Mmap;
         Self { file, mapped, piece: None, scratch: Scratch::default(), held: 0..0 }
+    }
+
+    /// Another pass over the same file.
+    pub(super) fn another(&self) -> Self {
+        Self::of(Arc::clone(&self.file))
+    }
+
+    pub(super) fn pool(&self) -> &Shared {
+        self.file.pool()
+    }
+
+    /// How many passes at once leave the pool's windows in peace, this one included; at most `most`.
+    pub(super) fn room_for(&self, most: usize) -> usize {
+        // With what lies before the seam that a piece of a mapping begins at.
+        let each = if self.mapped { MAPPED + MAPPED / 32 } else { copied_len(0) };
+        self.pool().room_for(most, each)
     }
 
     /// Whether pieces come straight from the page cache, and so from outside the processor's caches.
@@ -41,12 +62,11 @@ impl Scan {
     /// Bytes from `start`, which is below `end`: as many as are convenient, at least `least` of them if that
     /// many are there below `end`.
     pub(super) fn forward(&mut self, start: u64, end: u64, least: usize) -> Result<&[u8]> {
-        let want = convenient(self.mapped, least).min(end - start);
-        if self.mapped && self.map(start, want, false) {
+        if self.mapped && self.map(start, mapped_len(start, least).min(end - start), false) {
             return Ok(self.piece.as_deref().unwrap_or(&[]));
         }
         let least = (least as u64).clamp(1, end - start) as usize;
-        let want = convenient(false, least).min(end - start) as usize;
+        let want = copied_len(least).min(end - start) as usize;
         // The end of the last piece may be the beginning of this one.
         let kept = if self.held.contains(&start) { self.held.start..self.held.end } else { start..start };
         let at = (start - kept.start) as usize;
@@ -87,12 +107,12 @@ impl Scan {
 
     /// Bytes up to `end`, which is above `start`; otherwise as [`forward`](Self::forward).
     pub(super) fn backward(&mut self, start: u64, end: u64, least: usize) -> Result<&[u8]> {
-        let want = convenient(self.mapped, least).min(end - start);
+        let want = MAPPED.max(twice(least)).min(end - start);
         if self.mapped && self.map(end - want, want, true) {
             return Ok(self.piece.as_deref().unwrap_or(&[]));
         }
         let least = (least as u64).clamp(1, end - start) as usize;
-        let want = convenient(false, least).min(end - start) as usize;
+        let want = copied_len(least).min(end - start) as usize;
         self.held = 0..0;
         let room = self.scratch.reserve(self.file.pool(), want, least)?.min(want);
         let into = self.scratch.fill(room);
@@ -119,10 +139,20 @@ impl Scan {
     }
 }
 
-fn convenient(mapped: bool, least: usize) -> u64 {
-    let piece = if mapped { MAPPED } else { MOST as u64 };
-    // Long patterns keep their length of every piece: twice as much makes half of each piece new.
-    piece.max((least as u64).saturating_mul(2))
+/// Long patterns keep their length of every piece: twice as much makes half of each piece new.
+fn twice(least: usize) -> u64 {
+    (least as u64).saturating_mul(2)
+}
+
+fn copied_len(least: usize) -> u64 {
+    (MOST as u64).max(twice(least))
+}
+
+/// Up to the next multiple of [`MAPPED`], or to the one behind it if that is close.
+fn mapped_len(start: u64, least: usize) -> u64 {
+    let ahead = MAPPED - start % MAPPED;
+    let few = (MAPPED / 64).max(twice(least));
+    if ahead >= few { ahead } else { (ahead + MAPPED).max(few) }
 }
 
 /// Some bytes of a file, from [`Chunks`].

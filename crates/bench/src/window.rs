@@ -3,7 +3,8 @@
 //!
 //! All contenders of a row run in one process, in turns, round by round; the medians are compared. Time is that of
 //! the processor for this thread, in the program and the kernel, so that what else runs on the machine disturbs
-//! little; only threads and Python are timed by the clock. Files go to
+//! little; only searches by several threads and Python are timed by the clock, which wants an idle machine. Each round maps or opens the
+//! file anew, and gives it back, but for the random reads, whose maps and readers live through all rounds. Files go to
 //! `HEAPFILE_BENCH_DIR` (default: the directory for temporary files): 2 GiB of data, and a sparse file of
 //! 100 GB. `HEAPFILE_BENCH_ONLY` picks rows by a part of their name; `HEAPFILE_BENCH_PYTHON` names the Python to use (default
 //! `python3`). `HEAPFILE_BENCH_SMALL_WRITES` writes the file by 4 KiB: the page cache then holds it in single
@@ -14,13 +15,16 @@
 
 use heapfile::window::{Access, Backend, Buffer, WindowFile, WindowPool};
 use memmap2::{Advice, Mmap, MmapOptions};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use std::fs::File;
 use std::hint::black_box;
 use std::io::{BufWriter, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 const NEEDLE: &[u8] = b"the very last words of this file";
 const SPARSE: u64 = 100 << 30;
@@ -116,6 +120,40 @@ fn rise(work: impl FnOnce()) -> f64 {
     (status("VmHWM") - before) / 1024.0
 }
 
+/// Keeps a thread of this program (`None`: this one) on one processor. Threads that share one for a while, because
+/// another program runs on the other, say nothing about what is measured.
+fn pin(thread: Option<Pid>, processor: usize) {
+    let Ok(all) = sched_getaffinity(None) else { return };
+    let Some(ours) = (0..CpuSet::MAX_CPU).filter(|&n| all.is_set(n)).cycle().nth(processor) else { return };
+    let mut only = CpuSet::new();
+    only.set(ours);
+    let _ = sched_setaffinity(thread, &only);
+}
+
+/// Runs `work` while threads that the library starts for a search are put on the second processor, where an idle
+/// machine has them anyway. On a busy one a new thread may stay on its parent's processor for longer than the search takes.
+fn spread(work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    let is_search = |thread: &Path| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("window search"))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+                    let id = thread.file_name().to_str().and_then(|id| id.parse().ok());
+                    if is_search(&thread.path()) {
+                        pin(id.and_then(Pid::from_raw), 1);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        work();
+        done.store(true, Relaxed);
+    });
+}
+
 struct Files {
     data: PathBuf,
     sparse: PathBuf,
@@ -154,8 +192,22 @@ impl Drop for Files {
     }
 }
 
+fn by_clock(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+/// Threads that search; `None`: as a pool has them if nobody asks.
+type Threads = Option<usize>;
+
 fn open(path: &Path, backend: Backend, limit: u64) -> WindowFile {
+    open_for(path, backend, limit, None)
+}
+
+fn open_for(path: &Path, backend: Backend, limit: u64, threads: Threads) -> WindowFile {
     let builder = WindowPool::builder().memory_limit(limit).backend(backend);
+    let builder = if let Some(threads) = threads { builder.search_threads(threads) } else { builder };
     let builder = if backend == Backend::Mmap {
         // SAFETY: the files are the bench's own, and not changed.
         unsafe { builder.trust_files() }
@@ -205,8 +257,20 @@ fn sum(bytes: &[u8]) -> u64 {
 fn find_rows(report: &mut Report, files: &Files) {
     let gib = files.len as f64 / 1e9;
     let end = Some(files.len - NEEDLE.len() as u64);
-    let whole = || assert!(memchr::memmem::find(&files.map(), NEEDLE).is_some());
     let finder = memchr::memmem::Finder::new(NEEDLE);
+    let whole = || assert!(finder.find(&files.map()).is_some());
+    let halves = || {
+        let map = files.map();
+        let (first, second) = map.split_at(map.len() / 2);
+        let found = std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                pin(None, 1);
+                finder.find(second)
+            });
+            finder.find(first).or_else(|| second.join().expect("searches"))
+        });
+        assert!(found.is_some());
+    };
     let windows = || {
         let mut found = 0;
         populated(files, NEEDLE.len() as u64, |bytes| found += usize::from(finder.find(bytes).is_some()));
@@ -217,22 +281,39 @@ fn find_rows(report: &mut Report, files: &Files) {
         read_pieces(files, NEEDLE.len() - 1, |bytes| found += usize::from(finder.find(bytes).is_some()));
         assert_eq!(found, 1);
     };
-    let ours = |backend| {
-        let file = open(&files.data, backend, LIMIT);
+    let ours = |backend, threads| {
+        let file = open_for(&files.data, backend, LIMIT, threads);
         assert_eq!(file.find(NEEDLE, ..).expect("reads"), end);
     };
+    let alone = Some(1);
     report.row(
-        "find at the end",
+        "find at the end, one thread each",
         "GB/s",
         "whole map",
         vec![
             ("whole map", Box::new(|| gib / seconds(whole))),
             ("4 MiB populated windows", Box::new(|| gib / seconds(windows))),
             ("pread 256 KiB", Box::new(|| gib / seconds(pread))),
-            ("heapfile, safe default", Box::new(|| gib / seconds(|| ours(Backend::Auto)))),
-            ("heapfile, Backend::Mmap", Box::new(|| gib / seconds(|| ours(Backend::Mmap)))),
+            ("heapfile, safe, one thread", Box::new(|| gib / seconds(|| ours(Backend::Auto, alone)))),
+            (
+                "heapfile, Backend::Mmap, one thread",
+                Box::new(|| gib / seconds(|| ours(Backend::Mmap, alone))),
+            ),
         ],
     );
+    spread(|| {
+        report.row(
+            "find at the end, by the clock",
+            "GB/s",
+            "whole map",
+            vec![
+                ("whole map", Box::new(|| gib / by_clock(whole))),
+                ("whole map, by hand in two threads", Box::new(|| gib / by_clock(halves))),
+                ("heapfile, safe default", Box::new(|| gib / by_clock(|| ours(Backend::Auto, None)))),
+                ("heapfile, Backend::Mmap", Box::new(|| gib / by_clock(|| ours(Backend::Mmap, None)))),
+            ],
+        );
+    });
     report.row(
         "find at the end: memory",
         "MiB",
@@ -241,8 +322,8 @@ fn find_rows(report: &mut Report, files: &Files) {
             ("whole map", Box::new(|| rise(whole))),
             ("4 MiB populated windows", Box::new(|| rise(windows))),
             ("pread 256 KiB", Box::new(|| rise(pread))),
-            ("heapfile, safe default", Box::new(|| rise(|| ours(Backend::Auto)))),
-            ("heapfile, Backend::Mmap", Box::new(|| rise(|| ours(Backend::Mmap)))),
+            ("heapfile, safe default", Box::new(|| rise(|| ours(Backend::Auto, None)))),
+            ("heapfile, Backend::Mmap", Box::new(|| rise(|| ours(Backend::Mmap, None)))),
         ],
     );
     python_rows(report, files);
@@ -510,39 +591,63 @@ fn huge_rows(report: &mut Report, files: &Files) {
     );
 }
 
-fn thread_row(report: &mut Report, files: &Files, count: u64) {
-    let rate = |backend, threads: u64, buffers: bool| {
-        let file = open(&files.data, backend, 4 * files.len);
-        let work = |seed: u64| {
-            let mut buffer = file.buffer();
-            if buffers {
-                reads(scattered, files.len, count, seed, |at| buffer.get_as(at).expect("reads"));
-            } else {
-                reads(scattered, files.len, count, seed, |at| file.get(at).expect("reads"));
-            }
+/// How often this thread has gone to sleep, as it does for a lock that another has.
+fn sleeps() -> i64 {
+    // SAFETY: a struct of numbers, for which zeros are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one rusage.
+    unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    usage.ru_nvcsw
+}
+
+/// Random reads by one thread and by two, in one pool: million reads a second. The slower thread counts: its processor
+/// time, which is what the clock shows on an idle machine; the clock if it went to sleep, for another or for the disk.
+fn thread_rows(report: &mut Report, files: &Files, count: u64) {
+    let rate = |threads: u64, work: &(dyn Fn(u64) + Sync)| {
+        let timed = |seed: u64| {
+            pin(None, seed as usize);
+            let (before, start) = (sleeps(), Instant::now());
+            let time = seconds(|| work(seed * 987_654_321));
+            if sleeps() - before < 100 { time } else { start.elapsed().as_secs_f64() }
         };
-        let start = Instant::now();
-        std::thread::scope(|scope| {
-            let work = &work;
-            for seed in 1..=threads {
-                scope.spawn(move || work(seed * 987_654_321));
-            }
+        let time = std::thread::scope(|scope| {
+            let timed = &timed;
+            let all: Vec<_> = (1..=threads).map(|seed| scope.spawn(move || timed(seed))).collect();
+            all.into_iter().map(|thread| thread.join().expect("reads")).fold(0.0, f64::max)
         });
-        (threads * count) as f64 / start.elapsed().as_secs_f64() / 1e6
+        (threads * count) as f64 / time / 1e6
     };
-    for (work, backend, buffers) in [
-        ("threads, random reads, safe: file.get", Backend::Auto, false),
-        ("threads, random reads, safe: buffers", Backend::Auto, true),
-        ("threads, random reads, Backend::Mmap: buffers", Backend::Mmap, true),
-    ] {
+    let (raw, map) = (files.file(), files.map());
+    black_box(sum(&map));
+    let (safe, mapped) =
+        [Backend::Auto, Backend::Mmap].map(|backend| open(&files.data, backend, 4 * files.len)).into();
+    let len = files.len;
+    let by_pread = |seed| drop(reads(scattered, len, count, seed, |at| pread_word(&raw, at)));
+    let by_map = |seed| {
+        let word =
+            |at: u64| u64::from_ne_bytes(map[at as usize..at as usize + 8].try_into().expect("8 bytes"));
+        reads(scattered, len, count, seed, word);
+    };
+    let by_get = |seed| drop(reads(scattered, len, count, seed, |at| safe.get(at).expect("reads")));
+    let by_buffer = |file: &WindowFile, seed| {
+        let mut buffer = file.buffer();
+        reads(scattered, len, count, seed, |at| buffer.get_as(at).expect("reads"));
+    };
+    let by_safe = |seed| by_buffer(&safe, seed);
+    let by_mapped = |seed| by_buffer(&mapped, seed);
+    let works: [(&str, &(dyn Fn(u64) + Sync)); 5] = [
+        ("threads, random reads: pread of one descriptor", &by_pread),
+        ("threads, random reads: raw map", &by_map),
+        ("threads, random reads, safe: file.get", &by_get),
+        ("threads, random reads, safe: buffers", &by_safe),
+        ("threads, random reads, Backend::Mmap: buffers", &by_mapped),
+    ];
+    for (name, work) in works {
         report.row(
-            work,
+            name,
             "M reads/s",
             "1 thread",
-            vec![
-                ("1 thread", Box::new(|| rate(backend, 1, buffers))),
-                ("2 threads", Box::new(|| rate(backend, 2, buffers))),
-            ],
+            vec![("1 thread", Box::new(|| rate(1, work))), ("2 threads", Box::new(|| rate(2, work)))],
         );
     }
 }
@@ -607,6 +712,6 @@ pub(crate) fn run(quick: bool, json: bool) {
     random_row(&mut report, &files, "random 8 B, limit an eighth", scattered, len / 8, count);
     cold_rows(&mut report, &files);
     huge_rows(&mut report, &files);
-    thread_row(&mut report, &files, count);
+    thread_rows(&mut report, &files, 2 * count);
     log_row(&mut report, &dir, count as usize);
 }

@@ -47,7 +47,7 @@ pub(crate) struct FindArgs {
 }
 
 /// Searched between two steps of the progress bar.
-const STEP: u64 = 64 << 20;
+const STEP: u64 = 256 << 20;
 /// The most that is shown of a line before and behind a match.
 const LINE: u64 = 4096;
 
@@ -102,7 +102,7 @@ fn search(
 }
 
 fn progress(args: &FindArgs, len: u64) -> ProgressBar {
-    if args.no_progress || len < 16 * STEP {
+    if args.no_progress || len < 4 * STEP {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
