@@ -52,6 +52,16 @@ pub const FAILPOINTS: &[&str] = &[
     "grow: file longer",
 ];
 
+/// The names on the way of a snapshot.
+#[cfg(feature = "testing")]
+pub const SNAPSHOTPOINTS: &[&str] = &[
+    "snapshot: begun",
+    "snapshot: piece copied",
+    "snapshot: before the last round",
+    "snapshot: before the rename",
+    "snapshot: renamed",
+];
+
 /// The names inside the protocol of lock and gate.
 #[cfg(feature = "testing")]
 pub const LOCKPOINTS: &[&str] = &[

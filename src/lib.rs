@@ -120,7 +120,7 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, at_failpoint, die_after};
+    pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, at_failpoint, die_after};
     pub use crate::lock::gate::{sleeps, woken};
 
     /// Creates an arena on a simulated disk.

@@ -7,6 +7,7 @@ use heapfile_fuzz::MemoryFile;
 use heapfile_fuzz::image::Image;
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 #[derive(Debug, Arbitrary)]
 struct Input {
@@ -122,7 +123,8 @@ type Block = Offset<[u8]>;
 /// What an arena has to hold: blocks, and roots that lead to some of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
-    blocks: BTreeMap<u64, Vec<u8>>,
+    /// Shared with earlier states where nothing was changed.
+    blocks: BTreeMap<u64, Rc<Vec<u8>>>,
     roots: BTreeMap<String, u64>,
 }
 
@@ -133,12 +135,16 @@ impl Model {
     }
 
     fn put(&mut self, block: Block, content: Vec<u8>) {
-        assert!(self.blocks.insert(block.raw(), content).is_none(), "{block:?} was in use");
+        assert!(self.blocks.insert(block.raw(), Rc::new(content)).is_none(), "{block:?} was in use");
         let before = self.blocks.range(..block.raw()).next_back();
         assert!(before.is_none_or(|(at, old)| at + old.len() as u64 <= block.raw()), "{block:?} overlaps");
         let end = block.raw() + self.blocks[&block.raw()].len() as u64;
         let after = self.blocks.range(block.raw() + 1..).next();
         assert!(after.is_none_or(|(&at, _)| end <= at), "{block:?} overlaps");
+    }
+
+    fn content_mut(&mut self, block: Block) -> &mut Vec<u8> {
+        Rc::make_mut(self.blocks.get_mut(&block.raw()).expect("it was picked from there"))
     }
 
     /// Frees a block, and the roots that lead to it.
@@ -157,7 +163,7 @@ impl Model {
         for (&offset, content) in &self.blocks {
             let block = Block::from_raw(offset);
             assert_eq!(tx.len_of(block).expect("the model has this block"), content.len() as u64);
-            assert!(tx.bytes(block).expect("the model has this block") == content, "content of {block:?}");
+            assert!(tx.bytes(block).expect("the model has this block") == **content, "content of {block:?}");
         }
         let roots: BTreeMap<_, _> =
             tx.roots().expect("roots are sound").into_iter().map(|r| (r.name, r.offset.raw())).collect();
@@ -202,8 +208,8 @@ fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Mo
             if let Some(block) = model.pick(*which) {
                 let new = tx.resize(block, len.get() as u64).expect("there is space");
                 let mut content = model.blocks.remove(&block.raw()).expect("it was picked from there");
-                content.resize(len.get(), 0);
-                model.put(new, content);
+                Rc::make_mut(&mut content).resize(len.get(), 0);
+                model.put(new, Rc::unwrap_or_clone(content));
                 let moved: Vec<_> = model.roots.iter().filter(|(_, at)| **at == block.raw()).collect();
                 let moved: Vec<_> = moved.into_iter().map(|(name, _)| name.clone()).collect();
                 for name in moved.into_iter().filter(|_| new != block) {
@@ -214,7 +220,7 @@ fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Mo
         }
         Op::WriteAt { which, at, len, fill } => {
             if let Some(block) = model.pick(*which) {
-                let content = model.blocks.get_mut(&block.raw()).expect("it was picked from there");
+                let content = model.content_mut(block);
                 let (at, new) = (usize::from(*at), vec![*fill; usize::from(*len) * 40]);
                 let outcome = tx.write_at(block, at as u64, &new);
                 match content.get_mut(at..at + new.len()) {
@@ -228,7 +234,7 @@ fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Mo
         }
         Op::Mutate { which, at, fill } => {
             if let Some(block) = model.pick(*which) {
-                let content = model.blocks.get_mut(&block.raw()).expect("it was picked from there");
+                let content = model.content_mut(block);
                 let view = tx.bytes_mut(block).expect("the model has this block");
                 assert!(view == content, "content of {block:?}");
                 if let Some(byte) = content.get_mut(usize::from(*at)) {
@@ -240,7 +246,7 @@ fn run(tx: &mut WriteTxn<'_>, model: &mut Model, points: &mut Vec<(SavePoint, Mo
         Op::Copy { from, to, at } => {
             if let (Some(from), Some(to)) = (model.pick(*from), model.pick(*to)) {
                 let source = model.blocks[&from.raw()].clone();
-                let target = model.blocks.get_mut(&to.raw()).expect("it was picked from there");
+                let target = model.content_mut(to);
                 let at = usize::from(*at);
                 let len = source.len().min(target.len().saturating_sub(at));
                 if at <= target.len() {

@@ -35,7 +35,7 @@ pub fn all(arena: &Arena, seed: u8) {
 fn read(arena: &Arena) -> Result<()> {
     let tx = arena.read()?;
     for block in tx.blocks().take(MOST_BLOCKS) {
-        std::hint::black_box(tx.bytes(block?.offset)?.iter().fold(0u8, |sum, byte| sum ^ byte));
+        std::hint::black_box(crc32fast::hash(tx.bytes(block?.offset)?));
     }
     for root in tx.roots()? {
         // The block may be gone: that is a finding, not a fault.

@@ -138,8 +138,10 @@ fn fill(arena: &Arena) -> heapfile::Result<()> {
     let counter = tx.alloc(&0u64)?;
     tx.set_root(counter)?;
     let mut blocks = Vec::new();
-    for i in 0..60u64 {
-        blocks.push(tx.alloc_bytes(&vec![i as u8; (i * i * 5) as usize])?);
+    // Most of them small: the less there is, the more runs there are.
+    let lens = (0..30usize).map(|i| i * i * 3).chain([4_096, 9_000, 16_384, 16_385, 20_000, 40_000]);
+    for (i, len) in lens.enumerate() {
+        blocks.push(tx.alloc_bytes(&vec![i as u8; len])?);
     }
     for block in blocks.iter().skip(1).step_by(3) {
         tx.free(*block)?;

@@ -54,22 +54,31 @@ fn open(tx: &mut WriteTxn<'_>, name: &str) -> Result<Table> {
 /// Does transaction `n`, and counts it.
 pub fn play(store: &Store, n: u64) -> Result<()> {
     let mut tx = store.write()?;
+    edit(&mut tx, n)?;
+    tx.commit()
+}
+
+/// Does all that transaction `n` does, but for its commit.
+pub fn edit(tx: &mut WriteTxn<'_>, n: u64) -> Result<()> {
     for change in changes(n) {
         match change {
-            Change::Put(table, key, value) => drop(open(&mut tx, table)?.put(&mut tx, &key, &value)?),
-            Change::Delete(table, key) => drop(open(&mut tx, table)?.delete(&mut tx, &key)?),
-            Change::Drop(table) => drop(Table::drop_table(&mut tx, table)?),
+            Change::Put(table, key, value) => drop(open(tx, table)?.put(tx, &key, &value)?),
+            Change::Delete(table, key) => drop(open(tx, table)?.delete(tx, &key)?),
+            Change::Drop(table) => drop(Table::drop_table(tx, table)?),
         }
     }
-    Table::open_or_create(&mut tx, "count")?.put_plain(&mut tx, b"n", &n)?;
-    tx.commit()
+    Table::open_or_create(tx, "count")?.put_plain(tx, b"n", &n).map(drop)
 }
 
 /// How many transactions the store has seen.
 pub fn count(store: &Store) -> Result<u64> {
-    let tx = store.read()?;
-    let Some(table) = Table::open(&tx, "count")? else { return Ok(0) };
-    Ok(table.get_plain::<u64>(&tx, b"n")?.copied().unwrap_or(0))
+    count_in(&store.read()?)
+}
+
+/// How many there are in what the transaction reads.
+pub fn count_in(tx: &impl View) -> Result<u64> {
+    let Some(table) = Table::open(tx, "count")? else { return Ok(0) };
+    Ok(table.get_plain::<u64>(tx, b"n")?.copied().unwrap_or(0))
 }
 
 /// The state after transaction `n`.
@@ -117,14 +126,26 @@ fn compare(store: &Store, model: &Model) -> Result<Option<String>> {
     if !tables.iter().eq(model.keys()) {
         return Ok(Some(format!("tables {tables:?}, not {:?}", model.keys())));
     }
-    let tx = store.read()?;
+    difference_in(&store.read()?, model)
+}
+
+/// How what the transaction reads differs from the model, if it does.
+pub fn difference_in(tx: &impl View, model: &Model) -> Result<Option<String>> {
+    for name in TABLES.into_iter().filter(|name| !model.contains_key(*name)) {
+        if Table::open(tx, name)?.is_some() {
+            return Ok(Some(format!("there is a table {name:?}")));
+        }
+    }
     for (name, entries) in model {
-        let table = Table::open(&tx, name)?.expect("it is listed");
-        if table.len(&tx)? != entries.len() as u64 {
-            return Ok(Some(format!("{} entries in {name:?}, not {}", table.len(&tx)?, entries.len())));
+        let Some(table) = Table::open(tx, name)? else {
+            return Ok(Some(format!("there is no table {name:?}")));
+        };
+        table.check(tx)?;
+        if table.len(tx)? != entries.len() as u64 {
+            return Ok(Some(format!("{} entries in {name:?}, not {}", table.len(tx)?, entries.len())));
         }
         for (key, value) in entries {
-            if table.get(&tx, key)? != Some(value) {
+            if table.get(tx, key)? != Some(value) {
                 return Ok(Some(format!(
                     "another value of {:?} in {name:?}",
                     key.escape_ascii().to_string()
@@ -132,7 +153,7 @@ fn compare(store: &Store, model: &Model) -> Result<Option<String>> {
             }
         }
     }
-    Ok(blocks_are_reached(&tx, model))
+    Ok(blocks_are_reached(tx, model))
 }
 
 /// No block is left over: the store's own and nothing else.

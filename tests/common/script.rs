@@ -164,13 +164,13 @@ pub fn begin_if_empty(arena: &Arena) -> Result<()> {
 
 /// How many commits of the script the arena has.
 pub fn count(arena: &Arena) -> u64 {
-    count_in(&arena.read().expect("the arena can be read"))
+    count_in(&arena.read().expect("the arena can be read")).expect("there is a table")
 }
 
 /// How many there are in what the transaction reads.
-pub fn count_in(tx: &ReadTxn<'_>) -> u64 {
-    let table = tx.root::<Table>().unwrap().expect("there is a table");
-    tx.get(table).unwrap().count
+pub fn count_in(tx: &impl View) -> Result<u64> {
+    let table = tx.root::<Table>()?.expect("there is a table");
+    Ok(tx.get(table)?.count)
 }
 
 /// Plays the next commit of the script.

@@ -6,6 +6,7 @@ use crate::harness::model::Kind;
 use crate::harness::oracle::Bench;
 use crate::harness::recording::{Recorder, Recording, Step, mixed, options};
 use crate::harness::whole::rounds;
+use crate::harness::{groups, store};
 use heapfile::Durability;
 use heapfile::testing::{Break, sabotage};
 
@@ -89,6 +90,19 @@ fn the_revoke_rule() {
     must_be_found(Break::NoRevoke, |seed| {
         power(seed, rounds(&[Kind::InPlace, Kind::Patch, Kind::FreeLarge], 5))
     });
+}
+
+/// In a batch, and with tables.
+#[test]
+fn flush_then_apply_elsewhere() {
+    let rule = Some(Break::ApplyBeforeFlush);
+    must_be_found(Break::ApplyBeforeFlush, |seed| groups::record(seed, rule));
+    let mut bench = Bench::new(options(Durability::Power));
+    let found = (1..=SEEDS).find_map(|seed| {
+        let recorded = without(Break::ApplyBeforeFlush, || store::record(seed, &bench.options));
+        store::sweep(&mut bench, &recorded, &Budget::of(0)).err()
+    });
+    println!("{}", found.expect("a store that is changed before its record is durable is torn"));
 }
 
 #[test]

@@ -45,6 +45,8 @@ families! {
     cuts_around_commits_taken_back
     cuts_after_deaths
     cuts_after_deaths_among_others
+    group_commits
+    tables_of_a_store
     cuts_of_syncs_among_others
     cuts_after_deaths_in_a_process_arena
 }

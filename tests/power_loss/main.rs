@@ -10,15 +10,13 @@
 //! | `deaths` | deaths of processes at every point |
 //! | `mark` | the mark of a `Process` arena |
 //! | `faults` | calls that fail, and the cut after that |
-//! | `store` | the same for the tables of a store |
 //! | `controls` | each rule of the log left out: the same images show violations |
 
+#[path = "../common/mod.rs"]
+mod common;
 mod controls;
 mod cuts;
 mod deaths;
 mod faults;
 mod harness;
 mod mark;
-#[path = "../common/objects.rs"]
-mod objects;
-mod store;

@@ -46,6 +46,12 @@ fn process_arenas() {
     rounds("process_arenas", (0..).map(|n| 2 * n + 1));
 }
 
+/// Tables of a store, in arenas of both kinds.
+#[test]
+fn tables() {
+    rounds("tables", (3..).step_by(4).flat_map(|n| 8 * n..8 * n + 8));
+}
+
 /// With a lock on the whole file.
 #[test]
 fn whole_file_locks() {

@@ -1,18 +1,19 @@
-//! `heapfile-soak endurance`: mixed work for a long time on a large live set, with growth, shrinking, checks and reopening.
+//! `heapfile-soak endurance`: mixed work for a long time on a large live set, with growth, shrinking, snapshots, checks and reopening.
 //!
-//! Blocks of mixed lengths come and go around a live set that swells and ebbs. Every block holds bytes that follow from its number, and some are
-//! looked at all the time. Once a second a line goes to `endurance.csv`; at the end `endurance.svg` shows it. Drift is what
+//! Blocks of mixed lengths come and go around a live set that swells and ebbs, every eighth time in group commits of several threads. Every block holds
+//! bytes that follow from its number, and some are looked at all the time, in the arena and in each snapshot of it. Once a second a line goes to `endurance.csv`; at the end `endurance.svg` shows it. Drift is what
 //! has to be absent: the file per live byte, and the speed, of the last third against those of the first third after the live set was first reached.
 
 #![forbid(unsafe_code)]
 
 use crate::plot::{Panel, plot};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Offset, Options, View};
+use heapfile::{Arena, Durability, Offset, Options, SnapshotOptions, View, WriteTxn};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What to do.
@@ -40,6 +41,16 @@ pub(crate) struct Work {
 /// The most that the file per live byte may grow, and the speed sink, from the first third to the last.
 const MOST_DRIFT: f64 = 0.10;
 
+/// Operations of a transaction, and threads that share them in a group commit.
+const OPERATIONS: u64 = 64;
+const THREADS: u64 = 4;
+
+/// Seconds of work, beside the time that they take, from one to the next of each.
+const SHRINK: u64 = 20;
+const REOPEN: u64 = 45;
+const CHECK: u64 = 60;
+const SNAPSHOT: u64 = 240;
+
 #[derive(Debug, Clone, Copy)]
 struct Block {
     offset: Offset<[u8]>,
@@ -52,6 +63,8 @@ struct Block {
 struct Sample {
     seconds: f64,
     operations: f64,
+    /// For each second that a processor worked for it, whatever else the machine had to do.
+    busy_operations: f64,
     live: u64,
     file: u64,
     free: u64,
@@ -77,6 +90,9 @@ struct Run<'a> {
     numbers: u64,
     operations: u64,
     looked_at: u64,
+    groups: u64,
+    snapshots: u64,
+    reopenings: u64,
     scratch: Vec<u8>,
 }
 
@@ -97,6 +113,9 @@ pub(crate) fn run(work: &Work) -> Result<bool, Box<dyn Error>> {
         numbers: 0,
         operations: 0,
         looked_at: 0,
+        groups: 0,
+        snapshots: 0,
+        reopenings: 0,
         scratch: Vec::new(),
     };
     let samples = run.all()?;
@@ -110,7 +129,7 @@ impl Run<'_> {
     fn all(&mut self) -> Result<Vec<Sample>, Box<dyn Error>> {
         let mut arena = self.options.create(&self.path)?;
         let (begun, mut samples, mut full_since) = (Instant::now(), Vec::new(), None::<Instant>);
-        let (mut last, mut before, mut rounds) = (Instant::now(), 0, 0u64);
+        let (mut last, mut busy, mut before, mut rounds) = (Instant::now(), busy_seconds()?, 0, 0u64);
         loop {
             let filled = full_since.is_some();
             let goal = if filled { self.goal(begun) } else { self.work.live_bytes };
@@ -119,21 +138,26 @@ impl Run<'_> {
                 full_since = Some(Instant::now());
             }
             if last.elapsed() >= Duration::from_secs(1) {
-                let speed = (self.operations - before) as f64 / last.elapsed().as_secs_f64();
-                samples.push(self.sample(&arena, begun, speed, filled)?);
+                let done = (self.operations - before) as f64;
+                let speeds = (done / last.elapsed().as_secs_f64(), done / (busy_seconds()? - busy).max(0.01));
+                samples.push(self.sample(&arena, begun, speeds, filled)?);
                 self.look(&arena)?;
                 rounds += 1;
-                if rounds.is_multiple_of(20) {
+                if rounds.is_multiple_of(SHRINK) {
                     arena.shrink()?;
                 }
-                if rounds.is_multiple_of(45) {
+                if rounds.is_multiple_of(REOPEN) {
                     drop(arena);
                     arena = self.options.open(&self.path)?;
+                    self.reopenings += 1;
                 }
-                if rounds.is_multiple_of(60) {
+                if rounds.is_multiple_of(CHECK) {
                     self.check(&arena)?;
                 }
-                (last, before) = (Instant::now(), self.operations);
+                if rounds.is_multiple_of(SNAPSHOT) {
+                    self.snapshot(&arena)?;
+                }
+                (last, busy, before) = (Instant::now(), busy_seconds()?, self.operations);
             }
             if full_since.is_some_and(|then| then.elapsed() >= Duration::from_secs(self.work.seconds)) {
                 break;
@@ -142,6 +166,7 @@ impl Run<'_> {
         drop(arena);
         let arena = self.options.open(&self.path)?;
         self.check(&arena)?;
+        self.snapshot(&arena)?;
         for i in 0..self.blocks.len() {
             self.look_at(&arena, self.blocks[i])?;
         }
@@ -167,8 +192,32 @@ impl Run<'_> {
     }
 
     fn transaction(&mut self, arena: &Arena, goal: u64) -> heapfile::Result<()> {
+        if self.rng.below(8) == 0 {
+            return self.group(arena, goal);
+        }
         let mut tx = arena.write()?;
-        for _ in 0..64 {
+        self.operate(&mut tx, OPERATIONS, goal)?;
+        tx.commit()
+    }
+
+    /// The same by several threads in one commit, or a few.
+    fn group(&mut self, arena: &Arena, goal: u64) -> heapfile::Result<()> {
+        self.groups += 1;
+        let run = Mutex::new(self);
+        std::thread::scope(|scope| {
+            let member = || {
+                arena.submit(|tx| {
+                    let mut run = run.lock().unwrap_or_else(PoisonError::into_inner);
+                    run.operate(tx, OPERATIONS / THREADS, goal)
+                })
+            };
+            let members: Vec<_> = (0..THREADS).map(|_| scope.spawn(member)).collect();
+            members.into_iter().try_for_each(|member| member.join().expect("no member panics"))
+        })
+    }
+
+    fn operate(&mut self, tx: &mut WriteTxn<'_>, count: u64, goal: u64) -> heapfile::Result<()> {
+        for _ in 0..count {
             self.operations += 1;
             let grow = self.live < goal;
             match self.rng.below(16) {
@@ -208,7 +257,20 @@ impl Run<'_> {
                 }
             }
         }
-        tx.commit()
+        Ok(())
+    }
+
+    /// A snapshot is sound and holds what the arena holds.
+    fn snapshot(&mut self, arena: &Arena) -> Result<(), Box<dyn Error>> {
+        let to = self.path.with_extension("snapshot");
+        arena.snapshot(&to, &SnapshotOptions::new())?;
+        let snapshot = self.options.open_read_only(&to)?;
+        self.check(&snapshot)?;
+        self.look(&snapshot)?;
+        drop(snapshot);
+        fs::remove_file(&to)?;
+        self.snapshots += 1;
+        Ok(())
     }
 
     fn look(&mut self, arena: &Arena) -> Result<(), Box<dyn Error>> {
@@ -240,13 +302,14 @@ impl Run<'_> {
         &self,
         arena: &Arena,
         begun: Instant,
-        operations: f64,
+        (operations, busy_operations): (f64, f64),
         filled: bool,
     ) -> Result<Sample, Box<dyn Error>> {
         let stats = arena.stats()?;
         Ok(Sample {
             seconds: begun.elapsed().as_secs_f64(),
             operations,
+            busy_operations,
             live: self.live,
             file: stats.file_bytes,
             free: stats.free_bytes,
@@ -261,16 +324,28 @@ impl Run<'_> {
 fn fill(bytes: &mut Vec<u8>, block: Block) {
     let word = block.number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes();
     bytes.clear();
-    bytes.extend(word.iter().cycle().take(block.len as usize));
+    (0..block.len.div_ceil(8)).for_each(|_| bytes.extend_from_slice(&word));
+    bytes.truncate(block.len as usize);
+}
+
+/// Seconds that processors have worked for this process so far, in hundredths.
+fn busy_seconds() -> Result<f64, Box<dyn Error>> {
+    let text = fs::read_to_string("/proc/self/stat")?;
+    // Behind the name in parentheses; in user mode and in the kernel.
+    let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11);
+    let mut next =
+        || fields.next().ok_or("/proc/self/stat is short")?.parse::<f64>().map_err(Box::<dyn Error>::from);
+    Ok((next()? + next()?) / 100.0)
 }
 
 fn table(samples: &[Sample]) -> String {
     let mut text =
-        "seconds,operations_per_second,live_bytes,file_bytes,free_bytes,extents,longest_extent_bytes\n"
+        "seconds,operations_per_second,operations_per_busy_second,live_bytes,file_bytes,free_bytes,extents,longest_extent_bytes\n"
             .to_owned();
     for s in samples {
-        let Sample { seconds, operations, live, file, free, extents, longest, .. } = s;
-        let _ = writeln!(text, "{seconds:.1},{operations:.0},{live},{file},{free},{extents},{longest}");
+        let Sample { seconds, operations, busy_operations: busy, live, file, free, extents, longest, .. } = s;
+        let _ =
+            writeln!(text, "{seconds:.1},{operations:.0},{busy:.0},{live},{file},{free},{extents},{longest}");
     }
     text
 }
@@ -297,6 +372,10 @@ fn drawing(samples: &[Sample], work: &Work) -> String {
             Panel { name: "file per live byte", lines: vec![("", of(Sample::ratio))] },
             Panel { name: "free extents", lines: vec![("", of(|s| s.extents as f64))] },
             Panel { name: "operations/s", lines: vec![("", of(|s| s.operations))] },
+            Panel {
+                name: "operations per second of processor time",
+                lines: vec![("", of(|s| s.busy_operations))],
+            },
         ],
     )
 }
@@ -310,6 +389,8 @@ fn verdict(samples: &[Sample], run: &Run<'_>) -> bool {
     let steady: Vec<_> = samples.iter().filter(|s| s.filled).collect();
     let third = steady.len() / 3;
     println!("{} operations, {} blocks looked at, {} live", run.operations, run.looked_at, run.blocks.len());
+    let Run { groups, snapshots, reopenings, .. } = run;
+    println!("{groups} transactions of {THREADS} threads, {snapshots} snapshots, {reopenings} reopenings");
     if third == 0 {
         println!("too short to tell of drift");
         return true;
@@ -320,6 +401,8 @@ fn verdict(samples: &[Sample], run: &Run<'_>) -> bool {
     let (speed, speed_then) = (of(last, |s| s.operations), of(first, |s| s.operations));
     println!("file per live byte: {ratio_then:.4} in the first third, {ratio:.4} in the last");
     println!("operations/s: {speed_then:.0} in the first third, {speed:.0} in the last");
+    let (busy, busy_then) = (of(last, |s| s.busy_operations), of(first, |s| s.busy_operations));
+    println!("of processor time: {busy_then:.0} in the first third, {busy:.0} in the last");
     println!("seconds: {:.0}", samples.last().map_or(0.0, |s| s.seconds));
     // Speed is told, not judged: the machine may have had other things to do.
     ratio <= ratio_then * (1.0 + MOST_DRIFT)

@@ -2,14 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::limit::Limit;
+use crate::effort::Effort;
 use crate::state::{Counts, State};
 use crate::torture;
 use std::error::Error;
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 const SECTION: &str = "kill";
 const KILLS_A_ROUND: u64 = 20;
@@ -27,38 +24,23 @@ fn round(seed: u64) -> Result<Counts, String> {
     })
 }
 
-/// Runs until the limit, so many rounds at a time. Whether all was well.
-pub(crate) fn run(state: State, limit: Limit, jobs: usize) -> Result<bool, Box<dyn Error>> {
-    let begun = Instant::now();
-    let (state, kills, failed) = (Mutex::new(state), AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|_| {
-                scope.spawn(|| -> std::io::Result<()> {
-                    while !failed.load(Relaxed) && !limit.is_reached(begun, kills.load(Relaxed)) {
-                        let seed = state.lock().expect("no thread panicked").add(SECTION, "seeds", 1)?;
-                        match round(seed) {
-                            Ok(tally) => {
-                                kills.fetch_add(tally.get("kills").copied().unwrap_or(0), Relaxed);
-                                add(&mut state.lock().expect("no thread panicked"), &tally)?;
-                            }
-                            Err(what) => {
-                                failed.store(true, Relaxed);
-                                eprintln!("VIOLATION: {what}\n  again: heapfile-soak kill --replay {seed}");
-                            }
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("no panic"))
+/// Runs round after round. Whether all was well.
+pub(crate) fn run(effort: &Effort) -> Result<bool, Box<dyn Error>> {
+    let mut done = effort.run(|state| {
+        let seed = state.lock().expect("no thread panicked").add(SECTION, "seeds", 1)?;
+        match round(seed) {
+            Ok(tally) => {
+                add(&mut state.lock().expect("no thread panicked"), &tally)?;
+                Ok(Ok(tally.get("kills").copied().unwrap_or(0)))
+            }
+            Err(what) => Ok(Err(format!("{what}\n  again: heapfile-soak kill --replay {seed}"))),
+        }
     })?;
-    for (name, count) in state.into_inner().expect("no thread panicked").section(SECTION)? {
+    for (name, count) in done.state.section(SECTION)? {
         println!("{name:<40} {count:>9}");
     }
-    println!("this run: {} kills in {:.0} s", kills.into_inner(), begun.elapsed().as_secs_f64());
-    Ok(!failed.into_inner())
+    println!("this run: {} kills in {:.0} s", done.count, done.seconds);
+    Ok(done.well)
 }
 
 fn add(state: &mut State, tally: &Counts) -> std::io::Result<()> {

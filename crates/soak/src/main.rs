@@ -6,10 +6,10 @@
 //!
 //! `docs/RELIABILITY.md` tells what each of them shows, and what has been run.
 
+mod effort;
 mod endurance;
 mod fuzz;
 mod kill;
-mod limit;
 mod mutate;
 mod plot;
 mod power;
@@ -25,7 +25,7 @@ mod common;
 mod torture;
 
 use clap::{Parser, Subcommand};
-use limit::Limit;
+use effort::Effort;
 use state::State;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,13 +43,7 @@ enum Command {
     /// Power cuts on a simulated disk: each image has to recover to what was acknowledged
     Power {
         #[command(flatten)]
-        limit: Limit,
-        /// File of seeds and counts, made if it is not there; runs add up in it
-        #[arg(long)]
-        state: Option<PathBuf>,
-        /// Threads
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        effort: Effort,
         /// Run one history again: FAMILY:SEED, or FAMILY:SEED:POINT
         #[arg(long)]
         replay: Option<String>,
@@ -57,30 +51,23 @@ enum Command {
     /// Kills of processes that work on one file: nothing acknowledged is lost, nothing torn, nobody waits without end
     Kill {
         #[command(flatten)]
-        limit: Limit,
-        /// File of seeds and counts, made if it is not there; runs add up in it
-        #[arg(long)]
-        state: Option<PathBuf>,
-        /// Rounds at a time, each of 2 to 6 processes
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        effort: Effort,
         /// Run the round of this seed again, `--count` times (one)
         #[arg(long)]
         replay: Option<u64>,
     },
     /// Mixed work for a long time: no drift of file size and fragmentation
     Endurance(endurance::Work),
-    /// The fuzz targets, one after the other (needs nightly Rust and cargo-fuzz)
+    /// The fuzz targets in turn (needs nightly Rust and cargo-fuzz)
     Fuzz {
-        /// For each target
+        #[command(flatten)]
+        effort: Effort,
+        /// Seconds for a target before it is the turn of the one that is the furthest behind
         #[arg(long, default_value_t = 60)]
-        seconds: u64,
-        /// Where what is interesting is kept
+        turn: u64,
+        /// Where the build, and what is interesting, are kept
         #[arg(long, default_value = "target/fuzz-corpus")]
         work: PathBuf,
-        /// File of counts, made if it is not there; runs add up in it
-        #[arg(long)]
-        state: Option<PathBuf>,
     },
     /// Breaks of the library on purpose, in a copy of the tree: a test has to notice each
     Mutate {
@@ -105,16 +92,16 @@ fn main() -> ExitCode {
     }
     let outcome = match Arguments::parse().command {
         Command::Power { replay: Some(what), .. } => power::replay(&what),
-        Command::Power { limit, state, jobs, .. } => power::run(State::new(state), limit, jobs.max(1)),
-        Command::Kill { replay: Some(seed), limit, .. } => Ok(kill::replay(seed, limit.count_or(1))),
+        Command::Power { effort, .. } => power::run(&effort),
+        Command::Kill { replay: Some(seed), effort } => Ok(kill::replay(seed, effort.limit.count_or(1))),
+        Command::Kill { effort, .. } => kill::run(&effort),
         Command::Endurance(work) => endurance::run(&work),
-        Command::Fuzz { seconds, work, state } => std::path::absolute(work)
+        Command::Fuzz { effort, turn, work } => std::path::absolute(work)
             .map_err(Into::into)
-            .and_then(|work| fuzz::run(&mutate::tree(), &work, seconds, State::new(state))),
+            .and_then(|work| fuzz::run(&mutate::tree(), &work, turn, &effort)),
         Command::Mutate { only, from, work, state } => std::path::absolute(work)
             .map_err(Into::into)
             .and_then(|work| mutate::run(&mutate::tree(), &work, &only, from.as_deref(), State::new(state))),
-        Command::Kill { limit, state, jobs, .. } => kill::run(State::new(state), limit, jobs.max(1)),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

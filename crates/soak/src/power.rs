@@ -2,44 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+use crate::effort::{Done, Effort};
 use crate::harness::oracle::Found;
 use crate::harness::{Budget, FAMILIES, Family};
-use crate::limit::Limit;
 use crate::state::State;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
 
 const SECTION: &str = "power";
 
-/// Runs until the limit, on so many threads. Whether all was well.
-pub(crate) fn run(state: State, limit: Limit, jobs: usize) -> Result<bool, Box<dyn Error>> {
-    let begun = Instant::now();
-    let (state, images, failed) = (Mutex::new(state), AtomicU64::new(0), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs)
-            .map(|_| {
-                scope.spawn(|| -> std::io::Result<()> {
-                    while !failed.load(Relaxed) && !limit.is_reached(begun, images.load(Relaxed)) {
-                        match one(&state)? {
-                            Ok(n) => drop(images.fetch_add(n, Relaxed)),
-                            Err(what) => {
-                                failed.store(true, Relaxed);
-                                eprintln!("VIOLATION: {what}");
-                            }
-                        }
-                    }
-                    Ok(())
-                })
-            })
-            .collect();
-        workers.into_iter().try_for_each(|worker| worker.join().expect("panics are caught"))
-    })?;
-    let mut state = state.into_inner().expect("no thread panicked");
-    print(&mut state, images.into_inner(), begun)?;
-    Ok(!failed.into_inner())
+/// Runs seed after seed. Whether all was well.
+pub(crate) fn run(effort: &Effort) -> Result<bool, Box<dyn Error>> {
+    let mut done = effort.run(one)?;
+    print(&mut done)?;
+    Ok(done.well)
 }
 
 /// Claims a seed of the family that is the furthest behind and runs it.
@@ -89,8 +66,8 @@ pub(crate) fn replay(what: &str) -> Result<bool, Box<dyn Error>> {
     Ok(outcome.is_ok())
 }
 
-fn print(state: &mut State, images: u64, begun: Instant) -> std::io::Result<()> {
-    let counts = state.section(SECTION)?;
+fn print(done: &mut Done) -> std::io::Result<()> {
+    let counts = done.state.section(SECTION)?;
     println!("{:<48} {:>9} {:>11}", "family", "seeds", "images");
     let mut all = (0, 0);
     for family in FAMILIES {
@@ -100,6 +77,6 @@ fn print(state: &mut State, images: u64, begun: Instant) -> std::io::Result<()> 
         all = (all.0 + seeds, all.1 + images);
     }
     println!("{:<48} {:>9} {:>11}", "in all", all.0, all.1);
-    println!("this run: {images} images in {:.0} s", begun.elapsed().as_secs_f64());
+    println!("this run: {} images in {:.0} s", done.count, done.seconds);
     Ok(())
 }

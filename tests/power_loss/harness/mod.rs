@@ -8,6 +8,7 @@
 pub(crate) mod budget;
 mod create;
 mod crowded;
+pub(crate) mod groups;
 pub(crate) mod handles;
 pub(crate) mod killed;
 pub(crate) mod model;
@@ -15,6 +16,7 @@ pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod recording;
 mod recovery;
+pub(crate) mod store;
 pub(crate) mod whole;
 
 pub(crate) use budget::Budget;
@@ -30,7 +32,7 @@ pub(crate) type Outcome = Result<u64, String>;
 pub(crate) struct Family {
     pub(crate) name: &'static str,
     pub(crate) durability: Durability,
-    /// Its part of all images, in thousandths.
+    /// Its part of all images, in thousandths, or nearly.
     pub(crate) share: u64,
     run: fn(&mut Bench, u64, &Budget) -> Outcome,
 }
@@ -61,6 +63,8 @@ pub(crate) const FAMILIES: &[Family] = &[
     family("cuts_around_commits_taken_back", Power, 30, handles::cuts_around_commits_taken_back),
     family("cuts_after_deaths", Power, 60, killed::cuts_after_deaths),
     family("cuts_after_deaths_among_others", Power, 60, crowded::cuts_after_deaths_among_others),
+    family("group_commits", Power, 60, groups::group_commits),
+    family("tables_of_a_store", Power, 60, store::tables_of_a_store),
     family("cuts_of_syncs_among_others", Process, 30, process::cuts_of_syncs_among_others),
     family("cuts_of_a_process_arena", Process, 70, process::cuts_of_a_process_arena),
     family(

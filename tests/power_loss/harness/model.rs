@@ -89,6 +89,14 @@ pub(crate) struct Pending<'a> {
     pub(crate) next: State,
 }
 
+impl Pending<'_> {
+    /// Commits; the state that is now committed.
+    pub(crate) fn commit(self) -> Result<State> {
+        self.tx.commit()?;
+        Ok(self.next)
+    }
+}
+
 /// Begins a random transaction of this kind on an arena that holds `state`.
 pub(crate) fn transact<'a>(
     arena: &'a Arena,
@@ -96,49 +104,61 @@ pub(crate) fn transact<'a>(
     kind: Kind,
     rng: &mut SplitMix64,
 ) -> Result<Pending<'a>> {
-    let mut pending = Pending { tx: arena.write()?, next: state.clone() };
-    let kind = if pending.next.bytes() > MOST_BYTES { Kind::FreeLarge } else { kind };
+    let mut tx = arena.write()?;
+    let next = change(&mut tx, state, kind, rng)?;
+    Ok(Pending { tx, next })
+}
+
+/// Makes a random change of this kind in a transaction that sees `state`; what it sees then.
+pub(crate) fn change(
+    tx: &mut WriteTxn<'_>,
+    state: &State,
+    kind: Kind,
+    rng: &mut SplitMix64,
+) -> Result<State> {
+    let mut edits = Edits { tx, next: state.clone() };
+    let kind = if edits.next.bytes() > MOST_BYTES { Kind::FreeLarge } else { kind };
     match kind {
         Kind::Small => {
             for _ in 0..=rng.below(3) {
-                pending.small(rng)?;
+                edits.small(rng)?;
             }
         }
-        Kind::Even => pending.even(rng)?,
+        Kind::Even => edits.even(rng)?,
         Kind::Patch => {
             for _ in 0..=rng.below(3) {
-                if let Some(at) = pending.pick(rng, |len| len > 16 << 10) {
-                    pending.write(rng, at, 3_000)?;
+                if let Some(at) = edits.pick(rng, |len| len > 16 << 10) {
+                    edits.write(rng, at, 3_000)?;
                 }
             }
         }
         Kind::Pages => {
             for _ in 0..=rng.below(3) {
                 let len = 4_096 + rng_len(rng, 12_000);
-                pending.alloc(rng, len)?;
+                edits.alloc(rng, len)?;
             }
-            pending.write_some(rng, 64)?;
+            edits.write_some(rng, 64)?;
         }
         Kind::InPlace => {
             let mut left = 66_000 + rng_len(rng, 40_000);
             let piece = [left, 20_000, 40_000][rng.below(3) as usize];
             while left > 0 {
                 let len = left.min(piece);
-                pending.alloc(rng, len)?;
+                edits.alloc(rng, len)?;
                 left -= len;
             }
-            pending.write_some(rng, 5_000)?;
+            edits.write_some(rng, 5_000)?;
             if rng.below(3) == 0 {
-                pending.free_some(rng, |_| true)?;
+                edits.free_some(rng, |_| true)?;
             }
         }
         Kind::Spill => {
             let mut left = 17_000i64 + rng.below(30_000) as i64;
             while left > 0 {
-                match pending.pick(rng, |len| len > 4_096) {
-                    Some(at) => left -= pending.write(rng, at, 40_000)? as i64,
+                match edits.pick(rng, |len| len > 4_096) {
+                    Some(at) => left -= edits.write(rng, at, 40_000)? as i64,
                     None => {
-                        pending.alloc(rng, 30_000)?;
+                        edits.alloc(rng, 30_000)?;
                         break;
                     }
                 }
@@ -146,25 +166,25 @@ pub(crate) fn transact<'a>(
         }
         Kind::FreeLarge => {
             for _ in 0..20 {
-                pending.free_some(rng, |len| len > 4_096)?;
+                edits.free_some(rng, |len| len > 4_096)?;
             }
         }
-        Kind::SavePoints => pending.save_points(rng)?,
+        Kind::SavePoints => edits.save_points(rng)?,
     }
-    Ok(pending)
+    Ok(edits.next)
 }
 
 fn rng_len(rng: &mut SplitMix64, below: u64) -> usize {
     rng.below(below) as usize
 }
 
-impl Pending<'_> {
-    /// Commits; the state that is now committed.
-    pub(crate) fn commit(self) -> Result<State> {
-        self.tx.commit()?;
-        Ok(self.next)
-    }
+/// A transaction under way and the model of what it has done.
+struct Edits<'t, 'a> {
+    tx: &'t mut WriteTxn<'a>,
+    next: State,
+}
 
+impl Edits<'_, '_> {
     fn small(&mut self, rng: &mut SplitMix64) -> Result<()> {
         match rng.below(8) {
             0..=2 => {

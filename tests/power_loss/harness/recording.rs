@@ -39,11 +39,11 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// The states that a power cut at this point may leave: the last that was acknowledged, or the one in flight.
+    /// The states that a power cut at this point may leave: the last that was acknowledged, or one in flight.
     pub(crate) fn allowed(&self, point: usize) -> Vec<Arc<State>> {
         let known = self.acks.partition_point(|ack| ack.done <= point);
         let mut states = vec![self.acks[known.saturating_sub(1)].state.clone()];
-        if let Some(next) = self.acks.get(known).filter(|next| next.begun < point) {
+        for next in self.acks[known..].iter().take_while(|next| next.begun < point) {
             states.extend(next.taken_back.clone());
             states.push(next.state.clone());
         }

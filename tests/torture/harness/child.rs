@@ -1,10 +1,10 @@
 //! One process of a round: it works until it is killed, and tells the oracle what it does.
 
 use super::plan::{Part, Told, told};
-use crate::common::script::{self, Script};
+use super::work::Work;
 use crate::common::tell;
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Error, Result};
+use heapfile::{Arena, Error, Result, SnapshotOptions};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ pub fn is_child() -> bool {
 /// Lives the life that this process was told to. Ends the process.
 pub fn live() -> ! {
     let told = told().expect("this is a process of a round");
-    let life = Life { id: id(), rng: SplitMix64(told.seed), told, seen: 0, script: Script::default() };
+    let work = Work::new(told.plan.tables);
+    let life = Life { id: id(), rng: SplitMix64(told.seed), told, seen: 0, work };
     let code = match life.live() {
         Ok(()) => 0,
         Err(e) => {
@@ -41,7 +42,8 @@ struct Life {
     rng: SplitMix64,
     /// The latest state that it saw or made.
     seen: u64,
-    script: Script,
+    /// The latest state that it looked at.
+    work: Work,
 }
 
 fn wrong<T>(what: String) -> std::result::Result<T, String> {
@@ -90,6 +92,11 @@ impl Life {
         match outcome {
             Ok(value) => Ok(Some(value)),
             Err(Error::Busy { .. }) if self.told.plan.impatient => Ok(None),
+            Err(Error::Group { cause })
+                if self.told.plan.impatient && matches!(*cause, Error::Busy { .. }) =>
+            {
+                Ok(None)
+            }
             Err(e) => wrong(format!("{:?}: {e}", self.told.part)),
         }
     }
@@ -104,7 +111,7 @@ impl Life {
             };
             let Some(arena) = self.settle(opened)? else { continue };
             tell("did open");
-            if !read_only && self.settle(script::begin_if_empty(&arena))?.is_none() {
+            if !read_only && self.settle(self.work.begin_if_empty(&arena))?.is_none() {
                 continue;
             }
             return Ok(arena);
@@ -114,20 +121,19 @@ impl Life {
     /// Sees that what is there is a whole state, and no older one than before.
     fn read(&mut self, arena: &Arena) -> Lived {
         let Some(tx) = self.settle(arena.read())? else { return Ok(()) };
-        let count = script::count_in(&tx);
+        let failed = |e: Error| format!("reading: {e}");
+        let count = self.work.count_in(&tx).map_err(failed)?;
         if count < self.seen {
             return wrong(format!("{count} commits are there, {} were", self.seen));
         }
         self.seen = count;
-        while self.script.count < count {
-            self.script.next();
-        }
-        if let Some(what) = self.script.difference(&tx) {
+        self.work.go_to(count);
+        if let Some(what) = self.work.difference(&tx).map_err(failed)? {
             return wrong(format!("TORN: {what}"));
         }
         if self.rng.below(8) == 0 {
             std::thread::sleep(Duration::from_micros(self.rng.below(3_000)));
-            if script::count_in(&tx) != count {
+            if self.work.count_in(&tx).map_err(failed)? != count {
                 return wrong("a state changed under its reader".to_owned());
             }
         }
@@ -135,10 +141,27 @@ impl Life {
         Ok(())
     }
 
+    /// A snapshot is an arena with a whole state, no older than what was seen before.
+    fn snapshot(&mut self, arena: &Arena) -> Lived {
+        let to = self.told.file.with_extension(format!("{}.snapshot", self.id));
+        if self.settle(arena.snapshot(&to, &SnapshotOptions::new()))?.is_none() {
+            return Ok(());
+        }
+        let snapshot = self.told.plan.options().open(&to).map_err(|e| format!("a snapshot: {e}"))?;
+        let report = snapshot.check().map_err(|e| format!("a snapshot: {e}"))?;
+        if let Some(first) = report.findings.first() {
+            return wrong(format!("a snapshot: {first}"));
+        }
+        self.read(&snapshot)?;
+        drop(snapshot);
+        tell("did snapshot");
+        std::fs::remove_file(to).map_err(|e| e.to_string())
+    }
+
     fn commit(&mut self, arena: &Arena) -> Lived {
         let begun = Instant::now();
         let Some(mut tx) = self.settle(arena.write())? else { return Ok(()) };
-        let n = script::edit(&mut tx).map_err(|e| e.to_string())?;
+        let n = self.work.edit(&mut tx).map_err(|e| e.to_string())?;
         tell(&format!("begin {} {n}", self.id));
         if n <= self.seen {
             return wrong(format!("the next commit is {n}, and {} was there", self.seen));
@@ -153,6 +176,48 @@ impl Life {
         Ok(())
     }
 
+    /// Several threads commit together.
+    fn commit_together(&mut self, arena: &Arena) -> Lived {
+        let (members, this) = (2 + self.rng.below(3), &*self);
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..members).map(|i| scope.spawn(move || this.member(arena, i))).collect();
+            all.into_iter()
+                .map(|one| one.join().unwrap_or_else(|_| wrong("a member panics".to_owned())))
+                .collect()
+        });
+        for n in made {
+            self.seen = n?.max(self.seen);
+        }
+        tell("did group");
+        Ok(())
+    }
+
+    /// One of them; what it has committed, if it was not taken back.
+    fn member(&self, arena: &Arena, number: u64) -> std::result::Result<u64, String> {
+        let (begun, id) = (Instant::now(), format!("{}.{number}", self.id));
+        let mut n = 0;
+        let outcome = arena.submit(|tx| {
+            n = self.work.edit(tx)?;
+            tell(&format!("begin {id} {n}"));
+            Ok(())
+        });
+        if n > 0 && n <= self.seen {
+            return wrong(format!("the next commit is {n}, and {} was there", self.seen));
+        }
+        match self.settle(outcome)? {
+            Some(()) => {
+                tell(&format!("ack {id} {n} {}", begun.elapsed().as_millis()));
+                Ok(n)
+            }
+            None => {
+                if n > 0 {
+                    tell(&format!("back {id} {n}"));
+                }
+                Ok(0)
+            }
+        }
+    }
+
     fn write(&mut self, arena: Arena) -> std::result::Result<Arena, String> {
         match self.rng.below(48) {
             0 => self.fork(&arena)?,
@@ -160,7 +225,7 @@ impl Life {
             2 => {
                 // Rolled back, with all its blocks.
                 if let Some(mut tx) = self.settle(arena.write())? {
-                    script::edit(&mut tx).map_err(|e| e.to_string())?;
+                    self.work.edit(&mut tx).map_err(|e| e.to_string())?;
                 }
             }
             3 => {
@@ -177,6 +242,8 @@ impl Life {
                 tell("did maintain");
             }
             7 => self.read(&arena)?,
+            8 => self.snapshot(&arena)?,
+            9..=15 => self.commit_together(&arena)?,
             _ => self.commit(&arena)?,
         }
         Ok(arena)

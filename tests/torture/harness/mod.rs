@@ -2,8 +2,8 @@
 //! that knows what they acknowledged.
 //!
 //! A [`round`] is one file and a few processes, all drawn from a seed (when a kill strikes is up to the machine, so a seed brings the same plan again, not the
-//! same moment). The writers all play the script of `common::script`, whose next commit follows from the number of those before; so the
-//! oracle needs to know numbers only. It keeps none of its knowledge in the file, and opens it only when everybody else is dead.
+//! same moment). The writers all play the script of `common::script`, or that of `common::objects` on the tables of a store, alone or
+//! several threads in one commit. The next commit follows from the number of those before; so the oracle needs to know numbers only. It keeps none of its knowledge in the file, and opens it only when everybody else is dead.
 //!
 //! What has to hold: each number that was acknowledged is there, and was acknowledged once; each that is there was begun; what readers saw stays; the
 //! content is that of the script, byte for byte; and nobody waits longer than the lock's timeout.
@@ -13,11 +13,11 @@
 mod child;
 mod oracle;
 mod plan;
+mod work;
 
 pub use child::{is_child, live};
 pub use plan::Plan;
 
-use crate::common::script::{self, Script};
 use heapfile::testing::SplitMix64;
 use oracle::Oracle;
 use plan::Person;
@@ -29,6 +29,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
+use work::Work;
 
 /// Longer than any process is silent that does not hang.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -123,7 +124,7 @@ impl Round<'_> {
     fn run(&mut self, kills: u64) -> Result<(), String> {
         if !self.plan.created_by_them {
             let arena = self.plan.options().create(self.file).map_err(|e| e.to_string())?;
-            script::begin(&arena).map_err(|e| e.to_string())?;
+            Work::new(self.plan.tables).begin_if_empty(&arena).map_err(|e| e.to_string())?;
         }
         for _ in 0..self.plan.processes {
             self.spawn()?;
@@ -335,27 +336,58 @@ impl Round<'_> {
         let judged = catch_unwind(AssertUnwindSafe(|| -> Result<(), String> {
             let options = plan.options().lock_timeout(PATIENCE);
             let arena = options.open_or_create(file).map_err(|e| format!("it does not open: {e}"))?;
-            script::begin_if_empty(&arena).map_err(|e| e.to_string())?;
-            let count = script::count(&arena);
+            let mut work = Work::new(plan.tables);
+            let wrong = |e: heapfile::Error| e.to_string();
+            work.begin_if_empty(&arena).map_err(wrong)?;
+            let count = work.count_in(&arena.read().map_err(wrong)?).map_err(wrong)?;
             oracle.judge(count)?;
-            let mut script = Script::after(count);
-            script.assert_in(&arena);
-            crate::common::assert_clean(&arena);
-            for _ in 0..5 {
-                script::play(&arena).map_err(|e| format!("work does not go on: {e}"))?;
-                script.next();
+            work.go_to(count);
+            is_whole(&work, &arena)?;
+            for n in count + 1..=count + 5 {
+                let mut tx = arena.write().map_err(wrong)?;
+                work.edit(&mut tx)
+                    .and_then(|_| tx.commit())
+                    .map_err(|e| format!("work does not go on: {e}"))?;
+                work.go_to(n);
             }
             drop(arena);
             let arena = options.open(file).map_err(|e| format!("it does not open again: {e}"))?;
-            script.assert_in(&arena);
-            crate::common::assert_clean(&arena);
-            Ok(())
+            is_whole(&work, &arena)?;
+            snapshots_are_whole(plan, file)
         }));
         judged.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             Err(text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned())
         })?;
         self.count("rounds");
+        if self.plan.tables {
+            self.count("rounds with tables");
+        }
         Ok(())
     }
+}
+
+/// What somebody left who was killed when a snapshot had got its name.
+fn snapshots_are_whole(plan: &Plan, file: &Path) -> Result<(), String> {
+    let dir = file.parent().expect("the file is in a directory").read_dir().map_err(|e| e.to_string())?;
+    // Those that are not whole have a dot before their name.
+    let is_named = |path: &Path| {
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        !hidden && path.extension().is_some_and(|extension| extension == "snapshot")
+    };
+    for path in dir.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_named(path)) {
+        let wrong = |e: heapfile::Error| format!("{}: {e}", path.display());
+        let snapshot = plan.options().open(&path).map_err(wrong)?;
+        let mut work = Work::new(plan.tables);
+        work.go_to(snapshot.read().and_then(|tx| work.count_in(&tx)).map_err(wrong)?);
+        is_whole(&work, &snapshot)?;
+    }
+    Ok(())
+}
+
+/// The arena holds this and is sound.
+fn is_whole(work: &Work, arena: &heapfile::Arena) -> Result<(), String> {
+    crate::common::assert_clean(arena);
+    let difference = arena.read().and_then(|tx| work.difference(&tx)).map_err(|e| e.to_string())?;
+    difference.map_or(Ok(()), Err)
 }

@@ -55,6 +55,8 @@ impl Oracle {
             ["did", "fork"] => count("forks"),
             ["did", "exec"] => count("execs"),
             ["did", "open"] => count("opens"),
+            ["did", "group"] => count("transactions of several threads"),
+            ["did", "snapshot"] => count("snapshots"),
             ["did", "maintain"] => count("syncs, checkpoints, shrinks"),
             ["bad", ..] => return Err(format!("{line}\n{}", self.noise)),
             _ => {

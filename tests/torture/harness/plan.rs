@@ -1,6 +1,6 @@
 //! What a round is like, and who takes part: all of it follows from the seed.
 
-use heapfile::testing::{FAILPOINTS, LOCKPOINTS, SplitMix64};
+use heapfile::testing::{FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, SplitMix64};
 use heapfile::{Durability, Locking, Options};
 use std::path::Path;
 use std::process::Command;
@@ -18,12 +18,14 @@ pub struct Plan {
     pub(super) stops: bool,
     /// The lock's timeout is so short that commits are taken back.
     pub(super) impatient: bool,
+    /// They work on the tables of a store, not on blocks.
+    pub(super) tables: bool,
     /// Longest time between two strikes.
     pub(super) pause_us: u64,
 }
 
 impl Plan {
-    /// The plan of this seed. Durability, way of locking and patience go round.
+    /// The plan of this seed. Durability, way of locking and what is worked on go round.
     pub fn of(seed: u64) -> Self {
         let mut rng = SplitMix64(seed);
         Self {
@@ -33,6 +35,7 @@ impl Plan {
             created_by_them: rng.below(4) == 0,
             stops: rng.below(2) == 0,
             impatient: rng.below(4) == 0,
+            tables: seed / 8 % 4 == 3,
             pause_us: [5_000, 40_000, 150_000][rng.below(3) as usize],
         }
     }
@@ -71,12 +74,11 @@ impl Person {
             _ => Part::Opener,
         };
         let mut point = |chance| {
-            let all = FAILPOINTS.len() + LOCKPOINTS.len();
-            let at = rng.below(all as u64) as usize;
-            let name = FAILPOINTS.iter().chain(LOCKPOINTS).nth(at).expect("it is one of them");
+            let all: Vec<_> = [FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS].concat();
+            let name = all[rng.below(all.len() as u64) as usize];
             let most = [1, 3, 30][rng.below(3) as usize];
             let time = 1 + rng.below(most);
-            ((rng.below(10) < chance).then(|| (*name).to_owned()), time)
+            ((rng.below(10) < chance).then(|| name.to_owned()), time)
         };
         let ((failpoint, time), (stoppoint, stop_time)) = (point(7), point(2));
         let stoppoint = stoppoint.filter(|_| plan.stops).map(|name| format!("{name}#{stop_time}"));
@@ -93,7 +95,8 @@ impl Person {
         let power = u64::from(plan.durability == Durability::Power);
         let whole_file = u64::from(plan.locking == Locking::File);
         let impatient = u64::from(plan.impatient);
-        let text = format!("{part} {} {power} {whole_file} {impatient} {acknowledged}", self.seed);
+        let tables = u64::from(plan.tables);
+        let text = format!("{part} {} {power} {whole_file} {impatient} {tables} {acknowledged}", self.seed);
         command.env(PLAN, text).env(FILE, file);
         let failpoint = self.failpoint.as_ref().map(|name| format!("{name}#{}", self.time));
         let points = [("HEAPFILE_FAILPOINT", &failpoint), ("HEAPFILE_STOPPOINT", &self.stoppoint)];
@@ -121,16 +124,18 @@ pub(super) struct Told {
 pub(super) fn told() -> Option<Told> {
     let text = std::env::var(PLAN).ok()?;
     let mut numbers = text.split(' ').map(|n| n.parse::<u64>().expect("a number"));
-    let mut next = || numbers.next().expect("six numbers");
+    let mut next = || numbers.next().expect("seven numbers");
     let part = [Part::Writer, Part::Reader, Part::Opener][next() as usize];
     let seed = next();
     let durability = if next() == 1 { Durability::Power } else { Durability::Process };
     let locking = if next() == 1 { Locking::File } else { Locking::Shared };
     let impatient = next() == 1;
+    let tables = next() == 1;
     let plan = Plan {
         durability,
         locking,
         impatient,
+        tables,
         processes: 0,
         created_by_them: false,
         stops: false,
