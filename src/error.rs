@@ -290,6 +290,11 @@ pub enum Error {
         "this save point is no longer valid: it was released or rolled back past, or is of another transaction"
     )]
     BadSavePoint,
+    /// An earlier call in this write transaction failed in the middle of its change, mostly for want of space, and the transaction went on. Nothing was committed.
+    #[error(
+        "an earlier change in this transaction failed half-way: roll it back, or back to a save point made before that change"
+    )]
+    HalfChanged,
     /// A range of a file under a window pool reaches outside the file. Nothing was read.
     #[error(
         "bytes {start}..{end} reach outside the file, which has {len} bytes: ask within it; refresh() sees growth"

@@ -183,6 +183,7 @@ fn take_part<T, E: From<Error>>(
     let before = tx.save_point();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let value = change(&mut tx)?;
+        tx.may_commit()?;
         // Whoever commits would wait for it.
         arena.may_wait_for_readers()?;
         Ok(value)

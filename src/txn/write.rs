@@ -82,7 +82,12 @@ pub struct WriteTxn<'a> {
     arena: &'a Inner,
     state: Owned<'a, State>,
     scratch: Scratch,
-    save_points: Vec<(u64, ChangesMark)>,
+    /// Number, place in the changes, and `is_half` as it was.
+    save_points: Vec<(u64, ChangesMark, bool)>,
+    /// Calls so far that may have changed something.
+    calls: u64,
+    /// A change of several steps failed after the first: it must not be committed.
+    is_half: bool,
     /// It is one member's part in a batch, which goes on when this is dropped.
     is_part: bool,
     stays_on_thread: PhantomData<*const ()>,
@@ -130,6 +135,8 @@ impl<'a> WriteTxn<'a> {
             state,
             scratch: Scratch::default(),
             save_points: Vec::new(),
+            calls: 0,
+            is_half: false,
             is_part,
             stays_on_thread: PhantomData,
         }
@@ -143,6 +150,7 @@ impl<'a> WriteTxn<'a> {
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
+        self.calls += 1;
         let State { heap, changes, .. } = &mut *self.state;
         (heap, Work { media: self.arena.media(), changes, apply: self.arena.apply() })
     }
@@ -402,6 +410,7 @@ impl<'a> WriteTxn<'a> {
 
     fn view_mut(&mut self, offset: u64, len: u64) -> Result<&mut [u8]> {
         self.scratch.clear();
+        self.calls += 1;
         self.state.changes.set.view_mut(offset, len, self.arena.media())
     }
 
@@ -569,6 +578,22 @@ impl<'a> WriteTxn<'a> {
         outcome
     }
 
+    /// Runs a change that consists of several; if one of them fails after others were done, the transaction cannot be committed any more. Other than
+    /// [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
+    #[inline]
+    pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.calls;
+        let outcome = change(self);
+        // One call that fails changes nothing.
+        self.is_half |= outcome.is_err() && self.calls > before + 1;
+        outcome
+    }
+
+    /// Whether what was done so far is whole.
+    pub(crate) fn may_commit(&self) -> Result<()> {
+        if self.is_half { Err(Error::HalfChanged) } else { Ok(()) }
+    }
+
     pub(crate) fn store_word(&mut self, offset: u64, word: u64) -> Result<()> {
         use crate::heap::Space;
         self.parts().1.store(offset, word)
@@ -594,7 +619,7 @@ impl<'a> WriteTxn<'a> {
         // Unlike all others of this process, so that one of another transaction is known for what it is.
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.save_points.push((number, mark));
+        self.save_points.push((number, mark, self.is_half));
         SavePoint(number)
     }
 
@@ -614,7 +639,8 @@ impl<'a> WriteTxn<'a> {
     pub fn roll_back_to(&mut self, point: &SavePoint) -> Result<()> {
         let at = self.find_save_point(point)?;
         self.drop_save_points(at + 1);
-        let mark = self.save_points[at].1;
+        let (_, mark, was_half) = self.save_points[at];
+        self.is_half = was_half;
         self.state.changes.roll_back(mark);
         self.state.heap.forget_hints();
         Ok(())
@@ -641,12 +667,12 @@ impl<'a> WriteTxn<'a> {
 
     fn find_save_point(&mut self, point: &SavePoint) -> Result<usize> {
         self.scratch.clear();
-        self.save_points.iter().position(|(id, _)| *id == point.0).ok_or(Error::BadSavePoint)
+        self.save_points.iter().position(|(id, ..)| *id == point.0).ok_or(Error::BadSavePoint)
     }
 
     fn drop_save_points(&mut self, keep: usize) {
         while self.save_points.len() > keep {
-            if let Some((_, mark)) = self.save_points.pop() {
+            if let Some((_, mark, _)) = self.save_points.pop() {
                 self.state.changes.release(mark);
             }
         }
@@ -657,7 +683,7 @@ impl<'a> WriteTxn<'a> {
     /// In a `Power` arena they are on the disk when this returns: one flush for small transactions, two for those that allocated
     /// 64 KiB and more or made the file longer. In a `Process` arena they survive the death of any process from now on.
     ///
-    /// On an error nothing was changed, except with [`Error::Poisoned`], which says that the outcome is not known before
+    /// [`Error::HalfChanged`] if an earlier call failed in the middle of its change. On an error nothing was changed, except with [`Error::Poisoned`], which says that the outcome is not known before
     /// the arena is opened again.
     ///
     /// ```
@@ -670,6 +696,7 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn commit(mut self) -> Result<()> {
+        self.may_commit()?;
         self.drop_save_points(0);
         let outcome = commit::run(self.arena, &mut self.state)?;
         let arena = self.arena;

@@ -119,8 +119,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     }
 
     /// Inserts entries; later ones replace earlier ones with the same key. They are collected, up to 128 MiB of keys and short values at a time, sorted,
-    /// and put into each leaf together: many in any order cost a fraction of as many calls of [`insert`](Self::insert). On an error some of them
-    /// may be lost: roll back.
+    /// and put into each leaf together: many in any order cost a fraction of as many calls of [`insert`](Self::insert). After an error in the middle the
+    /// transaction can only be rolled back ([`Error::HalfChanged`](crate::Error::HalfChanged)).
     ///
     /// ```
     /// # use heapfile::{Arena, collections::BTreeMap};
@@ -141,24 +141,26 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         BK: std::borrow::Borrow<K>,
         BV: std::borrow::Borrow<V>,
     {
-        let mut loader = if self.is_empty(tx)? { Some(Loader::new(self.tree())) } else { None };
-        let (mut batch, mut buffer) = (Batch::new(self.tree()), KeyBuffer::new());
-        for (key, value) in entries {
-            let (key, value) = (key.borrow().ordered(&mut buffer), value.borrow().as_bytes());
-            if let Some(sorted) = &mut loader {
-                if sorted.push(tx, key, value)? {
-                    continue;
+        tx.in_steps(|tx| {
+            let mut loader = if self.is_empty(tx)? { Some(Loader::new(self.tree())) } else { None };
+            let (mut batch, mut buffer) = (Batch::new(self.tree()), KeyBuffer::new());
+            for (key, value) in entries {
+                let (key, value) = (key.borrow().ordered(&mut buffer), value.borrow().as_bytes());
+                if let Some(sorted) = &mut loader {
+                    if sorted.push(tx, key, value)? {
+                        continue;
+                    }
+                    if let Some(sorted) = loader.take() {
+                        sorted.finish(tx)?;
+                    }
                 }
-                if let Some(sorted) = loader.take() {
-                    sorted.finish(tx)?;
-                }
+                batch.push(tx, key, value)?;
             }
-            batch.push(tx, key, value)?;
-        }
-        match loader {
-            Some(loader) => loader.finish(tx),
-            None => batch.put_in(tx),
-        }
+            match loader {
+                Some(loader) => loader.finish(tx),
+                None => batch.put_in(tx),
+            }
+        })
     }
 
     #[inline]

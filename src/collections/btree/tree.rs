@@ -243,6 +243,10 @@ impl Tree {
 
     /// Inserts or replaces; whether there was an entry.
     pub(super) fn insert(self, tx: &mut WriteTxn<'_>, key: &[u8], value: New<'_>) -> Result<bool> {
+        tx.in_steps(|tx| self.insert_in_steps(tx, key, value))
+    }
+
+    fn insert_in_steps(self, tx: &mut WriteTxn<'_>, key: &[u8], value: New<'_>) -> Result<bool> {
         let mut head = self.head(tx)?;
         if head.root == 0 {
             self.plant(tx, head, key, value)?;
@@ -454,6 +458,10 @@ impl Tree {
 
     /// Removes an entry; whether there was one.
     pub(super) fn remove(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
+        tx.in_steps(|tx| self.remove_in_steps(tx, key))
+    }
+
+    fn remove_in_steps(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
         let mut head = self.head(tx)?;
         if head.root == 0 {
             return Ok(false);
