@@ -158,18 +158,22 @@ pub(crate) fn run<T>(
         make_ready(short.media, &mut state.populated, offset_of_write(*head))?;
     }
     match short.writes() {
-        [[head, word]] if kind == Kind::Adds => add(arena, state, offset_of_write(*head), *word)?,
+        [[head, word]] => store_one(arena, state, kind, offset_of_write(*head), *word)?,
         _ => commit(arena, state, &mut short)?,
     }
     failpoint("commit: done");
     Ok(Some(outcome))
 }
 
-/// Commits an allocation that is one word: the state of a slot, whose content is in its place already. One store does it, whole or not at all, so it
-/// needs no record; and no reader has a view of the word, or of the block, so it waits for none.
+/// Commits a change of one word, the state of a slot: one store does it, whole or not at all, so it needs no record. One that adds a block, whose content
+/// is in its place already, does not wait for readers either: none has a view of the word, or of the block.
 #[inline(always)]
-fn add(arena: &Inner, state: &mut State, offset: u64, word: u64) -> Result<()> {
+fn store_one(arena: &Inner, state: &mut State, kind: Kind, offset: u64, word: u64) -> Result<()> {
     let runtime = arena.media().runtime();
+    if kind == Kind::Changes {
+        arena.shut_gate()?;
+        failpoint("commit: gate shut");
+    }
     // Whoever sees the block sees what was filled in.
     fence(Release);
     arena.media().store_words(offset, &[word])?;
