@@ -51,6 +51,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// takes the word's cache line from its owner, who needs it for each of its steps.
 const LOOKS: u32 = 24;
 const MOST_PAUSES: u32 = 64;
+/// Looks of a reader before it sets the sleepers' bit without sleeping: beside a writer that commits without a break the gate is open for shorter than it takes to see
+/// that.
+const LOOKS_UNSEEN: u32 = 6;
 
 /// This handle's part in the protocol.
 #[derive(Debug)]
@@ -413,7 +416,11 @@ impl Gate {
             }
             looks += 1;
             if looks < LOOKS {
-                pause(looks);
+                if looks > LOOKS_UNSEEN && seen & SLEEPERS == 0 {
+                    // Whoever opens the gate wakes those who sleep: that takes it long enough for one who is awake to get in.
+                    let _ = word.compare_exchange(seen, seen | SLEEPERS, SeqCst, Relaxed);
+                }
+                pause(looks - LOOKS_UNSEEN.min(looks));
                 continue;
             }
             if self.outwait(media, word, seen, start, timeout, &mut probe)? {
