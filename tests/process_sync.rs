@@ -130,7 +130,11 @@ fn what_was_not_synced_and_is_not_sound_is_refused_again_and_again() {
 #[test]
 fn half_a_commit_on_an_unsynced_state_says_nothing() {
     let Place { dir: _dir, path, copy, arena, block, .. } = place();
-    let half = common::killed_at("commit: intent valid", &path, || arena.free(block).unwrap());
+    let half = common::killed_at("commit: intent valid", &path, || {
+        let mut tx = arena.write().unwrap();
+        tx.free(block).unwrap();
+        tx.commit().unwrap();
+    });
     std::fs::write(&copy, half).unwrap();
     reboot(&copy);
     let found = Options::new().accept_unsynced(true).open(&copy).unwrap();
