@@ -120,7 +120,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
 
     /// Inserts entries; later ones replace earlier ones with the same key. They are collected, up to 128 MiB of keys and short values at a time, sorted,
     /// and put into each leaf together: many in any order cost a fraction of as many calls of [`insert`](Self::insert). After an error in the middle the
-    /// transaction can only be rolled back ([`Error::HalfChanged`](crate::Error::HalfChanged)).
+    /// transaction can only be rolled back ([`Error::HalfChanged`]).
     ///
     /// ```
     /// # use heapfile::{Arena, collections::BTreeMap};
