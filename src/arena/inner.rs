@@ -157,7 +157,7 @@ impl Inner {
         if self.access != Access::Write {
             return Err(Error::ReadOnly);
         }
-        self.may_wait_for_lock()
+        self.number.may_write()
     }
 
     /// Takes the writer lock for a batch of changes of several threads.
@@ -237,33 +237,14 @@ impl Inner {
     #[inline]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
-        if !self.number.write_begins_alone() {
-            return self.may_wait_for_lock().and(Err(Error::WouldDeadlock { held: "a transaction" }));
-        }
-        let taken = match self.lock.write(&self.media, self.options.lock_timeout, shut) {
-            Ok(taken) => taken,
-            Err(e) => {
-                self.number.write_ends();
-                return Err(e);
-            }
-        };
+        self.number.write_begins_alone()?;
+        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut);
+        let taken = taken.inspect_err(|_| self.number.write_ends())?;
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true) {
             return self.complete(locked, taken, shut);
         }
         Ok(locked)
-    }
-
-    /// Whether this thread holds nothing that would have it wait for itself.
-    pub(super) fn may_wait_for_lock(&self) -> Result<()> {
-        let held = self.number.held();
-        if held.writes > 0 {
-            return Err(Error::WouldDeadlock { held: "a write transaction" });
-        }
-        if held.reads > 0 {
-            return Err(Error::WouldDeadlock { held: "a read transaction" });
-        }
-        Ok(())
     }
 
     /// Completes what is in doubt, with the gate shut and the readers gone; `shut`: leaves the gate so.

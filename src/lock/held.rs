@@ -3,6 +3,7 @@
 //! Each file that this process has open has a small number, the same for all handles on it, and each handle has one; a thread's
 //! holds are found by these numbers.
 
+use crate::error::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::sync::{Mutex, PoisonError};
 
@@ -127,24 +128,33 @@ impl HandleNumber {
         self.change(|hold| hold.reads -= 1);
     }
 
-    /// Notes that this thread begins to write, if it holds nothing on the file; `false`, with nothing noted, if it does.
+    /// Whether this thread holds nothing that would have it wait for itself if it waited for the writer lock.
+    pub(crate) fn may_write(&self) -> Result<()> {
+        let held = self.held();
+        if held.writes > 0 {
+            return Err(Error::WouldDeadlock { held: "a write transaction" });
+        }
+        if held.reads > 0 {
+            return Err(Error::WouldDeadlock { held: "a read transaction" });
+        }
+        Ok(())
+    }
+
+    /// Notes that this thread begins to write, if it [may](Self::may_write).
     #[inline(always)]
-    pub(crate) fn write_begins_alone(&self) -> bool {
+    pub(crate) fn write_begins_alone(&self) -> Result<()> {
         if ONE.with(|one| one.get().is_empty()) && COUNT_OF_OTHERS.get() == 0 {
             ONE.set(Hold { file: self.file, handle: self.handle, reads: 0, writes: 1 });
-            return true;
+            return Ok(());
         }
         self.write_begins_among_others()
     }
 
     #[cold]
-    fn write_begins_among_others(&self) -> bool {
-        let held = self.held();
-        let is_alone = held.reads == 0 && held.writes == 0;
-        if is_alone {
-            self.write_begins();
-        }
-        is_alone
+    fn write_begins_among_others(&self) -> Result<()> {
+        self.may_write()?;
+        self.write_begins();
+        Ok(())
     }
 
     #[inline]
