@@ -257,12 +257,7 @@ fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
     let mut changes = Changes::default();
     let mut work = Work { media, changes: &mut changes, apply };
     Heap::new(superblock.heap_page).format(&mut work, superblock.heap_page + FIRST_HEAP_PAGES)?;
-    for (offset, words) in changes.set.sorted_changes() {
-        apply.words(media, offset, words)?;
-    }
-    for (offset, word) in changes.words.sorted() {
-        apply.words(media, offset, &[word])?;
-    }
+    changes.in_order(|offset, words| apply.words(media, offset, words))?;
     media.sync()
 }
 

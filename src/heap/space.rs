@@ -25,7 +25,15 @@ pub(crate) trait Space: Load {
 
     /// Changes words of a run that was taken since the innermost save point, which have not been changed through `store`.
     fn store_fresh(&mut self, offset: u64, words: &[u64]) -> Result<()> {
+        if self.fill_fresh(offset, words)? {
+            return Ok(());
+        }
         (offset..).step_by(8).zip(words).try_for_each(|(at, &word)| self.store(at, word))
+    }
+
+    /// Puts such words straight into the file, if that is how the run is filled; else `false`, with nothing done.
+    fn fill_fresh(&mut self, _offset: u64, _words: &[u64]) -> Result<bool> {
+        Ok(false)
     }
 
     /// What counts as used in a word of states beside what this transaction's view of it says: 0, or the committed word where it is an advantage

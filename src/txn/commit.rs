@@ -83,20 +83,13 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
         body.range(page, pages);
     }
     let mut fill = Fill::new(arena.media(), arena.apply());
-    for (offset, words) in changes.set.sorted_changes() {
+    changes.in_order(|offset, words| {
         if changes.fresh.is_in_place(offset) {
-            fill.push(offset, words)?;
-        } else {
-            body.write(offset, words);
+            return fill.push(offset, words);
         }
-    }
-    for (offset, word) in changes.words.sorted() {
-        if changes.fresh.is_in_place(offset) {
-            fill.push(offset, &[word])?;
-        } else {
-            body.write(offset, &[word]);
-        }
-    }
+        body.write(offset, words);
+        Ok(())
+    })?;
     fill.flush()?;
     Ok(!runs.is_empty())
 }

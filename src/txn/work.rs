@@ -53,6 +53,12 @@ impl Changes {
         self.moved_runs = false;
     }
 
+    /// Calls `each` with offset and words of all that was changed: content, then metadata, which counts where both were; each in ascending order.
+    pub(crate) fn in_order(&self, mut each: impl FnMut(u64, &[u64]) -> Result<()>) -> Result<()> {
+        self.set.sorted_changes().try_for_each(|(offset, words)| each(offset, words))?;
+        self.words.sorted().into_iter().try_for_each(|(offset, word)| each(offset, &[word]))
+    }
+
     pub(crate) fn mark(&mut self) -> ChangesMark {
         ChangesMark {
             words: self.words.mark(),
@@ -168,11 +174,13 @@ impl Space for Work<'_> {
         Ok(())
     }
 
-    fn store_fresh(&mut self, offset: u64, words: &[u64]) -> Result<()> {
-        if self.apply == Apply::Store && self.changes.fresh.may_fill(offset, size_of_val(words) as u64) {
-            return self.fill(offset, bytemuck::cast_slice(words));
+    fn fill_fresh(&mut self, offset: u64, words: &[u64]) -> Result<bool> {
+        let may =
+            self.apply == Apply::Store && self.changes.fresh.may_fill(offset, size_of_val(words) as u64);
+        if may {
+            self.fill(offset, bytemuck::cast_slice(words))?;
         }
-        (offset..).step_by(8).zip(words).try_for_each(|(at, &word)| self.store(at, word))
+        Ok(may)
     }
 
     #[inline]
