@@ -1,4 +1,9 @@
-//! Write transactions.
+//! Write transactions: how they begin and end, and what they do with blocks. `roots` and `save_points` have the rest.
+
+mod roots;
+mod save_points;
+
+pub use save_points::SavePoint;
 
 use super::commit::{self, Outcome};
 use super::scratch::Scratch;
@@ -11,12 +16,11 @@ use crate::heap::Heap;
 use crate::layout::Page;
 use crate::lock::guarded::Owned;
 use crate::log::record::Body;
-use crate::offset::{Offset, Shape};
-use crate::roots;
+use crate::offset::Offset;
 use bytemuck::Pod;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// What a write transaction works with. A handle keeps one for reuse.
 #[derive(Debug)]
@@ -92,23 +96,6 @@ pub struct WriteTxn<'a> {
     is_part: bool,
     stays_on_thread: PhantomData<*const ()>,
 }
-
-/// A point inside a write transaction to which it can go back. See [`WriteTxn::save_point`].
-///
-/// ```
-/// # use heapfile::{Arena, View};
-/// # let dir = tempfile::tempdir().unwrap();
-/// # let arena = Arena::create(dir.path().join("a.heap"))?;
-/// let mut tx = arena.write()?;
-/// let x = tx.alloc(&1u32)?;
-/// let before = tx.save_point();
-/// *tx.get_mut(x)? = 2;
-/// tx.roll_back_to(&before)?;
-/// assert_eq!(tx.get(x)?, &1);
-/// # Ok::<(), heapfile::Error>(())
-/// ```
-#[derive(Debug)]
-pub struct SavePoint(u64);
 
 impl<'a> WriteTxn<'a> {
     /// `shut`: the transaction is short and about to commit; it takes the gate together with the lock.
@@ -479,203 +466,6 @@ impl<'a> WriteTxn<'a> {
             done += n;
         }
         Ok(())
-    }
-
-    /// Makes the unnamed root lead to a block, whatever it led to before.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.set_root(x)?;
-    /// assert_eq!(tx.root::<u32>()?, Some(x));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn set_root<T: Shape + ?Sized>(&mut self, offset: Offset<T>) -> Result<()> {
-        self.set_named_root("", offset)
-    }
-
-    /// Makes the root of that name lead to a block, whatever it led to before. The name has up to 1,024 bytes. O(n) in the number of
-    /// roots: meant for tens or thousands, not for millions.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.set_named_root("x", x)?;
-    /// assert_eq!(tx.named_root::<u32>("x")?, Some(x));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn set_named_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
-        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
-    }
-
-    /// As [`set_named_root`](Self::set_named_root), but an existing root of that name is [`Error::RootExists`].
-    ///
-    /// ```
-    /// # use heapfile::{Arena, Error, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.create_root("x", x)?;
-    /// assert!(matches!(tx.create_root("x", x), Err(Error::RootExists { .. })));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn create_root<T: Shape + ?Sized>(&mut self, name: &str, offset: Offset<T>) -> Result<()> {
-        if roots::find(self, name)?.is_some() {
-            return Err(Error::RootExists { name: name.to_owned() });
-        }
-        self.whole(|tx| roots::set::<T>(tx, name, offset.raw()))
-    }
-
-    /// Gives a root another name.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.create_root("old", x)?;
-    /// tx.rename_root("old", "new")?;
-    /// assert_eq!(tx.named_root::<u32>("new")?, Some(x));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn rename_root(&mut self, from: &str, to: &str) -> Result<()> {
-        self.whole(|tx| roots::rename(tx, from, to))
-    }
-
-    /// Removes a root. The block that it led to stays.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.create_root("x", x)?;
-    /// tx.remove_root("x")?;
-    /// assert!(tx.roots()?.is_empty());
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn remove_root(&mut self, name: &str) -> Result<()> {
-        self.whole(|tx| roots::remove(tx, name))
-    }
-
-    /// Runs a change that consists of several; if it fails, nothing of it stays.
-    pub(crate) fn whole<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let point = self.save_point();
-        let outcome = change(self);
-        if outcome.is_err() {
-            self.roll_back_to(&point)?;
-        }
-        self.release(point)?;
-        outcome
-    }
-
-    /// Runs a change that consists of several; if one of them fails after others were done, the transaction cannot be committed any more. Other than
-    /// [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
-    #[inline]
-    pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let before = self.calls;
-        let outcome = change(self);
-        // One call that fails changes nothing.
-        self.is_half |= outcome.is_err() && self.calls > before + 1;
-        outcome
-    }
-
-    /// Whether what was done so far is whole.
-    pub(crate) fn may_commit(&self) -> Result<()> {
-        if self.is_half { Err(Error::HalfChanged) } else { Ok(()) }
-    }
-
-    pub(crate) fn store_word(&mut self, offset: u64, word: u64) -> Result<()> {
-        use crate::heap::Space;
-        self.parts().1.store(offset, word)
-    }
-
-    /// Marks a point to which [`roll_back_to`](Self::roll_back_to) can go back. Save points nest. Costs nothing by itself;
-    /// each 64-byte line that is changed after it, and was before, is kept twice.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let point = tx.save_point();
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.roll_back_to(&point)?;
-    /// assert!(tx.get(x).is_err());
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn save_point(&mut self) -> SavePoint {
-        self.scratch.clear();
-        let mark = self.state.changes.mark();
-        // Unlike all others of this process, so that one of another transaction is known for what it is.
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        self.save_points.push((number, mark, self.is_half));
-        SavePoint(number)
-    }
-
-    /// Takes back everything since the save point, which stays valid; those made after it are gone.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, Error, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let outer = tx.save_point();
-    /// let inner = tx.save_point();
-    /// tx.roll_back_to(&outer)?;
-    /// assert!(matches!(tx.roll_back_to(&inner), Err(Error::BadSavePoint)));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn roll_back_to(&mut self, point: &SavePoint) -> Result<()> {
-        let at = self.find_save_point(point)?;
-        self.drop_save_points(at + 1);
-        let (_, mark, was_half) = self.save_points[at];
-        self.is_half = was_half;
-        self.state.changes.roll_back(mark);
-        self.state.heap.forget_hints();
-        Ok(())
-    }
-
-    /// Ends a save point, and those made after it; what was done since stays.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, View};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// let mut tx = arena.write()?;
-    /// let point = tx.save_point();
-    /// let x = tx.alloc(&1u32)?;
-    /// tx.release(point)?;
-    /// assert_eq!(tx.get(x)?, &1);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn release(&mut self, point: SavePoint) -> Result<()> {
-        let at = self.find_save_point(&point)?;
-        self.drop_save_points(at);
-        Ok(())
-    }
-
-    fn find_save_point(&mut self, point: &SavePoint) -> Result<usize> {
-        self.scratch.clear();
-        self.save_points.iter().position(|(id, ..)| *id == point.0).ok_or(Error::BadSavePoint)
-    }
-
-    fn drop_save_points(&mut self, keep: usize) {
-        while self.save_points.len() > keep {
-            if let Some((_, mark, _)) = self.save_points.pop() {
-                self.state.changes.release(mark);
-            }
-        }
     }
 
     /// Makes all changes of this transaction the committed state, at once and as a whole.

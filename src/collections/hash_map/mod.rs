@@ -13,6 +13,7 @@
 mod entry;
 mod iter;
 mod table;
+mod update;
 
 pub use iter::{Iter, Position};
 
@@ -20,9 +21,7 @@ use self::entry::{Content, Layout};
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
-use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
-use bytemuck::Pod;
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -588,107 +587,6 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             }
         }
         if entries == head.len { Ok(()) } else { Err(self.damaged(LENGTH)) }
-    }
-}
-
-impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
-    /// Changes the value of a key in place; `None` if there is no such key.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::HashMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
-    /// map.insert(&mut tx, &1, &2)?;
-    /// assert_eq!(map.update(&mut tx, &1, |n| { *n += 1; *n })?, Some(3));
-    /// assert_eq!(map.update(&mut tx, &5, |_| ())?, None);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn update<R>(
-        &self,
-        tx: &mut WriteTxn<'_>,
-        key: &K,
-        change: impl FnOnce(&mut V) -> R,
-    ) -> Result<Option<R>> {
-        let Some((block, start, len)) = self.place(tx, key)? else { return Ok(None) };
-        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, start..start + len)?)?;
-        let result = change(&mut value);
-        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
-        Ok(Some(result))
-    }
-
-    /// Changes the value of a key in place; where there is none, inserts `first` before.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::HashMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let counts = HashMap::<str, u32>::new_in(&mut tx)?;
-    /// for word in ["to", "be", "or", "not", "to", "be"] {
-    ///     counts.update_or_insert(&mut tx, word, 0, |n| *n += 1)?;
-    /// }
-    /// assert_eq!(counts.get(&tx, "be")?, Some(&2));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn update_or_insert<R>(
-        &self,
-        tx: &mut WriteTxn<'_>,
-        key: &K,
-        first: V,
-        change: impl FnOnce(&mut V) -> R,
-    ) -> Result<R> {
-        if self.contains_key(tx, key)? {
-            let changed = self.update(tx, key, change)?;
-            return changed.ok_or_else(|| self.damaged("an entry of a hash map is gone"));
-        }
-        let mut value = first;
-        let result = change(&mut value);
-        self.insert(tx, key, &value)?;
-        Ok(result)
-    }
-
-    /// Removes the entry with this key and returns its value.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::HashMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
-    /// map.insert(&mut tx, &1, &2)?;
-    /// assert_eq!((map.take(&mut tx, &1)?, map.take(&mut tx, &1)?), (Some(2), None));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn take(&self, tx: &mut WriteTxn<'_>, key: &K) -> Result<Option<V>> {
-        let Some(&value) = self.get(tx, key)? else { return Ok(None) };
-        self.remove(tx, key)?;
-        Ok(Some(value))
-    }
-}
-
-impl<K: Key + ?Sized> HashMap<K, [u8]> {
-    /// Gives a key a value of `len` bytes that hold whatever the file holds there, to be filled with [`WriteTxn::write_at`] in pieces.
-    /// Returns its block and where it begins there.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::HashMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<str, [u8]>::new_in(&mut tx)?;
-    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
-    /// for piece in 0..16 {
-    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
-    /// }
-    /// assert_eq!(map.get(&tx, "film")?.unwrap()[5 << 16], 5);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn insert_unset(&self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
-        self.put(tx, key, Content::Unset(len))?;
-        let place = self.place(tx, key)?.ok_or_else(|| self.damaged("an entry of a hash map is gone"))?;
-        Ok((place.0, place.1))
     }
 }
 
