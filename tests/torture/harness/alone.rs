@@ -112,9 +112,7 @@ impl Alone {
 
     /// Its blocks are there, and hold what they should.
     pub(super) fn difference(&self, tx: &ReadTxn<'_>) -> Option<String> {
-        let wrong = |single: &&Single| {
-            !matches!(tx.bytes(single.block()), Ok(found) if Single::of(single.offset, found) == Some(**single))
-        };
+        let wrong = |single: &&Single| !matches!(tx.bytes(single.block()), Ok(found) if Single::of(single.offset, found) == Some(**single));
         self.live.iter().find(wrong).map(|single| format!("a block of one's own differs: {single}"))
     }
 
@@ -125,7 +123,7 @@ impl Alone {
         id: &str,
         settle: impl Fn(Error) -> std::result::Result<(), String>,
     ) -> std::result::Result<(), String> {
-        for _ in 0..1 + self.rng.below(8) {
+        for _ in 0..1 + self.rng.below(24) {
             let outcome = match self.rng.below(8) {
                 0..=3 if self.live.len() < MOST => self.alloc(arena, id),
                 4 | 5 if !self.live.is_empty() => self.replace(arena, id),

@@ -151,7 +151,7 @@ impl Life {
         if let Some(what) = self.alone.difference(&tx) {
             return wrong(format!("LOST: {what}"));
         }
-        if self.rng.below(8) == 0 {
+        if self.rng.below(3) == 0 {
             std::thread::sleep(Duration::from_micros(self.rng.below(3_000)));
             let later = self.work.look(&tx).map_err(failed)?;
             // One that is added is seen at once: it takes nothing from anybody.

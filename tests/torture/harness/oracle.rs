@@ -122,7 +122,9 @@ impl Oracle {
             let new_is_there =
                 new.is_some_and(|new| found.get(&new.name).is_some_and(|there| there.len == new.len));
             if old.is_some() && new.is_some() && old_is_there == new_is_there {
-                return Err(format!("TORN: {old:?} was to be replaced by {new:?}: both or neither are there"));
+                return Err(format!(
+                    "TORN: {old:?} was to be replaced by {new:?}: both or neither are there"
+                ));
             }
             for (single, is_there) in [(old, old_is_there), (new, new_is_there)] {
                 if let Some(single) = single {
@@ -180,10 +182,7 @@ mod tests {
     fn after(lines: &[&str], count: u64) -> Result<(), String> {
         let mut oracle = Oracle::default();
         let mut tally = Tally::new();
-        lines
-            .iter()
-            .try_for_each(|line| oracle.hear(1, line, &mut tally))
-            .and_then(|()| oracle.judge(count))
+        lines.iter().try_for_each(|line| oracle.hear(1, line, &mut tally)).and_then(|()| oracle.judge(count))
     }
 
     #[test]
@@ -238,7 +237,8 @@ mod tests {
     #[test]
     fn blocks_of_the_dead_are_passed_on_unless_they_are_in_doubt() {
         let mut oracle = Oracle::default();
-        for line in ["alloc a 0 7 32", "done a 64 7 32", "alloc a 0 8 32", "done a 96 8 32", "free a 96 8 32"] {
+        for line in ["alloc a 0 7 32", "done a 64 7 32", "alloc a 0 8 32", "done a 96 8 32", "free a 96 8 32"]
+        {
             oracle.hear(1, line, &mut Tally::new()).unwrap();
         }
         let block = Single { offset: 64, name: 7, len: 32 };
