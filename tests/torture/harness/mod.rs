@@ -362,7 +362,7 @@ impl Round<'_> {
             drop(arena);
             let arena = options.open(file).map_err(|e| format!("it does not open again: {e}"))?;
             match is_whole(&work, &arena)?.first() {
-                Some(single) => return Err(format!("{single} was freed, and is there")),
+                Some(single) => Err(format!("{single} was freed, and is there")),
                 None => snapshots_are_whole(plan, file),
             }
         }));
