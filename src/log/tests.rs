@@ -1,5 +1,9 @@
 //! Each rule of the log that shows in the log alone, on a simulated disk of a few pages.
 
+mod edges;
+mod follow;
+mod replay;
+
 use super::power::{Extent, PowerLog};
 use super::record::*;
 use super::replay::Apply;
