@@ -122,6 +122,25 @@ fn what_a_slot_cannot_say_makes_it_none() {
     assert!(is_one(limit - 2, Cursor { position: limit - 1, sequence: limit - 1, ..good }));
 }
 
+#[test]
+fn a_file_that_ends_in_its_log_says_how_long_it_should_be() {
+    let bench = bench();
+    let needed = |outcome: Result<()>| match outcome {
+        Err(Error::Truncated { needed, .. }) => needed,
+        other => panic!("{other:?}"),
+    };
+    let cut = |pages: u64| {
+        let disk = SimDisk::from_image(&vec![0; (pages * PAGE) as usize]).unwrap();
+        disk.open_media(pages * PAGE, Writable::Runtime).unwrap()
+    };
+    let slot = slots::read(&cut(u64::from(SLOT_PAGES[0])), 0);
+    assert_eq!(needed(slot.map(drop)), page_offset(SLOT_PAGES[0]) + 64);
+    let start = bench.ring.offset(0);
+    let first = Cursor { position: 0, sequence: 1, seed: SALT };
+    let read = bench.ring.read(&cut(start / PAGE), first, 0);
+    assert_eq!(needed(read.map(drop)), start + RING);
+}
+
 /// With one slot damaged, the other counts only if the log behind it is all there was.
 mod with_a_damaged_slot {
     use super::*;
