@@ -8,6 +8,8 @@ use crate::error::OffsetFault;
 
 mod damage;
 mod model;
+mod repaired;
+mod stretches;
 
 const FIRST: Page = 3;
 
