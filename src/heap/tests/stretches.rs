@@ -67,3 +67,66 @@ fn the_page_map_is_where_its_words_are() {
         }
     }
 }
+
+/// Slabs of all kinds of state arrays, filled and emptied.
+#[test]
+fn used_slots_are_counted() {
+    for len in [0, 8, 24, 100, 240, 300, 1000, 5000] {
+        let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 4000);
+        let used = |heap: &Heap, mock: &Mock| {
+            let (mut used, mut page) = (0, 0);
+            while let Some(stretch) = heap.next_stretch(mock, page).unwrap() {
+                page = stretch.end();
+                if let Use::Slab { used: here, slots, .. } = stretch.used {
+                    assert!(here <= slots);
+                    used += here;
+                }
+            }
+            used
+        };
+        let mut blocks = Vec::new();
+        for n in 1..=300 {
+            blocks.push(heap.alloc(&mut mock, len, 8).unwrap());
+            assert_eq!(used(&heap, &mock), n, "{len}");
+        }
+        mock.commit(&mut heap);
+        blocks.sort_by_key(|block| block.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        for (n, block) in blocks.into_iter().enumerate() {
+            heap.free(&mut mock, block).unwrap();
+            assert_eq!(used(&heap, &mock), 299 - n as u32, "{len}");
+        }
+    }
+}
+
+#[test]
+fn figures_are_those_of_the_heap() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 4000);
+    let runs: Vec<_> = (0..600).map(|_| heap.alloc(&mut mock, PAGE, PAGE).unwrap()).collect();
+    let long = heap.alloc(&mut mock, 30 * PAGE, PAGE).unwrap();
+    heap.alloc(&mut mock, PAGE, PAGE).unwrap();
+    heap.alloc(&mut mock, 24, 8).unwrap();
+    mock.commit(&mut heap);
+    for &run in runs.iter().step_by(2).chain(&[long]) {
+        heap.free(&mut mock, run).unwrap();
+    }
+    mock.commit(&mut heap);
+    let stats = heap.stats(&mock).unwrap();
+    let (mut free, mut longest, mut extents, mut nodes, mut slabs, mut others) = (0, 0, 0, 0, 0, 0);
+    let mut page = 0;
+    while let Some(stretch) = heap.next_stretch(&mock, page).unwrap() {
+        page = stretch.end();
+        match stretch.used {
+            Use::Free { .. } => {
+                (free, extents, longest) = (free + stretch.pages, extents + 1, longest.max(stretch.pages));
+            }
+            Use::Nodes => nodes += stretch.pages,
+            Use::Slab { .. } => slabs += 1,
+            _ => others += 1,
+        }
+    }
+    assert!(nodes > 1 && longest >= 30);
+    assert_eq!((stats.free_pages, stats.longest_extent, stats.extents), (free, longest, extents));
+    assert_eq!((stats.node_pages, stats.runs), (nodes, others + nodes + slabs));
+    assert_eq!(stats.classes.iter().map(|class| class.slabs).sum::<u32>(), slabs);
+    assert_eq!((stats.first, stats.end), (FIRST, heap.open(&mock).unwrap()));
+}
