@@ -7,6 +7,7 @@ use super::*;
 use crate::error::OffsetFault;
 
 mod damage;
+mod findings;
 mod model;
 mod repaired;
 mod stretches;
