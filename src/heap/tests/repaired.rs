@@ -243,3 +243,51 @@ fn an_array_that_nobody_needs_is_no_loss() {
     repair(&mut heap, &mut mock);
     assert_eq!(blocks(&heap, &mock), before);
 }
+
+/// A page of a slab whose word is the sound word of something else; or is no word at all.
+#[test]
+fn what_starts_inside_of_a_slab_is_not_swallowed() {
+    use super::super::map::{NODES_ENTRY, Run};
+
+    let (good, heap) = varied_heap();
+    let is_long = |stretch: &Stretch| stretch.pages > 2 && matches!(stretch.used, Use::Slab { .. });
+    let slab = stretches(&heap, &good).into_iter().find(is_long).unwrap();
+    let inside = heap.header.entry_at(&good, slab.page + 1).unwrap();
+    let block = Run { pages: 1, slack: 9, unlogged: false };
+    let at = |heap: &Heap, mock: &Mock, page| heap.next_stretch(mock, page).unwrap().unwrap().used;
+    for (word, expected) in
+        [(block.entry(), Use::Block { len: PAGE - 9, unlogged: false }), (NODES_ENTRY, Use::Nodes)]
+    {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, inside, word);
+        assert!(!repair(&mut heap, &mut mock).is_empty());
+        assert_eq!(at(&heap, &mock, slab.page + 1), expected);
+        assert!(!matches!(at(&heap, &mock, slab.page), Use::Slab { .. }));
+    }
+    for word in [0, 1, u64::MAX, NODES_ENTRY + (1 << 32)] {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, inside, word);
+        repair(&mut heap, &mut mock);
+        assert_eq!(at(&heap, &mock, slab.page), slab.used, "{word:#x}");
+    }
+}
+
+/// A block that is said to be longer than what comes behind it allows keeps what is left, all of it.
+#[test]
+fn a_block_that_is_too_long_is_cut() {
+    use super::super::map::Run;
+
+    let (good, heap) = varied_heap();
+    let all = stretches(&heap, &good);
+    let place = all.windows(2).position(|pair| {
+        pair.iter().all(|stretch| matches!(stretch.used, Use::Block { unlogged: false, .. }))
+    });
+    let stretch = all[place.unwrap()];
+    let at = heap.header.entry_at(&good, stretch.page).unwrap();
+    let (mut mock, mut heap) = (good.clone(), heap);
+    set(&mut mock, at, Run { pages: stretch.pages + 2, slack: 5, unlogged: false }.entry());
+    assert_eq!(repair(&mut heap, &mut mock).len(), 1);
+    let block = heap.block(&mock, page_offset(stretch.page)).unwrap();
+    assert_eq!(block.len, page_offset(stretch.pages));
+    assert_eq!(stretches(&heap, &mock).len(), all.len());
+}
