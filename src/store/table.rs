@@ -6,7 +6,7 @@ use super::directory::{Directory, TableInfo};
 use crate::collections::{BTreeMap, HashMap, btree, hash_map};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{InBlock, View, WriteTxn};
 use bytemuck::Pod;
 use std::io::Read;
 use std::ops::RangeBounds;
@@ -250,6 +250,12 @@ impl Table {
     #[inline]
     pub(super) fn get_known<'t>(self, tx: &'t impl View, key: &[u8]) -> Result<Option<&'t [u8]>> {
         either!(self, map => map.get_known(tx, key))
+    }
+
+    /// Where the value of a key lies, in a table that the directory was just seen to lead to.
+    #[inline]
+    pub(super) fn value_known(self, tx: &impl View, key: &[u8]) -> Result<Option<InBlock>> {
+        either!(self, map => map.value_known(tx, key))
     }
 
     /// Stores an entry; whether one with that key was replaced. O(log n); a value of the same length is overwritten in place.

@@ -23,7 +23,7 @@ mod tree;
 use super::item::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{InBlock, View, WriteTxn};
 use bytemuck::Pod;
 use cursor::{Entries, Way};
 use load::Loader;
@@ -224,6 +224,12 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             Some(bytes) => value_of(self.tree(), bytes).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Where the value of a key lies, in a map as [`get_known`](Self::get_known) reads it.
+    #[inline]
+    pub(crate) fn value_known(self, tx: &impl View, key: &K) -> Result<Option<InBlock>> {
+        self.tree().value_known(tx, key.ordered(&mut KeyBuffer::new()))
     }
 
     /// Whether there is an entry with that key. O(log n).

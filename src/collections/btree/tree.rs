@@ -15,7 +15,7 @@ use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
 use super::route::{fetch, route};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{Located, View, WriteTxn};
+use crate::txn::{InBlock, Located, View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -228,6 +228,13 @@ impl Tree {
     fn get_under<'t, S: View + ?Sized>(self, tx: &'t S, head: &Head, key: &[u8]) -> Result<Option<&'t [u8]>> {
         let Some(leaf) = self.leaf(tx, head, key)? else { return Ok(None) };
         leaf.find(key)?.map(|i| leaf.value(i)).transpose()
+    }
+
+    /// Where the value of a key lies, in a map that is known to be there.
+    #[inline]
+    pub(super) fn value_known<S: View + ?Sized>(self, tx: &S, key: &[u8]) -> Result<Option<InBlock>> {
+        let Some(leaf) = self.leaf(tx, &self.known_head(tx)?, key)? else { return Ok(None) };
+        leaf.find(key)?.map(|i| leaf.value_range(i)).transpose()
     }
 
     /// The leaf and the index there of the entry with that key, if there is one.

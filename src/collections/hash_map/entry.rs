@@ -126,11 +126,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Gives an entry another value: in its block where that is right for the new length, else in a new one. Returns where it is now.
     pub(super) fn replace(
         tx: &mut WriteTxn<'_>,
-        entry: Link,
+        (block, old): (Located, Range<u64>),
         key: &[u8],
         value: Content<'_>,
     ) -> Result<Link> {
-        let (block, _, old) = Self::places(tx, entry)?;
+        let entry = Link::from_raw(block.offset);
         if let Content::Bytes(value) = value
             && value.len() as u64 == old.end - old.start
         {

@@ -21,9 +21,10 @@ use self::entry::{Content, Layout};
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
-use crate::txn::{View, WriteTxn};
+use crate::txn::{InBlock, Located, View, WriteTxn};
 use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const KIND: u32 = u32::from_le_bytes(*b"Hash");
@@ -152,15 +153,30 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
     /// The entry with this key in ordered bytes, and its word.
     #[inline]
-    fn find(&self, tx: &impl View, head: &Head, hash: u64, key: &[u8]) -> Result<Option<Found>> {
+    fn find(
+        &self,
+        tx: &impl View,
+        head: &Head,
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Option<(Found, Located, Range<u64>)>> {
         let table = Table::of(self.offset(), head)?;
         let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
         while let Some(found) = chain.find(tx, hash)? {
-            if Layout::<K, V>::key(tx, found.word.entry())? == key {
-                return Ok(Some(found));
+            let (block, there, value) = Layout::<K, V>::places(tx, found.word.entry())?;
+            if tx.bytes_at(block.offset + there.start, there.end - there.start)? == key {
+                return Ok(Some((found, block, value)));
             }
         }
         Ok(None)
+    }
+
+    /// Where the value of a key lies, in a map as [`get_known`](Self::get_known) reads it.
+    #[inline]
+    pub(crate) fn value_known(&self, tx: &impl View, key: &K) -> Result<Option<InBlock>> {
+        let (head, mut buffer) = (self.known_head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        Ok(self.find(tx, &head, hash(&head, key), key)?.map(|(_, block, value)| (block, value)))
     }
 
     /// Number of entries. A few loads.
@@ -267,10 +283,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
-        let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };
-        let entry = found.word.entry();
-        let (_, _, value) = Layout::<K, V>::places(tx, entry)?;
-        Ok(Some((entry, value.start, value.end - value.start)))
+        let found = self.find(tx, &head, hash(&head, key), key)?;
+        Ok(found.map(|(found, _, value)| (found.word.entry(), value.start, value.end - value.start)))
     }
 
     /// Sets the value of a key; returns whether there was one. Writes the entry and a word or two; a value of the same length is written over the
@@ -295,9 +309,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let hash = hash(&head, key);
-        if let Some(found) = self.find(tx, &head, hash, key)? {
+        if let Some((found, block, there)) = self.find(tx, &head, hash, key)? {
             let old = found.word.entry();
-            let new = Layout::<K, V>::replace(tx, old, key, value)?;
+            let new = Layout::<K, V>::replace(tx, (block, there), key, value)?;
             if new != old {
                 Table::replace(tx, found, Word::new(hash, new)?)?;
             }
@@ -339,7 +353,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let hash = hash(&head, key);
-        let Some(found) = self.find(tx, &head, hash, key)? else { return Ok(false) };
+        let Some((found, ..)) = self.find(tx, &head, hash, key)? else { return Ok(false) };
         let mut table = Table::of(self.offset(), &head)?;
         let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
         table.take(tx, bucket_of(hash, table.buckets), found)?;

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) type Link = Offset<[u8]>;
 
@@ -113,6 +114,13 @@ impl Place {
     #[inline]
     fn word(self, tx: &impl View, index: usize) -> Result<u64> {
         tx.word_in_block(self.block.raw().wrapping_add(self.at + 8 * index as u64))
+    }
+
+    /// All of them, where the transaction has them side by side.
+    #[inline]
+    fn words(self, tx: &impl View) -> Option<&[AtomicU64; WORDS + 1]> {
+        let words = tx.words(self.block.raw().wrapping_add(self.at), WORDS as u64 + 1);
+        words.try_into().ok()
     }
 
     #[inline]
@@ -450,6 +458,22 @@ impl Chain {
     /// The next word that may be of an entry with this hash.
     #[inline]
     pub(super) fn find(&mut self, tx: &impl View, hash: u64) -> Result<Option<Found>> {
+        loop {
+            let Some(words) = self.place.words(tx) else { return self.find_one_by_one(tx, hash) };
+            while self.index < WORDS {
+                let (index, word) = (self.index, Word(words[self.index].load(Ordering::Relaxed)));
+                self.index += 1;
+                if word.may_be(hash) && word.0 != 0 {
+                    return Ok(Some(Found { word, place: self.place, index }));
+                }
+            }
+            if !self.step(tx)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn find_one_by_one(&mut self, tx: &impl View, hash: u64) -> Result<Option<Found>> {
         while let Some(found) = self.next(tx)? {
             if found.word.may_be(hash) {
                 return Ok(Some(found));
