@@ -274,8 +274,8 @@ impl Table {
         either!(self, map => map.insert(tx, key, value))
     }
 
-    /// Stores entries; later ones replace earlier ones with the same key. Faster than as many calls of [`put`](Self::put) if the table is ordered: see
-    /// [`BTreeMap::extend`]. On an error some of them may be stored and some not: roll back.
+    /// Stores entries; later ones replace earlier ones with the same key. Faster than as many calls of [`put`](Self::put) if the table is ordered or
+    /// empty: see [`BTreeMap::extend`], [`HashMap::extend`]. On an error some of them may be stored and some not: roll back.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};

@@ -280,11 +280,11 @@ impl<'a> WriteTxn<'a> {
     }
 
     fn fill_zero(&mut self, offset: u64, len: u64) -> Result<()> {
-        let zeros = [0u8; 1 << 14];
+        static ZEROS: [u8; 1 << 14] = [0; 1 << 14];
         let mut done = 0;
         while done < len {
-            let n = (len - done).min(zeros.len() as u64);
-            self.parts().1.write(offset + done, &zeros[..n as usize])?;
+            let n = (len - done).min(ZEROS.len() as u64);
+            self.parts().1.write(offset + done, &ZEROS[..n as usize])?;
             done += n;
         }
         Ok(())
@@ -423,6 +423,12 @@ impl<'a> WriteTxn<'a> {
     pub(crate) fn write_in(&mut self, block: Located, at: u64, bytes: &[u8]) -> Result<()> {
         in_block(&block, at, at.saturating_add(bytes.len() as u64))?;
         self.parts().1.write(block.offset + at, bytes)
+    }
+
+    /// Writes the content of blocks that lie side by side, all of which this transaction allocated: from the start of the first one to, at most, where the
+    /// last one's place ends.
+    pub(crate) fn write_side_by_side(&mut self, first: Offset<[u8]>, bytes: &[u8]) -> Result<()> {
+        self.parts().1.write(first.raw(), bytes)
     }
 
     /// Copies bytes `from_range` of one block to another, or the same, from byte `to_at` on. Overlapping is fine.

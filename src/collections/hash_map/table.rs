@@ -52,21 +52,37 @@ pub(super) const BUCKET: u64 = 64;
 const WORDS: usize = 7;
 
 /// Entries for each bucket up to which a table does not grow, and, in thirds, from which on it does not shrink.
-const FULL: u64 = 4;
+pub(super) const FULL: u64 = 4;
 
 const ADDRESS_BITS: u32 = 41;
 const TAG_FROM: u32 = 8;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Bucket {
+pub(super) struct Bucket {
     words: [u64; WORDS],
     overflow: Link,
 }
 
+impl Bucket {
+    /// Up to [`WORDS`] words.
+    fn of(words: &[Word], overflow: Link) -> Self {
+        let mut bucket = Self { words: [0; WORDS], overflow };
+        for (to, word) in bucket.words.iter_mut().zip(words) {
+            *to = word.0;
+        }
+        bucket
+    }
+
+    /// Writes it to a new block.
+    fn alloc(&self, tx: &mut WriteTxn<'_>) -> Result<Link> {
+        tx.alloc_copy(bytemuck::bytes_of(self), BUCKET as usize)
+    }
+}
+
 /// An entry's place and part of its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl Word {
     pub(super) fn new(hash: u64, entry: Link) -> Result<Self> {
@@ -90,6 +106,11 @@ impl Word {
     #[inline]
     pub(super) const fn may_be(self, hash: u64) -> bool {
         (self.0 ^ Self::tag(hash)) >> ADDRESS_BITS == 0
+    }
+
+    /// Whether both have the same of their hashes.
+    pub(super) const fn looks_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> ADDRESS_BITS == 0
     }
 
     /// Bit `bit` of the hash, where the word has it.
@@ -165,7 +186,7 @@ pub(super) const fn depth_of(bucket: u64, buckets: u64) -> u32 {
 
 /// Segment of a bucket and its index there.
 #[inline]
-const fn segment_of(bucket: u64) -> (u64, u64) {
+pub(super) const fn segment_of(bucket: u64) -> (u64, u64) {
     if bucket < FIRST {
         return (0, bucket);
     }
@@ -174,7 +195,7 @@ const fn segment_of(bucket: u64) -> (u64, u64) {
 }
 
 /// Buckets of a segment.
-const fn segment_len(segment: u64) -> u64 {
+pub(super) const fn segment_len(segment: u64) -> u64 {
     if segment == 0 { FIRST } else { FIRST << (segment - 1) }
 }
 
@@ -253,10 +274,18 @@ impl Table {
             }
         }
         let overflow = first.overflow(tx)?;
-        let more = Bucket { words: [word.0, 0, 0, 0, 0, 0, 0], overflow };
-        let block = tx.alloc_zeroed(BUCKET, BUCKET as usize)?;
-        tx.write_at(block, 0, bytemuck::bytes_of(&more))?;
+        let block = Bucket::of(&[word], overflow).alloc(tx)?;
         first.write(tx, WORDS, block.raw())
+    }
+
+    /// A bucket of these words, with as many new overflow blocks as it needs.
+    pub(super) fn bucket_with(tx: &mut WriteTxn<'_>, words: &[Word]) -> Result<Bucket> {
+        let (first, more) = words.split_at(words.len().min(WORDS));
+        let mut overflow = Link::null();
+        for words in more.chunks(WORDS) {
+            overflow = Bucket::of(words, overflow).alloc(tx)?;
+        }
+        Ok(Bucket::of(first, overflow))
     }
 
     /// Makes a word name another entry.
@@ -325,10 +354,8 @@ impl Table {
             self.set_segment(tx, segment, link)?;
         }
         let place = self.place(tx, new)?;
-        let mut bucket = Bucket { words: [0; WORDS], overflow: Link::null() };
-        for (to, found) in bucket.words.iter_mut().zip(&moved) {
-            *to = found.word.0;
-        }
+        let words: Vec<Word> = moved.iter().map(|found| found.word).take(WORDS).collect();
+        let bucket = Bucket::of(&words, Link::null());
         tx.write_at(place.block, place.at, bytemuck::bytes_of(&bucket))?;
         for found in moved.iter().skip(WORDS) {
             if let Err(e) = self.add(tx, new, found.word) {
