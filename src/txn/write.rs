@@ -561,8 +561,8 @@ impl Source for WriteTxn<'_> {
 
     #[inline]
     fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
-        let most = if self.state.changes.set.is_empty() { most } else { 0 };
-        self.arena.media().words(offset, most)
+        let words = self.arena.media().words(offset, most);
+        if self.state.changes.set.may_touch(offset, 8 * words.len() as u64) { &[] } else { words }
     }
 
     fn heap_page(&self) -> u32 {
@@ -570,7 +570,7 @@ impl Source for WriteTxn<'_> {
     }
 
     #[inline]
-    fn is_piecewise(&self) -> bool {
-        !self.state.changes.set.is_empty()
+    fn is_piecewise(&self, offset: u64, len: u64) -> bool {
+        self.state.changes.set.may_touch(offset, len)
     }
 }

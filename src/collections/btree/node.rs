@@ -188,22 +188,22 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     /// The node at `at`, which has to be of that level.
     #[inline]
     pub(super) fn open(tx: &'t S, at: u64, level: u8) -> Result<Self> {
-        Self::open_as(tx, at, level, tx.is_piecewise())
+        Self::open_as(tx, at, level, |len| tx.is_piecewise(at, len))
     }
 
     /// As [`open`](Self::open), for who is going to read most of the node.
     pub(super) fn open_whole(tx: &'t S, at: u64, level: u8) -> Result<Self> {
-        Self::open_as(tx, at, level, false)
+        Self::open_as(tx, at, level, |_| false)
     }
 
     #[inline]
-    fn open_as(tx: &'t S, at: u64, level: u8, piecewise: bool) -> Result<Self> {
+    fn open_as(tx: &'t S, at: u64, level: u8, is_piecewise: impl FnOnce(u64) -> bool) -> Result<Self> {
         let block = own(tx.block(at), at)?;
         let len = block.len as usize;
         if block.len > NODE_MAX as u64 || !len.is_multiple_of(NODE_ALIGN) || len == 0 {
             return Err(Error::corrupt(at, "an ordered map leads to a block that is no node"));
         }
-        let (bytes, whole) = if piecewise {
+        let (bytes, whole) = if is_piecewise(block.len) {
             (tx.bytes_at(at, FRONT as u64)?, None)
         } else {
             let bytes = tx.bytes_at(at, block.len)?;

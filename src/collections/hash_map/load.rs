@@ -138,7 +138,7 @@ impl Blocks {
     fn add(&mut self, tx: &mut WriteTxn<'_>, block: Link, len: u64) -> Result<&mut Vec<u8>> {
         // Up to where the block before may reach.
         let end = (self.bytes.len() as u64).next_multiple_of(self.capacity.max(1));
-        if block.raw() == self.start + end && self.bytes.len() < PIECE && len == self.len {
+        if block.raw() == self.start + end && self.bytes.len() < PIECE {
             self.bytes.resize(end as usize, 0);
             return Ok(&mut self.bytes);
         }
