@@ -1,7 +1,7 @@
 //! [`BTreeMap`]: an ordered map.
 //!
 //! A B+ tree whose nodes are blocks of up to 4 KiB. Short keys and values lie in the leaves, longer ones (keys over 511 bytes, values over 1023) in
-//! blocks of their own. A node's block is as long as its entries need, in four steps to each doubling, so that a tree filled in random order wastes little. A change
+//! blocks of their own. A node's block is as long as its entries need, in four or eight steps to each doubling, so that a tree filled in random order wastes little. A change
 //! writes the lines it touches.
 //!
 //! `node` reads and searches, `image` builds nodes, `tree` changes, `cursor` walks, `load` fills from sorted input, `check` verifies; all of these know byte strings
