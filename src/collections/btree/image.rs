@@ -4,6 +4,7 @@
 
 use super::change::Change;
 use super::node::{FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place};
+use crate::collections::blocks::Blocks;
 use crate::error::Result;
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -133,6 +134,13 @@ impl Image {
     /// Writes the node to a new block.
     pub(super) fn alloc(&self, tx: &mut WriteTxn<'_>) -> Result<u64> {
         let block = tx.alloc_copy(&self.bytes, NODE_ALIGN)?;
+        Ok(block.raw())
+    }
+
+    /// Writes the node to a new block, together with others.
+    pub(super) fn alloc_in(&self, blocks: &mut Blocks, tx: &mut WriteTxn<'_>) -> Result<u64> {
+        let (block, content) = blocks.alloc(tx, self.len() as u64, NODE_ALIGN)?;
+        content.extend_from_slice(&self.bytes);
         Ok(block.raw())
     }
 

@@ -8,9 +8,10 @@
 use super::entry::{Content, Layout};
 use super::table::{BUCKET, FIRST, FULL, Link, Table, Word, bucket_of, segment_len, segment_of};
 use super::{HashMap, Head, hash};
+use crate::collections::blocks::Blocks;
 use crate::collections::{Item, Key};
 use crate::error::Result;
-use crate::txn::{View, WriteTxn};
+use crate::txn::WriteTxn;
 
 /// Entries that are taken: 128 MiB are kept of them.
 const MOST: usize = 8 << 20;
@@ -28,16 +29,6 @@ pub(super) struct Loader<K: ?Sized + 'static, V: ?Sized + 'static> {
     blocks: Blocks,
 }
 
-/// Blocks that lie side by side, on their way into the file.
-#[derive(Default)]
-struct Blocks {
-    start: u64,
-    bytes: Vec<u8>,
-    /// The length of the last block, and what a block of that length takes.
-    len: u64,
-    capacity: u64,
-}
-
 impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
     pub(super) fn new(map: HashMap<K, V>, head: Head) -> Self {
         Self { map, head, entries: Vec::new(), blocks: Blocks::default() }
@@ -52,8 +43,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
         let entry = if len > SHORT || Layout::<K, V>::ALIGN > 8 {
             Layout::<K, V>::alloc(tx, key, Content::Bytes(value))?
         } else {
-            let entry = tx.alloc_unset(len, Layout::<K, V>::ALIGN)?;
-            let block = self.blocks.add(tx, entry, len)?;
+            let (entry, block) = self.blocks.alloc(tx, len, Layout::<K, V>::ALIGN)?;
             let head = (key.len() as u64).to_le_bytes();
             block.extend_from_slice(&head[..Layout::<K, V>::KEY_AT as usize]);
             block.extend_from_slice(key);
@@ -129,31 +119,6 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
                 None => words.push(word),
             }
         }
-        Ok(())
-    }
-}
-
-impl Blocks {
-    /// Where the content of a new block goes.
-    fn add(&mut self, tx: &mut WriteTxn<'_>, block: Link, len: u64) -> Result<&mut Vec<u8>> {
-        // Up to where the block before may reach.
-        let end = (self.bytes.len() as u64).next_multiple_of(self.capacity.max(1));
-        if block.raw() == self.start + end && self.bytes.len() < PIECE {
-            self.bytes.resize(end as usize, 0);
-            return Ok(&mut self.bytes);
-        }
-        self.write(tx)?;
-        if len != self.len {
-            (self.len, self.capacity) = (len, tx.block_info(block)?.capacity);
-        }
-        self.start = block.raw();
-        Ok(&mut self.bytes)
-    }
-
-    /// Writes what there is.
-    fn write(&mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        tx.write_side_by_side(Link::from_raw(self.start), &self.bytes)?;
-        self.bytes.clear();
         Ok(())
     }
 }
