@@ -71,7 +71,7 @@ impl Known {
         let info = TableInfo { kind: place.kind.load(Relaxed), map: place.map.load(Relaxed) };
         let (directory, changes) = (place.directory.load(Relaxed), place.changes.load(Relaxed));
         fence(Acquire);
-        let is_whole = version != 0 && version % 2 == 0 && place.version.load(Relaxed) == version;
+        let is_whole = version != 0 && version.is_multiple_of(2) && place.version.load(Relaxed) == version;
         if !(is_it && is_whole) {
             return None;
         }
@@ -83,7 +83,8 @@ impl Known {
         let Some(name) = Name::new(name) else { return };
         let place = &self.0[name.place()];
         let version = place.version.load(Relaxed);
-        if version % 2 != 0 || place.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_err()
+        if !version.is_multiple_of(2)
+            || place.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_err()
         {
             return;
         }
