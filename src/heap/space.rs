@@ -36,6 +36,10 @@ pub(crate) trait Space: Load {
         Ok(false)
     }
 
+    /// Says that a place of `len` bytes, at least one, is likely to be filled soon.
+    #[inline(always)]
+    fn prefetch(&self, _offset: u64, _len: u64) {}
+
     /// What counts as used in a word of states beside what this transaction's view of it says: 0, or the committed word where it is an advantage
     /// to allocate what is free in that too, because such a block can be filled in place.
     #[inline]

@@ -112,6 +112,11 @@ impl Space for Short<'_> {
         Err(self.give_up())
     }
 
+    #[inline(always)]
+    fn prefetch(&self, offset: u64, len: u64) {
+        self.media.prefetch(offset, len);
+    }
+
     fn grow(&mut self, _: Page) -> Result<Page> {
         Err(self.give_up())
     }
