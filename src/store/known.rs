@@ -11,8 +11,10 @@ use super::directory::TableInfo;
 use super::table::Table;
 use std::sync::atomic::{AtomicU64, Ordering::*, fence};
 
-/// Tables that can be remembered, each in one place only; a power of two.
-const PLACES: usize = 16;
+/// Tables that can be remembered; a power of two.
+const PLACES: usize = 64;
+/// Places, one behind the other, in which a table can be.
+const WAYS: usize = 4;
 const NAME_WORDS: usize = 7;
 
 /// A name in whole words, zeros behind it.
@@ -35,10 +37,11 @@ impl Name {
         &self.words[..self.len.div_ceil(8)]
     }
 
+    /// The first of the places in which it can be.
     #[inline]
-    fn place(&self) -> usize {
+    fn first_place(&self) -> usize {
         let mixed = self.used().iter().fold(self.len as u64, |sum, word| sum.rotate_left(5) ^ word);
-        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % PLACES
+        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
     }
 }
 
@@ -55,55 +58,88 @@ struct Remembered {
     name: [AtomicU64; NAME_WORDS],
 }
 
-/// The tables that were looked up.
-#[derive(Debug, Default)]
-pub(super) struct Known([Remembered; PLACES]);
-
-impl Known {
-    /// The table of that name, where the directory was when it was found there, and its count then.
+impl Remembered {
+    /// Whether the name is this one, as far as can be told without a look at the version.
     #[inline]
-    pub(super) fn get(&self, name: &str) -> Option<(Table, u64, u64)> {
-        let name = Name::new(name)?;
-        let place = &self.0[name.place()];
-        let version = place.version.load(Acquire);
-        let is_it = place.len.load(Relaxed) == name.len as u64
-            && name.used().iter().zip(&place.name).all(|(word, there)| there.load(Relaxed) == *word);
-        let info = TableInfo { kind: place.kind.load(Relaxed), map: place.map.load(Relaxed) };
-        let (directory, changes) = (place.directory.load(Relaxed), place.changes.load(Relaxed));
+    fn is(&self, name: &Name) -> bool {
+        self.len.load(Relaxed) == name.len as u64
+            && name.used().iter().zip(&self.name).all(|(word, there)| there.load(Relaxed) == *word)
+    }
+
+    /// What is remembered here, if that is of this name.
+    #[inline]
+    fn get(&self, name: &Name) -> Option<(Table, u64, u64)> {
+        let version = self.version.load(Acquire);
+        let is_it = self.is(name);
+        let info = TableInfo { kind: self.kind.load(Relaxed), map: self.map.load(Relaxed) };
+        let (directory, changes) = (self.directory.load(Relaxed), self.changes.load(Relaxed));
         fence(Acquire);
-        let is_whole = version != 0 && version.is_multiple_of(2) && place.version.load(Relaxed) == version;
+        let is_whole = version != 0 && version.is_multiple_of(2) && self.version.load(Relaxed) == version;
         if !(is_it && is_whole) {
             return None;
         }
         Some((Table::from_info(info).ok()?, directory, changes))
     }
 
-    /// Remembers a table in place of the one that was there. Where another thread is about to do so it is not remembered now.
-    pub(super) fn set(&self, name: &str, table: Table, directory: u64, changes: u64) {
-        let Some(name) = Name::new(name) else { return };
-        let place = &self.0[name.place()];
-        let version = place.version.load(Relaxed);
+    /// Remembers a table here. Where another thread is about to do so it is not remembered now.
+    fn set(&self, name: &Name, info: &TableInfo, directory: u64, changes: u64) {
+        let version = self.version.load(Relaxed);
         if !version.is_multiple_of(2)
-            || place.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_err()
+            || self.version.compare_exchange(version, version + 1, Acquire, Relaxed).is_err()
         {
             return;
         }
         // Whoever sees one of the stores below sees the odd version too.
         fence(Release);
-        let info = table.info();
         for (word, value) in [
-            (&place.len, name.len as u64),
-            (&place.kind, info.kind),
-            (&place.map, info.map),
-            (&place.directory, directory),
-            (&place.changes, changes),
+            (&self.len, name.len as u64),
+            (&self.kind, info.kind),
+            (&self.map, info.map),
+            (&self.directory, directory),
+            (&self.changes, changes),
         ] {
             word.store(value, Relaxed);
         }
-        for (word, value) in place.name.iter().zip(name.words) {
+        for (word, value) in self.name.iter().zip(name.words) {
             word.store(value, Relaxed);
         }
-        place.version.store(version + 2, Release);
+        self.version.store(version + 2, Release);
+    }
+}
+
+/// The tables that were looked up.
+#[derive(Debug)]
+pub(super) struct Known([Remembered; PLACES]);
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Remembered::default()))
+    }
+}
+
+impl Known {
+    #[inline]
+    fn places(&self, name: &Name) -> impl Iterator<Item = &Remembered> + Clone {
+        let first = name.first_place();
+        (first..first + WAYS).map(|place| &self.0[place % PLACES])
+    }
+
+    /// The table of that name, where the directory was when it was found there, and its count then.
+    #[inline]
+    pub(super) fn get(&self, name: &str) -> Option<(Table, u64, u64)> {
+        let name = Name::new(name)?;
+        self.places(&name).find_map(|place| place.get(&name))
+    }
+
+    /// Remembers a table: where it was remembered before, else where nothing is, else in place of another one.
+    pub(super) fn set(&self, name: &str, table: Table, directory: u64, changes: u64) {
+        let Some(name) = Name::new(name) else { return };
+        let mut places = self.places(&name);
+        let place = places.clone().find(|place| place.is(&name));
+        let place = place.or_else(|| places.clone().find(|place| place.version.load(Relaxed) == 0));
+        if let Some(place) = place.or_else(|| places.next()) {
+            place.set(&name, &table.info(), directory, changes);
+        }
     }
 }
 
@@ -123,6 +159,11 @@ mod tests {
             known.set(name, table(8 * i as u64), 64, i as u64);
             assert_eq!(known.get(name), Some((table(8 * i as u64), 64, i as u64)));
         }
+        for n in 0..24 {
+            known.set(&format!("table {n}"), table(8 * n), 64, n);
+        }
+        let found = (0..24).filter(|n| known.get(&format!("table {n}")) == Some((table(8 * n), 64, *n)));
+        assert!(found.count() > 20, "few names drive each other out");
         assert_eq!(known.get("12345679"), None);
         assert_eq!(known.get(&long[1..]), None);
         assert_eq!(known.get(&format!("{long}x")), None);
