@@ -394,7 +394,7 @@ impl Heap {
         let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0
             && let Some(shape) = SHAPE.get(usize::from(shape))
-            && let Ok(states) = s.load(state_word_at(slab, word.into()))
+            && let Ok(states) = s.load_states(state_word_at(slab, word.into()))
             && let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word.into())), shape)
         {
             self.in_free_place = true;

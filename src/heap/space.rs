@@ -13,6 +13,12 @@ pub(crate) trait Load {
     /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
+
+    /// The same, of a word of slots' states, which is likely to be the one that was used last.
+    #[inline(always)]
+    fn load_states(&self, offset: u64) -> Result<u64> {
+        self.load(offset)
+    }
 }
 
 /// A write transaction as the heap's code sees it.
