@@ -41,7 +41,8 @@ impl Name {
     #[inline]
     fn first_place(&self) -> usize {
         let mixed = self.used().iter().fold(self.len as u64, |sum, word| sum.rotate_left(5) ^ word);
-        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
+        // Every bit of a name has its part in the highest bits of the product.
+        (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - PLACES.ilog2())) as usize
     }
 }
 
