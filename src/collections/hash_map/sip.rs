@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn it_is_what_others_compute() {
-        let bytes: Vec<u8> = (0..200u32).map(|i| (i * 37 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..200u32).map(|i| ((i * 37) >> 2) as u8).collect();
         for len in 0..bytes.len() {
             for key in [[0, 0], [1, 2], [u64::MAX, 0x0123_4567_89AB_CDEF]] {
                 let expected = SipHasher13::new_with_keys(key[0], key[1]).hash(&bytes[..len]);
