@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{assert_clean, bytes, fast_dir, small};
+use common::model::{End, Subject, obey};
+use common::{BOTH, bytes, fast_dir, small};
 use heapfile::collections::{HashMap, Vector, hash_map::Position};
 use heapfile::{Arena, Durability, Error, Options, View, WriteTxn};
 use proptest::prelude::*;
@@ -17,6 +18,8 @@ enum Act {
     Get(Vec<u8>),
     Many(u16),
     RemoveMany(u16),
+    /// So many entries at once, of which some have the same key.
+    Extend(u16, u16),
     Retain(u8),
     Clear,
     Commit,
@@ -39,8 +42,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => key().prop_map(Act::Get),
         2 => any::<u16>().prop_map(Act::Many),
         2 => any::<u16>().prop_map(Act::RemoveMany),
+        2 => (0..20u16, 0..700u16).prop_map(|(from, n)| Act::Extend(from, n)),
         1 => any::<u8>().prop_map(Act::Retain),
-        1 => Just(Act::Clear),
+        2 => Just(Act::Clear),
         2 => Just(Act::Commit),
         1 => Just(Act::RollBack),
     ];
@@ -54,68 +58,99 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 type Map = HashMap<[u8], [u8]>;
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn play(tx: &mut WriteTxn<'_>, map: Map, model: &mut Model, act: &Act) {
-    match act {
-        Act::Insert(key, value) => {
-            let replaced = map.insert(tx, key, value).unwrap();
-            assert_eq!(replaced, model.insert(key.clone(), value.clone()).is_some());
-        }
-        Act::Long(key, len) => {
-            let value = bytes(*len as u64, *len);
-            map.insert(tx, key, &value).unwrap();
-            model.insert(key.clone(), value);
-        }
-        Act::Remove(key) => assert_eq!(map.remove(tx, key).unwrap(), model.remove(key).is_some()),
-        Act::Get(key) => {
-            assert_eq!(map.get(tx, key).unwrap(), model.get(key).map(Vec::as_slice));
-            assert_eq!(map.contains_key(tx, key).unwrap(), model.contains_key(key));
-        }
-        Act::Many(n) => {
-            for i in *n..n.saturating_add(60) {
-                let key = i.to_le_bytes();
-                map.insert(tx, &key, &key).unwrap();
-                model.insert(key.to_vec(), key.to_vec());
-            }
-        }
-        Act::RemoveMany(n) => {
-            for i in *n..n.saturating_add(200) {
-                let key = i.to_le_bytes();
-                assert_eq!(map.remove(tx, &key).unwrap(), model.remove(&key[..]).is_some());
-            }
-        }
-        Act::Retain(n) => {
-            let keep = |key: &[u8], value: &[u8]| (key.len() + value.len()) % 7 != usize::from(n % 7);
-            map.retain(tx, keep).unwrap();
-            model.retain(|k, v| keep(k, v));
-        }
-        Act::Clear => {
-            map.clear(tx).unwrap();
-            model.clear();
-        }
-        Act::SavePoint(acts, keep) => {
-            let (point, before) = (tx.save_point(), model.clone());
-            for act in acts {
-                play(tx, map, model, act);
-            }
-            if !keep {
-                tx.roll_back_to(&point).unwrap();
-                *model = before;
-            }
-            tx.release(point).unwrap();
-        }
-        Act::Commit | Act::RollBack => {}
-    }
-}
+impl Subject for Map {
+    type Act = Act;
+    type Model = Model;
 
-#[track_caller]
-fn assert_is(tx: &impl View, map: Map, model: &Model) {
-    map.check(tx).unwrap();
-    assert_eq!(map.len(tx).unwrap(), model.len() as u64);
-    let all: Model =
-        map.iter(tx).unwrap().map(|e| e.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
-    assert!(all == *model);
-    for (key, value) in model.iter().take(20) {
-        assert_eq!(map.get(tx, key).unwrap(), Some(&value[..]));
+    fn new_in(tx: &mut WriteTxn<'_>) -> Self {
+        Map::new_in(tx).unwrap()
+    }
+
+    fn end(act: &Act) -> Option<End> {
+        match act {
+            Act::Commit => Some(End::Commit),
+            Act::RollBack => Some(End::RollBack),
+            _ => None,
+        }
+    }
+
+    fn play(&self, tx: &mut WriteTxn<'_>, model: &mut Model, act: &Act) {
+        let map = self;
+        match act {
+            Act::Insert(key, value) => {
+                let replaced = map.insert(tx, key, value).unwrap();
+                assert_eq!(replaced, model.insert(key.clone(), value.clone()).is_some());
+            }
+            Act::Long(key, len) => {
+                let value = bytes(*len as u64, *len);
+                map.insert(tx, key, &value).unwrap();
+                model.insert(key.clone(), value);
+            }
+            Act::Remove(key) => assert_eq!(map.remove(tx, key).unwrap(), model.remove(key).is_some()),
+            Act::Get(key) => {
+                assert_eq!(map.get(tx, key).unwrap(), model.get(key).map(Vec::as_slice));
+                assert_eq!(map.contains_key(tx, key).unwrap(), model.contains_key(key));
+            }
+            Act::Many(n) => {
+                for i in *n..n.saturating_add(60) {
+                    let key = i.to_le_bytes();
+                    map.insert(tx, &key, &key).unwrap();
+                    model.insert(key.to_vec(), key.to_vec());
+                }
+            }
+            Act::RemoveMany(n) => {
+                for i in *n..n.saturating_add(200) {
+                    let key = i.to_le_bytes();
+                    assert_eq!(map.remove(tx, &key).unwrap(), model.remove(&key[..]).is_some());
+                }
+            }
+            Act::Extend(from, n) => {
+                // Of lengths on both sides of a size class, and of what is written side by side.
+                let entries = (0..*n).map(|i| {
+                    let len = if i % 97 == 0 { 5000 } else { usize::from(i % 3) * 60 };
+                    ((i % 600 + from).to_le_bytes(), bytes(i.into(), len))
+                });
+                map.extend(tx, entries.clone().map(|(k, v)| (k.to_vec(), v))).unwrap();
+                model.extend(entries.map(|(k, v)| (k.to_vec(), v)));
+            }
+            Act::Retain(n) => {
+                let keep = |key: &[u8], value: &[u8]| (key.len() + value.len()) % 7 != usize::from(n % 7);
+                map.retain(tx, keep).unwrap();
+                model.retain(|k, v| keep(k, v));
+            }
+            Act::Clear => {
+                map.clear(tx).unwrap();
+                model.clear();
+            }
+            Act::SavePoint(acts, keep) => {
+                let (point, before) = (tx.save_point(), model.clone());
+                for act in acts {
+                    self.play(tx, model, act);
+                }
+                if !keep {
+                    tx.roll_back_to(&point).unwrap();
+                    *model = before;
+                }
+                tx.release(point).unwrap();
+            }
+            Act::Commit | Act::RollBack => {}
+        }
+    }
+
+    fn assert_is(&self, tx: &impl View, model: &Model) {
+        let map = self;
+        map.check(tx).unwrap();
+        assert_eq!(map.len(tx).unwrap(), model.len() as u64);
+        let all: Model =
+            map.iter(tx).unwrap().map(|e| e.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+        assert!(all == *model);
+        for (key, value) in model.iter().take(20) {
+            assert_eq!(map.get(tx, key).unwrap(), Some(&value[..]));
+        }
+    }
+
+    fn free(self, tx: &mut WriteTxn<'_>) {
+        self.free(tx).unwrap();
     }
 }
 
@@ -124,35 +159,7 @@ proptest! {
 
     #[test]
     fn a_hash_map_is_a_map(acts in acts(), power in any::<bool>()) {
-        let dir = fast_dir();
-        let durability = if power { Durability::Power } else { Durability::Process };
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
-        let mut tx = arena.write().unwrap();
-        let map = Map::new_in(&mut tx).unwrap();
-        tx.commit().unwrap();
-        let (mut model, mut committed) = (Model::new(), Model::new());
-        let mut tx = arena.write().unwrap();
-        for act in &acts {
-            match act {
-                Act::Commit => {
-                    tx.commit().unwrap();
-                    committed = model.clone();
-                    assert_is(&arena.read().unwrap(), map, &model);
-                    tx = arena.write().unwrap();
-                }
-                Act::RollBack => {
-                    drop(tx);
-                    model = committed.clone();
-                    tx = arena.write().unwrap();
-                }
-                _ => play(&mut tx, map, &mut model, act),
-            }
-        }
-        assert_is(&tx, map, &model);
-        map.free(&mut tx).unwrap();
-        prop_assert_eq!(tx.blocks().count(), 0);
-        tx.commit().unwrap();
-        assert_clean(&arena);
+        obey::<Map>(&acts, BOTH[usize::from(power)]);
     }
 }
 

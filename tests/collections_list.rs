@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{assert_clean, fast_dir, small};
+use common::BOTH;
+use common::model::{End, Subject, obey};
 use heapfile::collections::{List, list::Node};
 use heapfile::{Durability, Error, Options, View, WriteTxn};
 use proptest::prelude::*;
@@ -150,51 +151,52 @@ fn assert_is(tx: &impl View, list: List<u64>, model: &Model) {
     }
 }
 
+/// Two lists, and whether an act is for the second one.
+impl Subject for [List<u64>; 2] {
+    type Act = (bool, Act);
+    type Model = [Model; 2];
+
+    fn new_in(tx: &mut WriteTxn<'_>) -> Self {
+        [List::new_in(tx).unwrap(), List::new_in(tx).unwrap()]
+    }
+
+    fn end((_, act): &Self::Act) -> Option<End> {
+        match act {
+            Act::Commit => Some(End::Commit),
+            Act::RollBack => Some(End::RollBack),
+            _ => None,
+        }
+    }
+
+    fn play(&self, tx: &mut WriteTxn<'_>, [one, two]: &mut [Model; 2], (second, act): &Self::Act) {
+        if *second {
+            play(tx, self[1], two, (self[0], one), act);
+        } else {
+            play(tx, self[0], one, (self[1], two), act);
+        }
+        assert_is(tx, self[0], one);
+        assert_is(tx, self[1], two);
+    }
+
+    fn assert_is(&self, tx: &impl View, models: &[Model; 2]) {
+        for (list, model) in self.iter().zip(models) {
+            assert_is(tx, *list, model);
+        }
+    }
+
+    fn free(self, tx: &mut WriteTxn<'_>) {
+        for list in self {
+            list.free(tx).unwrap();
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn two_lists_are_two_deques(acts in acts(), power in any::<bool>()) {
-        let dir = fast_dir();
-        let durability = if power { Durability::Power } else { Durability::Process };
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
-        let mut tx = arena.write().unwrap();
-        let lists = [List::new_in(&mut tx).unwrap(), List::new_in(&mut tx).unwrap()];
-        tx.commit().unwrap();
-        let mut committed = [Model::new(), Model::new()];
-        let mut models = committed.clone();
-        let mut tx = arena.write().unwrap();
-        for (second, act) in &acts {
-            match act {
-                Act::Commit => {
-                    tx.commit().unwrap();
-                    committed = models.clone();
-                    tx = arena.write().unwrap();
-                }
-                Act::RollBack => {
-                    drop(tx);
-                    models = committed.clone();
-                    tx = arena.write().unwrap();
-                }
-                _ => {
-                    let [one, two] = &mut models;
-                    if *second {
-                        play(&mut tx, lists[1], two, (lists[0], one), act);
-                    } else {
-                        play(&mut tx, lists[0], one, (lists[1], two), act);
-                    }
-                }
-            }
-            for (list, model) in lists.iter().zip(&models) {
-                assert_is(&tx, *list, model);
-            }
-        }
-        for list in lists {
-            list.free(&mut tx).unwrap();
-        }
-        prop_assert_eq!(tx.blocks().count(), 0);
-        tx.commit().unwrap();
-        assert_clean(&arena);
+        obey::<[List<u64>; 2]>(&acts, BOTH[usize::from(power)]);
     }
 }
 

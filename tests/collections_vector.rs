@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{assert_clean, fast_dir, small};
+use common::model::{End, Subject, obey};
+use common::{BOTH, fast_dir, small};
 use heapfile::collections::Vector;
 use heapfile::{Arena, Durability, Error, View, WriteTxn};
 use proptest::prelude::*;
@@ -180,39 +181,41 @@ fn assert_is(tx: &impl View, v: Vector<Element>, model: &[Element]) {
     v.check(tx).unwrap();
 }
 
+impl Subject for Vector<Element> {
+    type Act = Act;
+    type Model = Vec<Element>;
+
+    fn new_in(tx: &mut WriteTxn<'_>) -> Self {
+        Vector::new_in(tx).unwrap()
+    }
+
+    fn end(act: &Act) -> Option<End> {
+        match act {
+            Act::Commit => Some(End::Commit),
+            Act::RollBack => Some(End::RollBack),
+            _ => None,
+        }
+    }
+
+    fn play(&self, tx: &mut WriteTxn<'_>, model: &mut Vec<Element>, act: &Act) {
+        play(tx, *self, model, act).unwrap();
+    }
+
+    fn assert_is(&self, tx: &impl View, model: &Vec<Element>) {
+        assert_is(tx, *self, model);
+    }
+
+    fn free(self, tx: &mut WriteTxn<'_>) {
+        self.free(tx).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn a_vector_is_a_vec(acts in acts(), power in any::<bool>()) {
-        let dir = fast_dir();
-        let durability = if power { Durability::Power } else { Durability::Process };
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
-        let mut tx = arena.write().unwrap();
-        let v = Vector::new_in(&mut tx).unwrap();
-        tx.commit().unwrap();
-        let (mut model, mut committed) = (Vec::new(), Vec::new());
-        let mut tx = arena.write().unwrap();
-        for act in &acts {
-            match act {
-                Act::Commit => {
-                    tx.commit().unwrap();
-                    committed = model.clone();
-                    assert_is(&arena.read().unwrap(), v, &model);
-                    tx = arena.write().unwrap();
-                }
-                Act::RollBack => {
-                    drop(tx);
-                    model = committed.clone();
-                    tx = arena.write().unwrap();
-                }
-                _ => play(&mut tx, v, &mut model, act).unwrap(),
-            }
-        }
-        v.free(&mut tx).unwrap();
-        prop_assert_eq!(tx.blocks().count(), 0);
-        tx.commit().unwrap();
-        assert_clean(&arena);
+        obey::<Vector<Element>>(&acts, BOTH[usize::from(power)]);
     }
 }
 

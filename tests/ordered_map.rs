@@ -1,5 +1,8 @@
 //! `BTreeMap` does what std's does, whatever the order of operations and the lengths of keys and values, and leaves nothing behind.
 
+mod common;
+
+use common::model::{End, Subject, obey};
 use heapfile::collections::BTreeMap;
 use heapfile::testing::SplitMix64;
 use heapfile::{Arena, Durability, Options, View, WriteTxn};
@@ -136,38 +139,33 @@ fn play(map: Map, tx: &mut WriteTxn<'_>, model: &mut Model<Bytes, Bytes>, step: 
     }
 }
 
-fn play_all(durability: Durability, steps: &[Step]) {
-    let (_dir, arena) = arena(durability);
-    let mut tx = arena.write().unwrap();
-    let map = Map::new_in(&mut tx).unwrap();
-    tx.commit().unwrap();
-    let mut committed = Model::new();
-    let mut model = Model::new();
-    let mut tx = arena.write().unwrap();
-    for step in steps {
-        play(map, &mut tx, &mut model, step);
+impl Subject for Map {
+    type Act = Step;
+    type Model = Model<Bytes, Bytes>;
+
+    fn new_in(tx: &mut WriteTxn<'_>) -> Self {
+        Map::new_in(tx).unwrap()
+    }
+
+    fn end(step: &Step) -> Option<End> {
         match step {
-            Step::RollBack => {
-                drop(tx);
-                model.clone_from(&committed);
-                tx = arena.write().unwrap();
-            }
-            Step::Commit => {
-                same(map, &tx, &model);
-                tx.commit().unwrap();
-                same(map, &arena.read().unwrap(), &model);
-                committed.clone_from(&model);
-                tx = arena.write().unwrap();
-            }
-            _ => {}
+            Step::Commit => Some(End::Commit),
+            Step::RollBack => Some(End::RollBack),
+            _ => None,
         }
     }
-    same(map, &tx, &model);
-    tx.commit().unwrap();
-    assert!(arena.check().unwrap().findings.is_empty());
-    let mut tx = arena.write().unwrap();
-    map.free(&mut tx).unwrap();
-    assert_eq!(tx.blocks().count(), 0, "freeing leaves nothing behind");
+
+    fn play(&self, tx: &mut WriteTxn<'_>, model: &mut Self::Model, step: &Step) {
+        play(*self, tx, model, step);
+    }
+
+    fn assert_is(&self, tx: &impl View, model: &Self::Model) {
+        same(*self, tx, model);
+    }
+
+    fn free(self, tx: &mut WriteTxn<'_>) {
+        self.free(tx).unwrap();
+    }
 }
 
 proptest! {
@@ -175,12 +173,12 @@ proptest! {
 
     #[test]
     fn it_does_what_stds_does(steps in prop::collection::vec(step(), 1..80)) {
-        play_all(Durability::Process, &steps);
+        obey::<Map>(&steps, Durability::Process);
     }
 
     #[test]
     fn it_does_so_in_a_power_arena(steps in prop::collection::vec(step(), 1..40)) {
-        play_all(Durability::Power, &steps);
+        obey::<Map>(&steps, Durability::Power);
     }
 
     #[test]

@@ -34,8 +34,9 @@ use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::log::replay::Apply;
 use crate::offset::Offset;
+use crate::txn::edit;
 use crate::txn::short::{self, Kind, Short};
-use crate::txn::{ReadTxn, WriteTxn};
+use crate::txn::{InBlock, ReadTxn, WriteTxn};
 use bytemuck::Pod;
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -311,6 +312,17 @@ impl Arena {
         change: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         submit::run(&self.inner, change)
+    }
+
+    /// Overwrites the bytes that `find` finds, if they are as many as these, in a transaction of its own. Otherwise that transaction, begun as
+    /// [`begin_short`](Self::begin_short) does.
+    #[inline]
+    pub(crate) fn overwrite(
+        &self,
+        bytes: &[u8],
+        find: impl FnOnce(&edit::Present<'_>) -> Result<Option<InBlock>>,
+    ) -> Result<Option<WriteTxn<'_>>> {
+        edit::overwrite(&self.inner, bytes, find)
     }
 
     /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.

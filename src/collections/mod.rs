@@ -13,6 +13,7 @@
 
 #[macro_use]
 mod handle;
+mod blocks;
 pub mod btree;
 pub mod hash_map;
 mod item;

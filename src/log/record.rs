@@ -144,7 +144,7 @@ impl Body {
             return;
         }
         let head = self.words.len();
-        self.words.push((offset / 8) << 16 | words.len() as u64);
+        self.words.push(head_of_write(offset, words.len() as u64));
         self.words.extend_from_slice(words);
         self.writes += 1;
         self.open = Some((head, offset + words.len() as u64 * 8));
@@ -154,7 +154,13 @@ impl Body {
 /// The head of a write of one word at `offset`.
 #[inline(always)]
 pub(crate) const fn head_of_word(offset: u64) -> u64 {
-    (offset / 8) << 16 | 1
+    head_of_write(offset, 1)
+}
+
+/// The head of a write of so many words, at most [`MAX_WRITE_WORDS`], from `offset` on.
+#[inline(always)]
+pub(crate) const fn head_of_write(offset: u64, words: u64) -> u64 {
+    (offset / 8) << 16 | words
 }
 
 /// Where a write with this head goes.

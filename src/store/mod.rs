@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod directory;
+mod known;
 mod listing;
 mod table;
 #[cfg(feature = "serde")]
@@ -35,12 +36,13 @@ pub use table::{Entries, Kind, Range, Table};
 use crate::arena::{Arena, Shrunk};
 use crate::collections::btree::after_prefix;
 use crate::error::Result;
+use crate::txn::edit::Present;
 use crate::txn::{ReadTxn, View, WriteTxn};
 use directory::Directory;
-use std::collections::BTreeMap;
+use known::Known;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 /// Values up to this length are stored with the gate shut from the start, where a commit costs no flush.
 const SHORT: usize = 4096;
@@ -58,15 +60,7 @@ const SHORT: usize = 4096;
 #[derive(Debug, Clone)]
 pub struct Store {
     arena: Arena,
-    known: Arc<RwLock<Known>>,
-}
-
-/// Tables that were looked up, good as long as the directory counts the same number of changes.
-#[derive(Debug, Default)]
-struct Known {
-    directory: u64,
-    changes: u64,
-    tables: BTreeMap<String, Table>,
+    known: Arc<Known>,
 }
 
 impl Store {
@@ -154,9 +148,8 @@ impl Store {
     /// The table of that name, if it is remembered and the directory is as it was then.
     #[inline]
     fn known_table(&self, tx: &impl View, name: &str) -> Option<Table> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let table = *known.tables.get(name)?;
-        Directory::is_unchanged(tx, known.directory, known.changes).then_some(table)
+        let (table, directory, changes) = self.known.get(name)?;
+        Directory::is_unchanged(tx, directory, changes).then_some(table)
     }
 
     /// Looks for a table in a committed state, and remembers it.
@@ -164,11 +157,7 @@ impl Store {
     fn remember(&self, tx: &ReadTxn<'_>, name: &str) -> Result<Option<Table>> {
         let Some(directory) = Directory::find(tx)? else { return Ok(None) };
         let Some(table) = directory.table(tx, name)? else { return Ok(None) };
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if (known.directory, known.changes) != (directory.at, directory.changes) {
-            *known = Known { directory: directory.at, changes: directory.changes, tables: BTreeMap::new() };
-        }
-        known.tables.insert(name.to_owned(), table);
+        self.known.set(name, table, directory.at, directory.changes);
         Ok(Some(table))
     }
 
@@ -193,7 +182,17 @@ impl Store {
         short: bool,
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<T> {
-        let mut tx = if short { self.arena.begin_short()? } else { self.arena.write()? };
+        let tx = if short { self.arena.begin_short()? } else { self.arena.write()? };
+        self.changing_in(tx, name, change)
+    }
+
+    /// As [`changing`](Self::changing), in this transaction.
+    fn changing_in<T>(
+        &self,
+        mut tx: WriteTxn<'_>,
+        name: &str,
+        change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
+    ) -> Result<T> {
         let known = self.known_table(&tx, name);
         let table = match known {
             Some(table) => table,
@@ -220,7 +219,18 @@ impl Store {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn put(&self, table: &str, key: &[u8], value: &[u8]) -> Result<bool> {
-        self.changing(table, value.len() <= SHORT, |tx, table| table.put(tx, key, value))
+        let put = |tx: &mut WriteTxn<'_>, table: Table| table.put(tx, key, value);
+        if value.len() > SHORT {
+            return self.changing(table, false, put);
+        }
+        let known_value = |now: &Present<'_>| match self.known_table(now, table) {
+            Some(table) => table.value_known(now, key),
+            None => Ok(None),
+        };
+        match self.arena.overwrite(value, known_value)? {
+            None => Ok(true),
+            Some(tx) => self.changing_in(tx, table, put),
+        }
     }
 
     /// A copy of a key's value, in a transaction of its own. To borrow it instead use [`Table::get`].

@@ -6,7 +6,7 @@ use super::directory::{Directory, TableInfo};
 use crate::collections::{BTreeMap, HashMap, btree, hash_map};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{InBlock, View, WriteTxn};
 use bytemuck::Pod;
 use std::io::Read;
 use std::ops::RangeBounds;
@@ -252,6 +252,12 @@ impl Table {
         either!(self, map => map.get_known(tx, key))
     }
 
+    /// Where the value of a key lies, in a table that the directory was just seen to lead to.
+    #[inline]
+    pub(super) fn value_known(self, tx: &impl View, key: &[u8]) -> Result<Option<InBlock>> {
+        either!(self, map => map.value_known(tx, key))
+    }
+
     /// Stores an entry; whether one with that key was replaced. O(log n); a value of the same length is overwritten in place.
     ///
     /// ```
@@ -268,8 +274,8 @@ impl Table {
         either!(self, map => map.insert(tx, key, value))
     }
 
-    /// Stores entries; later ones replace earlier ones with the same key. Faster than as many calls of [`put`](Self::put) if the table is ordered: see
-    /// [`BTreeMap::extend`]. On an error some of them may be stored and some not: roll back.
+    /// Stores entries; later ones replace earlier ones with the same key. Faster than as many calls of [`put`](Self::put) if the table is ordered or
+    /// empty: see [`BTreeMap::extend`], [`HashMap::extend`]. On an error some of them may be stored and some not: roll back.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};

@@ -6,12 +6,14 @@
 //! | `read`, `write` | the two kinds |
 //! | `commit` | from a write transaction's changes to the committed state |
 //! | `short` | one small change, with neither of the two |
+//! | `edit` | bytes of one block overwritten, likewise |
 //! | `work` | the changes as the heap's code sees them |
 //! | `fill` | content of fresh space on its way into the file |
 //! | `word_set`, `write_set` | changed words of the heap, changed lines of blocks |
 //! | `fresh`, `scratch` | runs taken, buffers of views |
 
 pub(crate) mod commit;
+pub(crate) mod edit;
 mod fill;
 mod fresh;
 mod read;
@@ -23,6 +25,7 @@ pub(crate) mod work;
 pub(crate) mod write;
 mod write_set;
 
+pub(crate) use edit::InBlock;
 pub use read::ReadTxn;
 pub(crate) use view::Located;
 pub use view::{BlockInfo, Blocks, RootInfo, View};

@@ -32,10 +32,11 @@ pub trait Source {
     /// First page of the heap.
     #[doc(hidden)]
     fn heap_page(&self) -> u32;
-    /// Whether a view of a long range may have to be put together, so that views of the pieces needed are cheaper.
+    /// Whether a view of this range may have to be put together, so that views of the pieces needed are cheaper.
     #[doc(hidden)]
     #[inline]
-    fn is_piecewise(&self) -> bool {
+    fn is_piecewise(&self, offset: u64, len: u64) -> bool {
+        let _ = (offset, len);
         false
     }
 }

@@ -283,11 +283,11 @@ impl<'a> WriteTxn<'a> {
     }
 
     fn fill_zero(&mut self, offset: u64, len: u64) -> Result<()> {
-        let zeros = [0u8; 1 << 14];
+        static ZEROS: [u8; 1 << 14] = [0; 1 << 14];
         let mut done = 0;
         while done < len {
-            let n = (len - done).min(zeros.len() as u64);
-            self.parts().1.write(offset + done, &zeros[..n as usize])?;
+            let n = (len - done).min(ZEROS.len() as u64);
+            self.parts().1.write(offset + done, &ZEROS[..n as usize])?;
             done += n;
         }
         Ok(())
@@ -428,6 +428,12 @@ impl<'a> WriteTxn<'a> {
         self.parts().1.write(block.offset + at, bytes)
     }
 
+    /// Writes the content of blocks that lie side by side, all of which this transaction allocated: from the start of the first one to, at most, where the
+    /// last one's place ends.
+    pub(crate) fn write_side_by_side(&mut self, first: Offset<[u8]>, bytes: &[u8]) -> Result<()> {
+        self.parts().1.write(first.raw(), bytes)
+    }
+
     /// Copies bytes `from_range` of one block to another, or the same, from byte `to_at` on. Overlapping is fine.
     ///
     /// ```
@@ -558,8 +564,8 @@ impl Source for WriteTxn<'_> {
 
     #[inline]
     fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
-        let most = if self.state.changes.set.is_empty() { most } else { 0 };
-        self.arena.media().words(offset, most)
+        let words = self.arena.media().words(offset, most);
+        if self.state.changes.set.may_touch(offset, 8 * words.len() as u64) { &[] } else { words }
     }
 
     fn heap_page(&self) -> u32 {
@@ -567,7 +573,7 @@ impl Source for WriteTxn<'_> {
     }
 
     #[inline]
-    fn is_piecewise(&self) -> bool {
-        !self.state.changes.set.is_empty()
+    fn is_piecewise(&self, offset: u64, len: u64) -> bool {
+        self.state.changes.set.may_touch(offset, len)
     }
 }

@@ -332,10 +332,24 @@ impl WriteSet {
         }
     }
 
+    /// Whether any line of `[offset, offset + len)` may have a shadow. Answered by pages, without a look for each line: of a range on many pages, yes.
+    #[inline]
+    pub(crate) fn may_touch(&self, offset: u64, len: u64) -> bool {
+        if self.shadows.is_empty() || len == 0 {
+            return false;
+        }
+        let (first, last) = (offset / PAGE, offset.saturating_add(len - 1) / PAGE);
+        let has_shadow = |page| {
+            let (word, bit) = page_bit(page);
+            self.pages[word] & bit != 0
+        };
+        last - first > 1 || has_shadow(first) || has_shadow(last)
+    }
+
     /// How `[offset, offset + len)` looks.
     #[inline]
     pub(crate) fn seen(&self, offset: u64, len: u64) -> Seen<'_> {
-        if self.shadows.is_empty() || len == 0 {
+        if !self.may_touch(offset, len) {
             return Seen::Committed;
         }
         let (first, last) = (offset / LINE, (offset + len - 1) / LINE);

@@ -4,6 +4,7 @@
 
 use super::change::Change;
 use super::node::{FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place};
+use crate::collections::blocks::Blocks;
 use crate::error::Result;
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -37,6 +38,16 @@ pub(super) fn length_for(need: usize) -> usize {
     need.next_multiple_of(step.max(NODE_ALIGN))
 }
 
+/// Length of the block that a node of one entry more moves to: in half as many steps, so that it moves half as often, and an eleventh of a node is
+/// empty on average.
+pub(super) fn roomy_length_for(need: usize) -> usize {
+    if need <= 128 {
+        return 128;
+    }
+    let step = (1 << (need - 1).ilog2()) / 4;
+    need.next_multiple_of(step.max(NODE_ALIGN))
+}
+
 /// What the entries need, padding and all.
 pub(super) fn need(pieces: &[Piece<'_>]) -> usize {
     let used = pieces.iter().fold(0, |used, p| place(used, p.stored_key.len(), p.stored_value.len()));
@@ -63,14 +74,16 @@ pub(super) fn piece<'t, S: View + ?Sized>(node: &Node<'t, S>, i: usize) -> Resul
 
 /// A node in memory.
 pub(super) struct Image {
-    bytes: [u8; NODE_MAX],
-    pub(super) len: usize,
+    bytes: Vec<u8>,
 }
 
 impl Image {
     /// A node of `len` bytes, which the entries have to fit in. `None` if they do not: their lengths came from a damaged file.
     pub(super) fn new(level: u8, len: usize, pieces: &[Piece<'_>]) -> Option<Self> {
-        let mut bytes = [0; NODE_MAX];
+        if len > NODE_MAX {
+            return None;
+        }
+        let mut bytes = vec![0; len];
         let keyed = pieces.get(usize::from(level > 0)..).unwrap_or(&[]);
         let prefix = match keyed {
             [first, .., last] => common(first.key, last.key).min(INLINE_KEY),
@@ -80,7 +93,7 @@ impl Image {
         for (i, piece) in pieces.iter().enumerate() {
             let (key, value) = (piece.stored_key, piece.stored_value);
             used = place(used, key.len(), value.len());
-            let at = len.checked_sub(used).filter(|&at| len <= NODE_MAX && at >= FRONT + 8 * pieces.len())?;
+            let at = len.checked_sub(used).filter(|&at| at >= FRONT + 8 * pieces.len())?;
             bytes[at..at + value.len()].copy_from_slice(value);
             bytes[at + value.len()..at + value.len() + key.len()].copy_from_slice(key);
             let head = if level > 0 && i == 0 { 0 } else { head_of(piece.key, prefix) };
@@ -89,7 +102,7 @@ impl Image {
         }
         let front = Front { level, count: pieces.len(), low: len - used, holes: 0, prefix };
         bytes[..FRONT].copy_from_slice(&front.to_bytes());
-        Some(Self { bytes, len })
+        Some(Self { bytes })
     }
 
     /// A node as it is, but longer: the entries move to the end.
@@ -97,8 +110,8 @@ impl Image {
         let (old, low) = (node.bytes()?, node.front.low);
         let more = len.checked_sub(node.len).filter(|_| len <= NODE_MAX);
         let more = more.ok_or_else(|| node.corrupt("a node of an ordered map is longer than nodes are"))?;
-        let mut bytes = [0; NODE_MAX];
-        bytes[low + more..len].copy_from_slice(&old[low..]);
+        let mut bytes = vec![0; len];
+        bytes[low + more..].copy_from_slice(&old[low..]);
         let slots = FRONT + 8 * node.count();
         for (new, old) in bytes[FRONT..slots].chunks_exact_mut(8).zip(old[FRONT..slots].chunks_exact(8)) {
             let slot = Slot(u64::from_le_bytes(old.try_into().unwrap_or_default()));
@@ -106,7 +119,11 @@ impl Image {
         }
         let front = Front { low: low + more, ..node.front };
         bytes[..FRONT].copy_from_slice(&front.to_bytes());
-        Ok(Self { bytes, len })
+        Ok(Self { bytes })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Makes a change in it.
@@ -116,19 +133,25 @@ impl Image {
 
     /// Writes the node to a new block.
     pub(super) fn alloc(&self, tx: &mut WriteTxn<'_>) -> Result<u64> {
-        let block = tx.alloc_unset(self.len as u64, NODE_ALIGN)?;
-        self.write(tx, block.raw())?;
+        let block = tx.alloc_copy(&self.bytes, NODE_ALIGN)?;
+        Ok(block.raw())
+    }
+
+    /// Writes the node to a new block, together with others.
+    pub(super) fn alloc_in(&self, blocks: &mut Blocks, tx: &mut WriteTxn<'_>) -> Result<u64> {
+        let (block, content) = blocks.alloc(tx, self.len() as u64, NODE_ALIGN)?;
+        content.extend_from_slice(&self.bytes);
         Ok(block.raw())
     }
 
     /// Overwrites a node of the same length.
     pub(super) fn write(&self, tx: &mut WriteTxn<'_>, at: u64) -> Result<()> {
-        tx.write_at(Offset::from_raw(at), 0, &self.bytes[..self.len])
+        tx.write_at(Offset::from_raw(at), 0, &self.bytes)
     }
 }
 
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Image").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Image").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -8,6 +8,7 @@
 use super::image::{Image, Piece, length_for, need, pieces};
 use super::node::{FRONT, INLINE_KEY, NODE_MAX, Node, Slot, common, own, place};
 use super::tree::{Head, New, Part, Path, Tree, store_value};
+use crate::collections::blocks::Blocks;
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::WriteTxn;
@@ -18,6 +19,8 @@ const MOST_BYTES: usize = 128 << 20;
 const MOST_ENTRIES: usize = 512;
 /// From so many on nodes are filled one after the other; fewer entries are shared out evenly.
 const MANY: usize = 64;
+/// From so many on they are written together. A few have better chances alone: places that were free before can be filled at once where a commit costs no flush.
+const MANY_NODES: usize = 4;
 /// A leaf is not written anew for less than the `FEW`th part of its entries.
 const FEW: usize = 8;
 /// Entries that are inserted one by one at most before there is another look for neighbours.
@@ -155,18 +158,26 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
         own(tx.free(block), block.raw())?;
     }
     head.len = head.len.saturating_add(merged.more);
-    let mut nodes = merged.nodes.iter();
-    if let Some((_, image)) = nodes.next() {
-        tree.renew(tx, &mut head, &mut path, 0, merged.old_len, image)?;
-    }
-    for (separator, image) in nodes {
-        let right = image.alloc(tx)?;
+    let Some(((_, first), more)) = merged.nodes.split_first() else { return Ok((count, true)) };
+    tree.renew(tx, &mut head, &mut path, 0, merged.old_len, first)?;
+    for ((separator, _), right) in more.iter().zip(alloc_all(tx, more)?) {
         // The nodes above may have been split for the one before.
         let (mut path, ..) = tree.path(tx, &head, separator)?;
         tree.put_child(tx, &mut head, &mut path, 1, (separator, None), right)?;
     }
     tree.set_len(tx, head.len)?;
     Ok((count, true))
+}
+
+/// Writes nodes to new blocks.
+fn alloc_all(tx: &mut WriteTxn<'_>, nodes: &[(Vec<u8>, Image)]) -> Result<Vec<u64>> {
+    if nodes.len() < MANY_NODES {
+        return nodes.iter().map(|(_, image)| image.alloc(tx)).collect();
+    }
+    let mut blocks = Blocks::default();
+    let all = nodes.iter().map(|(_, image)| image.alloc_in(&mut blocks, tx)).collect::<Result<_>>()?;
+    blocks.write(tx)?;
+    Ok(all)
 }
 
 fn insert(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entry: Collected) -> Result<()> {

@@ -1,7 +1,7 @@
 //! [`BTreeMap`]: an ordered map.
 //!
 //! A B+ tree whose nodes are blocks of up to 4 KiB. Short keys and values lie in the leaves, longer ones (keys over 511 bytes, values over 1023) in
-//! blocks of their own. A node's block is as long as its entries need, in four steps to each doubling, so that a tree filled in random order wastes little. A change
+//! blocks of their own. A node's block is as long as its entries need, in four or eight steps to each doubling, so that a tree filled in random order wastes little. A change
 //! writes the lines it touches.
 //!
 //! `node` reads and searches, `image` builds nodes, `tree` changes, `cursor` walks, `load` fills from sorted input, `check` verifies; all of these know byte strings
@@ -23,7 +23,7 @@ mod tree;
 use super::item::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{View, WriteTxn};
+use crate::txn::{InBlock, View, WriteTxn};
 use bytemuck::Pod;
 use cursor::{Entries, Way};
 use load::Loader;
@@ -224,6 +224,12 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             Some(bytes) => value_of(self.tree(), bytes).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Where the value of a key lies, in a map as [`get_known`](Self::get_known) reads it.
+    #[inline]
+    pub(crate) fn value_known(self, tx: &impl View, key: &K) -> Result<Option<InBlock>> {
+        self.tree().value_known(tx, key.ordered(&mut KeyBuffer::new()))
     }
 
     /// Whether there is an entry with that key. O(log n).

@@ -35,7 +35,7 @@ use super::route::lower_bound;
 use crate::collections::Place;
 use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
-use crate::txn::{Located, View};
+use crate::txn::{InBlock, Located, View};
 
 pub(super) const MARK: u8 = 0xB7;
 /// Length of the longest node.
@@ -188,22 +188,22 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     /// The node at `at`, which has to be of that level.
     #[inline]
     pub(super) fn open(tx: &'t S, at: u64, level: u8) -> Result<Self> {
-        Self::open_as(tx, at, level, tx.is_piecewise())
+        Self::open_as(tx, at, level, |len| tx.is_piecewise(at, len))
     }
 
     /// As [`open`](Self::open), for who is going to read most of the node.
     pub(super) fn open_whole(tx: &'t S, at: u64, level: u8) -> Result<Self> {
-        Self::open_as(tx, at, level, false)
+        Self::open_as(tx, at, level, |_| false)
     }
 
     #[inline]
-    fn open_as(tx: &'t S, at: u64, level: u8, piecewise: bool) -> Result<Self> {
+    fn open_as(tx: &'t S, at: u64, level: u8, is_piecewise: impl FnOnce(u64) -> bool) -> Result<Self> {
         let block = own(tx.block(at), at)?;
         let len = block.len as usize;
         if block.len > NODE_MAX as u64 || !len.is_multiple_of(NODE_ALIGN) || len == 0 {
             return Err(Error::corrupt(at, "an ordered map leads to a block that is no node"));
         }
-        let (bytes, whole) = if piecewise {
+        let (bytes, whole) = if is_piecewise(block.len) {
             (tx.bytes_at(at, FRONT as u64)?, None)
         } else {
             let bytes = tx.bytes_at(at, block.len)?;
@@ -319,12 +319,20 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
 
     /// Where the value of entry `i` lies: its block, the first byte in it, its length.
     pub(super) fn value_place(&self, i: usize) -> Result<Place> {
+        let (block, range) = self.value_range(i)?;
+        Ok((Offset::from_raw(block.offset), range.start, range.end - range.start))
+    }
+
+    /// The same, with the block as it was looked up.
+    #[inline]
+    pub(super) fn value_range(&self, i: usize) -> Result<InBlock> {
         let slot = self.slot(i)?;
         if slot.has_long_value() {
             let block = self.block(self.stored_value(i)?)?;
-            return Ok((block, 0, own(self.tx.len_of(block), self.at)?));
+            let block = own(self.tx.block(block.raw()), self.at)?;
+            return Ok((block, 0..block.len));
         }
-        Ok((Offset::from_raw(self.at), slot.at() as u64, slot.value_len() as u64))
+        Ok((self.located(), slot.at() as u64..(slot.at() + slot.value_len()) as u64))
     }
 
     /// The block that a stored key or value leads to.

@@ -10,12 +10,12 @@
 #![forbid(unsafe_code)]
 
 use super::change::{Change, Split};
-use super::image::{Image, Piece, length_for, need, pieces};
+use super::image::{Image, Piece, length_for, need, pieces, roomy_length_for};
 use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
 use super::route::{fetch, route};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
-use crate::txn::{Located, View, WriteTxn};
+use crate::txn::{InBlock, Located, View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -230,6 +230,13 @@ impl Tree {
         leaf.find(key)?.map(|i| leaf.value(i)).transpose()
     }
 
+    /// Where the value of a key lies, in a map that is known to be there.
+    #[inline]
+    pub(super) fn value_known<S: View + ?Sized>(self, tx: &S, key: &[u8]) -> Result<Option<InBlock>> {
+        let Some(leaf) = self.leaf(tx, &self.known_head(tx)?, key)? else { return Ok(None) };
+        leaf.find(key)?.map(|i| leaf.value_range(i)).transpose()
+    }
+
     /// The leaf and the index there of the entry with that key, if there is one.
     #[inline]
     pub(super) fn entry<'t, S: View + ?Sized>(
@@ -360,7 +367,7 @@ impl Tree {
             return change.write(tx, block);
         }
         let node = Node::open_whole(tx, at, level as u8)?;
-        let longer = length_for(Change::need(&node, &piece, instead));
+        let longer = roomy_length_for(Change::need(&node, &piece, instead));
         if longer > node.len && longer <= NODE_MAX && node.front.holes < node.len / 16 {
             // The usual way to grow: nothing to be tidied up.
             if let Some(change) = Change::put(&node, longer, i, &piece, instead)? {
@@ -429,7 +436,7 @@ impl Tree {
         image: &Image,
     ) -> Result<()> {
         let at = path.node(level);
-        if image.len == old_len {
+        if image.len() == old_len {
             return image.write(tx, at);
         }
         own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;

@@ -22,9 +22,9 @@ pub(super) struct Layout<K: ?Sized, V: ?Sized>(PhantomData<fn(&K, &V)>);
 
 impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Where the key begins.
-    const KEY_AT: u64 = if K::SIZE.is_some() { 0 } else { 8 };
+    pub(super) const KEY_AT: u64 = if K::SIZE.is_some() { 0 } else { 8 };
     /// Alignment of the block: that of its length word, which words of the table rely on too, or that of the value.
-    const ALIGN: usize = if V::ALIGN > 8 { V::ALIGN } else { 8 };
+    pub(super) const ALIGN: usize = if V::ALIGN > 8 { V::ALIGN } else { 8 };
 
     /// Where the value of a key of this length begins; `None` if there is no such length.
     #[inline]
@@ -90,7 +90,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     }
 
     /// Length of the block for a key and value of these lengths.
-    fn block_len(key_len: u64, value_len: u64) -> Result<(u64, u64)> {
+    pub(super) fn block_len(key_len: u64, value_len: u64) -> Result<(u64, u64)> {
         let at = Self::value_at(key_len);
         let len = at.and_then(|at| at.checked_add(value_len));
         at.zip(len).ok_or(Error::TooLarge { what: "an entry", len: value_len, max: u64::MAX / 2 })
@@ -126,11 +126,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Gives an entry another value: in its block where that is right for the new length, else in a new one. Returns where it is now.
     pub(super) fn replace(
         tx: &mut WriteTxn<'_>,
-        entry: Link,
+        (block, old): (Located, Range<u64>),
         key: &[u8],
         value: Content<'_>,
     ) -> Result<Link> {
-        let (block, _, old) = Self::places(tx, entry)?;
+        let entry = Link::from_raw(block.offset);
         if let Content::Bytes(value) = value
             && value.len() as u64 == old.end - old.start
         {

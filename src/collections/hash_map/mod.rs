@@ -12,18 +12,21 @@
 
 mod entry;
 mod iter;
+mod load;
+mod sip;
 mod table;
 mod update;
 
 pub use iter::{Iter, Position};
 
 use self::entry::{Content, Layout};
+use self::load::Loader;
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
-use crate::txn::{View, WriteTxn};
-use siphasher::sip::SipHasher13;
+use crate::txn::{InBlock, Located, View, WriteTxn};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const KIND: u32 = u32::from_le_bytes(*b"Hash");
@@ -152,15 +155,30 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
     /// The entry with this key in ordered bytes, and its word.
     #[inline]
-    fn find(&self, tx: &impl View, head: &Head, hash: u64, key: &[u8]) -> Result<Option<Found>> {
+    fn find(
+        &self,
+        tx: &impl View,
+        head: &Head,
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Option<(Found, Located, Range<u64>)>> {
         let table = Table::of(self.offset(), head)?;
         let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
         while let Some(found) = chain.find(tx, hash)? {
-            if Layout::<K, V>::key(tx, found.word.entry())? == key {
-                return Ok(Some(found));
+            let (block, there, value) = Layout::<K, V>::places(tx, found.word.entry())?;
+            if tx.bytes_at(block.offset + there.start, there.end - there.start)? == key {
+                return Ok(Some((found, block, value)));
             }
         }
         Ok(None)
+    }
+
+    /// Where the value of a key lies, in a map as [`get_known`](Self::get_known) reads it.
+    #[inline]
+    pub(crate) fn value_known(&self, tx: &impl View, key: &K) -> Result<Option<InBlock>> {
+        let (head, mut buffer) = (self.known_head(tx)?, KeyBuffer::new());
+        let key = key.ordered(&mut buffer);
+        Ok(self.find(tx, &head, hash(&head, key), key)?.map(|(_, block, value)| (block, value)))
     }
 
     /// Number of entries. A few loads.
@@ -267,10 +285,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     pub fn place(&self, tx: &impl View, key: &K) -> Result<Option<super::Place>> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
-        let Some(found) = self.find(tx, &head, hash(&head, key), key)? else { return Ok(None) };
-        let entry = found.word.entry();
-        let (_, _, value) = Layout::<K, V>::places(tx, entry)?;
-        Ok(Some((entry, value.start, value.end - value.start)))
+        let found = self.find(tx, &head, hash(&head, key), key)?;
+        Ok(found.map(|(found, _, value)| (found.word.entry(), value.start, value.end - value.start)))
     }
 
     /// Sets the value of a key; returns whether there was one. Writes the entry and a word or two; a value of the same length is written over the
@@ -295,9 +311,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let hash = hash(&head, key);
-        if let Some(found) = self.find(tx, &head, hash, key)? {
+        if let Some((found, block, there)) = self.find(tx, &head, hash, key)? {
             let old = found.word.entry();
-            let new = Layout::<K, V>::replace(tx, old, key, value)?;
+            let new = Layout::<K, V>::replace(tx, (block, there), key, value)?;
             if new != old {
                 Table::replace(tx, found, Word::new(hash, new)?)?;
             }
@@ -339,7 +355,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
         let key = key.ordered(&mut buffer);
         let hash = hash(&head, key);
-        let Some(found) = self.find(tx, &head, hash, key)? else { return Ok(false) };
+        let Some((found, ..)) = self.find(tx, &head, hash, key)? else { return Ok(false) };
         let mut table = Table::of(self.offset(), &head)?;
         let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
         table.take(tx, bucket_of(hash, table.buckets), found)?;
@@ -413,7 +429,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// ```
     pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(K::Ref<'_>, &V) -> bool) -> Result<()> {
         let head = self.head(tx)?;
-        let mut table = Table::of(self.offset(), &head)?;
+        let table = Table::of(self.offset(), &head)?;
         let mut len = head.len;
         for bucket in 0..table.buckets {
             for found in table.words(tx, bucket)? {
@@ -428,6 +444,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             }
         }
         self.set_len(tx, len)?;
+        self.shrink_while_sparse(tx, table, len)
+    }
+
+    /// Gives buckets up until the table is right for so many entries.
+    fn shrink_while_sparse(&self, tx: &mut WriteTxn<'_>, mut table: Table, len: u64) -> Result<()> {
         while table.wants_shrinking(len) {
             let before = table.buckets;
             without_space(table.shrink(tx))?;
@@ -523,7 +544,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         })
     }
 
-    /// Adds what an iterator yields. If it fails, what was added before stays: it is on the caller to roll back to a save point.
+    /// Inserts entries; later ones replace earlier ones with the same key. A map that is empty is filled at once, up to 8 million entries: they are
+    /// written side by side, and the table of the size that it needs is built once. That costs 16 bytes of memory for each, and a fraction of as many calls of
+    /// [`insert`](Self::insert). After an error in the middle the transaction can only be rolled back ([`Error::HalfChanged`]).
     ///
     /// ```
     /// # use heapfile::{Arena, collections::HashMap};
@@ -540,10 +563,23 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx: &mut WriteTxn<'_>,
         entries: impl IntoIterator<Item = (Q, W)>,
     ) -> Result<()> {
-        for (key, value) in entries {
-            self.insert(tx, key.borrow(), value.borrow())?;
-        }
-        Ok(())
+        tx.in_steps(|tx| {
+            let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
+            let mut loader = if head.len == 0 { Some(Loader::new(*self, head)) } else { None };
+            for (key, value) in entries {
+                let (key, value) = (key.borrow(), value.borrow());
+                if let Some(empty) = &mut loader {
+                    if empty.add(tx, key.ordered(&mut buffer), value.as_bytes())? {
+                        continue;
+                    }
+                    if let Some(full) = loader.take() {
+                        full.finish(tx)?;
+                    }
+                }
+                self.insert(tx, key, value)?;
+            }
+            loader.map_or(Ok(()), |loader| loader.finish(tx))
+        })
     }
 
     /// Verifies all of the map: buckets and their overflow blocks, each entry's key, value, hash and place, and their number.
@@ -592,7 +628,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
 #[inline]
 fn hash(head: &Head, key: &[u8]) -> u64 {
-    SipHasher13::new_with_keys(head.key[0], head.key[1]).hash(key)
+    sip::hash(head.key, key)
 }
 
 /// A table that cannot grow for want of space goes on as it is.

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) type Link = Offset<[u8]>;
 
@@ -51,21 +52,37 @@ pub(super) const BUCKET: u64 = 64;
 const WORDS: usize = 7;
 
 /// Entries for each bucket up to which a table does not grow, and, in thirds, from which on it does not shrink.
-const FULL: u64 = 4;
+pub(super) const FULL: u64 = 4;
 
 const ADDRESS_BITS: u32 = 41;
 const TAG_FROM: u32 = 8;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct Bucket {
+pub(super) struct Bucket {
     words: [u64; WORDS],
     overflow: Link,
 }
 
+impl Bucket {
+    /// Up to [`WORDS`] words.
+    fn of(words: &[Word], overflow: Link) -> Self {
+        let mut bucket = Self { words: [0; WORDS], overflow };
+        for (to, word) in bucket.words.iter_mut().zip(words) {
+            *to = word.0;
+        }
+        bucket
+    }
+
+    /// Writes it to a new block.
+    fn alloc(&self, tx: &mut WriteTxn<'_>) -> Result<Link> {
+        tx.alloc_copy(bytemuck::bytes_of(self), BUCKET as usize)
+    }
+}
+
 /// An entry's place and part of its hash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Word(u64);
+pub(super) struct Word(pub(super) u64);
 
 impl Word {
     pub(super) fn new(hash: u64, entry: Link) -> Result<Self> {
@@ -91,6 +108,11 @@ impl Word {
         (self.0 ^ Self::tag(hash)) >> ADDRESS_BITS == 0
     }
 
+    /// Whether both have the same of their hashes.
+    pub(super) const fn looks_like(self, other: Self) -> bool {
+        (self.0 ^ other.0) >> ADDRESS_BITS == 0
+    }
+
     /// Bit `bit` of the hash, where the word has it.
     const fn hash_bit(self, bit: u32) -> Option<bool> {
         if bit >= TAG_FROM && bit < TAG_FROM + 64 - ADDRESS_BITS {
@@ -113,6 +135,13 @@ impl Place {
     #[inline]
     fn word(self, tx: &impl View, index: usize) -> Result<u64> {
         tx.word_in_block(self.block.raw().wrapping_add(self.at + 8 * index as u64))
+    }
+
+    /// All of them, where the transaction has them side by side.
+    #[inline]
+    fn words(self, tx: &impl View) -> Option<&[AtomicU64; WORDS + 1]> {
+        let words = tx.words(self.block.raw().wrapping_add(self.at), WORDS as u64 + 1);
+        words.try_into().ok()
     }
 
     #[inline]
@@ -157,7 +186,7 @@ pub(super) const fn depth_of(bucket: u64, buckets: u64) -> u32 {
 
 /// Segment of a bucket and its index there.
 #[inline]
-const fn segment_of(bucket: u64) -> (u64, u64) {
+pub(super) const fn segment_of(bucket: u64) -> (u64, u64) {
     if bucket < FIRST {
         return (0, bucket);
     }
@@ -166,7 +195,7 @@ const fn segment_of(bucket: u64) -> (u64, u64) {
 }
 
 /// Buckets of a segment.
-const fn segment_len(segment: u64) -> u64 {
+pub(super) const fn segment_len(segment: u64) -> u64 {
     if segment == 0 { FIRST } else { FIRST << (segment - 1) }
 }
 
@@ -245,10 +274,18 @@ impl Table {
             }
         }
         let overflow = first.overflow(tx)?;
-        let more = Bucket { words: [word.0, 0, 0, 0, 0, 0, 0], overflow };
-        let block = tx.alloc_zeroed(BUCKET, BUCKET as usize)?;
-        tx.write_at(block, 0, bytemuck::bytes_of(&more))?;
+        let block = Bucket::of(&[word], overflow).alloc(tx)?;
         first.write(tx, WORDS, block.raw())
+    }
+
+    /// A bucket of these words, with as many new overflow blocks as it needs.
+    pub(super) fn bucket_with(tx: &mut WriteTxn<'_>, words: &[Word]) -> Result<Bucket> {
+        let (first, more) = words.split_at(words.len().min(WORDS));
+        let mut overflow = Link::null();
+        for words in more.chunks(WORDS) {
+            overflow = Bucket::of(words, overflow).alloc(tx)?;
+        }
+        Ok(Bucket::of(first, overflow))
     }
 
     /// Makes a word name another entry.
@@ -317,10 +354,8 @@ impl Table {
             self.set_segment(tx, segment, link)?;
         }
         let place = self.place(tx, new)?;
-        let mut bucket = Bucket { words: [0; WORDS], overflow: Link::null() };
-        for (to, found) in bucket.words.iter_mut().zip(&moved) {
-            *to = found.word.0;
-        }
+        let words: Vec<Word> = moved.iter().map(|found| found.word).take(WORDS).collect();
+        let bucket = Bucket::of(&words, Link::null());
         tx.write_at(place.block, place.at, bytemuck::bytes_of(&bucket))?;
         for found in moved.iter().skip(WORDS) {
             if let Err(e) = self.add(tx, new, found.word) {
@@ -450,6 +485,22 @@ impl Chain {
     /// The next word that may be of an entry with this hash.
     #[inline]
     pub(super) fn find(&mut self, tx: &impl View, hash: u64) -> Result<Option<Found>> {
+        loop {
+            let Some(words) = self.place.words(tx) else { return self.find_one_by_one(tx, hash) };
+            while self.index < WORDS {
+                let (index, word) = (self.index, Word(words[self.index].load(Ordering::Relaxed)));
+                self.index += 1;
+                if word.may_be(hash) && word.0 != 0 {
+                    return Ok(Some(Found { word, place: self.place, index }));
+                }
+            }
+            if !self.step(tx)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn find_one_by_one(&mut self, tx: &impl View, hash: u64) -> Result<Option<Found>> {
         while let Some(found) = self.next(tx)? {
             if found.word.may_be(hash) {
                 return Ok(Some(found));
