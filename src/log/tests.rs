@@ -9,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::layout::{DURABILITY_POWER, PAGE, Page, SLOT_PAGES, Superblock, page_offset};
 use crate::media::sim::{Call, SimDisk};
 use crate::media::{Media, Writable};
-use crate::runtime::{LogState, Runtime};
+use crate::runtime::{Home, LogState, Runtime};
+
+mod resume;
 
 const RING: u64 = 64 << 10;
 const HEAP_PAGES: u32 = 16;
