@@ -119,6 +119,11 @@ impl Shape {
         &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize).min(SHAPES - 1)]
     }
 
+    /// Bytes of header and states, to a multiple of 32.
+    pub(super) const fn header_bytes(&self) -> u64 {
+        (SLAB_HEADER + 8 * self.words as u64).next_multiple_of(32)
+    }
+
     #[inline(always)]
     pub(super) const fn state_bits(&self) -> u32 {
         1 << self.state_shift

@@ -9,7 +9,7 @@ use super::Heap;
 use super::map::{NODES_ENTRY, SLAB, array_entry, array_pages, kind, last_array};
 use super::slab::{is_empty, is_listed};
 use super::space::{Load, Space};
-use super::tree::{Extent, NODES_PER_PAGE, Tree};
+use super::tree::{Extent, NODES_PER_PAGE, Path, Tree};
 use crate::error::{Error, Result};
 use crate::layout::{Page, page_offset};
 
@@ -69,7 +69,8 @@ impl Heap {
                 self.header.set_entry(s, page, 0)?;
                 s.store(self.header.array_at(array), 0)?;
                 self.arrays[array as usize] = 0;
-                self.give_run(s, page, array_pages(array))?;
+                let pages = array_pages(array);
+                self.give_run(s, page, pages, page_offset(pages))?;
                 dropped = true;
             }
         }
@@ -120,8 +121,8 @@ impl Heap {
 
     /// Whether a run of `pages` taken now would lie before `page`.
     fn fits_before<S: Space>(&self, s: &S, pages: u32, page: Page) -> Result<bool> {
-        let fit = Tree::open(self.header, s)?.first_fit(s, pages)?;
-        Ok(fit.is_some_and(|(extent, _)| extent.page < page))
+        let fit = Tree::open(self.header, s)?.first_fit(s, pages, &mut Path::new())?;
+        Ok(fit.is_some_and(|extent| extent.page < page))
     }
 
     fn move_array<S: Space>(&mut self, s: &mut S, array: u32, from: Page) -> Result<bool> {
@@ -132,7 +133,7 @@ impl Heap {
         }
         let to = self.take_run(s, pages)?;
         if let Err(error) = s.zero_run(to, pages) {
-            self.give_run(s, to, pages)?;
+            self.give_run(s, to, pages, page_offset(pages))?;
             return Err(error);
         }
         for word in 0..u64::from(pages) * 512 {
@@ -143,7 +144,7 @@ impl Heap {
         }
         self.header.set_entry(s, from, 0)?;
         self.add_array(s, array, to)?;
-        self.give_run(s, from, pages)?;
+        self.give_run(s, from, pages, page_offset(pages))?;
         Ok(true)
     }
 
@@ -159,7 +160,7 @@ impl Heap {
         }
         Tree::open(self.header, s)?.remove_nodes(s, page)?;
         self.header.set_entry(s, page, 0)?;
-        self.give_run(s, page, 1)?;
+        self.give_run(s, page, 1, page_offset(1))?;
         Ok(true)
     }
 }

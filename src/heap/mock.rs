@@ -218,7 +218,7 @@ impl Space for Mock {
         !self.lenient && self.fresh.range(page..page + pages).count() == pages as usize
     }
 
-    fn run_dropped(&mut self, page: Page, pages: u32) {
+    fn run_dropped(&mut self, page: Page, pages: u32, _: u64) {
         assert!(self.run_is_fresh(page, pages));
         for page in page..page + pages {
             self.fresh.remove(&page);

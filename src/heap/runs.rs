@@ -17,7 +17,7 @@ use super::map::{
     ARRAYS, HEADER_ENTRY, MOST_PAGES, NODES_ENTRY, Run, array_entry, array_pages, last_array, pages_with,
 };
 use super::space::{Load, Space};
-use super::tree::{Extent, NODES_PER_PAGE, Tree};
+use super::tree::{Extent, NODES_PER_PAGE, Path, Tree};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 
@@ -39,28 +39,35 @@ impl Heap {
     }
 
     fn take_pages<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<Page> {
-        let fit = match Tree::open(self.header, s)?.first_fit(s, pages)? {
+        let mut path = Path::new();
+        let fit = match Tree::open(self.header, s)?.first_fit(s, pages, &mut path)? {
             Some(fit) => Some(fit),
             None => {
                 self.grow_tail(s, pages, true)?;
-                Tree::open(self.header, s)?.first_fit(s, pages)?
+                Tree::open(self.header, s)?.first_fit(s, pages, &mut path)?
             }
         };
-        let Some((extent, path)) = fit else {
+        let Some(extent) = fit else {
             return Err(Error::corrupt(self.header.root_at(), "the free tree does not have what was added"));
         };
         s.run_taken(extent.page, pages, extent.punched)?;
-        Tree::open(self.header, s)?.take_front(s, extent, path, pages)?;
+        Tree::open(self.header, s)?.take_front(s, extent, &mut path, pages)?;
         self.header.count_runs(s, 1, -i64::from(pages))?;
         Ok(extent.page)
     }
 
-    /// Gives back a run whose page-map entries are cleared.
-    pub(super) fn give_run<S: Space>(&mut self, s: &mut S, page: Page, pages: u32) -> Result<()> {
+    /// Gives back a run whose page-map entries are cleared. `metadata`: bytes at its front that were changed as words.
+    pub(super) fn give_run<S: Space>(
+        &mut self,
+        s: &mut S,
+        page: Page,
+        pages: u32,
+        metadata: u64,
+    ) -> Result<()> {
         if !s.run_is_fresh(page, pages) {
             return s.run_deferred(page, pages);
         }
-        s.run_dropped(page, pages);
+        s.run_dropped(page, pages, metadata);
         self.join_free(s, page, pages)
     }
 
@@ -130,7 +137,7 @@ impl Heap {
         if new > 0 {
             s.run_taken(tail.page, new, tail.punched)?;
             if let Err(error) = s.zero_run(tail.page, new) {
-                s.run_dropped(tail.page, new);
+                s.run_dropped(tail.page, new, page_offset(new));
                 return Err(error);
             }
         }
@@ -205,7 +212,7 @@ impl Heap {
     pub(super) fn free_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run) -> Result<()> {
         s.runs_change()?;
         self.header.set_entry(s, page, 0)?;
-        self.give_run(s, page, run.pages)
+        self.give_run(s, page, run.pages, 0)
     }
 
     /// Gives a block of whole pages another length, if it can stay where it is.
@@ -260,7 +267,7 @@ impl Heap {
             s.run_deferred(page, fewer)?;
             return self.header.count_runs(s, 1, 0);
         }
-        s.run_dropped(page, fewer);
+        s.run_dropped(page, fewer, 0);
         Tree::open(self.header, s)?.add(s, Extent { page, pages: fewer, punched: false })?;
         self.header.count_runs(s, 0, i64::from(fewer))
     }

@@ -609,7 +609,7 @@ impl Heap {
         for page in slab..slab + shape.pages {
             self.header.set_entry(s, page, 0)?;
         }
-        self.give_run(s, slab, shape.pages)
+        self.give_run(s, slab, shape.pages, shape.header_bytes())
     }
 
     /// Notes the slab in which a block was found by the page map.

@@ -62,8 +62,9 @@ pub(crate) trait Space: Load {
     /// may go back to the free tree at once.
     fn run_is_fresh(&self, page: Page, pages: u32) -> bool;
 
-    /// A fresh run (or the tail of one, from `page` on) goes back to the free tree now.
-    fn run_dropped(&mut self, page: Page, pages: u32);
+    /// A fresh run (or the tail of one, from `page` on) goes back to the free tree now. Through `store`, only words of its first `metadata` bytes
+    /// were changed.
+    fn run_dropped(&mut self, page: Page, pages: u32, metadata: u64);
 
     /// A run that is not fresh was freed: it must not be handed out again in this transaction. The transaction keeps the list and hands each
     /// entry to `Heap::join_free` as the last step of its commit.

@@ -81,7 +81,7 @@ impl Summary {
 /// A side of a node, the node below it there, and what that sums up to.
 type Subtree = (usize, u64, Summary);
 
-/// The nodes from the root down to some place in the tree.
+/// The nodes from the root down to some place in the tree. Long, so it is filled where it lies.
 #[derive(Debug)]
 pub(super) struct Path {
     nodes: [u64; HIGHEST],
@@ -90,10 +90,11 @@ pub(super) struct Path {
 }
 
 impl Path {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { nodes: [0; HIGHEST], sides: [0; HIGHEST], len: 0 }
     }
 
+    #[inline(always)]
     fn push(&mut self, node: u64, side: usize) -> Result<()> {
         if self.len == HIGHEST {
             return Err(Error::corrupt(node, "the free tree is too high"));
@@ -114,10 +115,9 @@ impl Path {
         place.map(|place| self.nodes[place])
     }
 
-    /// The way to the node at this place.
-    fn to(mut self, place: usize) -> Self {
+    /// Makes it the way to the node at this place.
+    fn cut(&mut self, place: usize) {
         self.len = place + 1;
-        self
     }
 
     fn last(&self) -> Option<u64> {
@@ -141,9 +141,9 @@ impl Tree {
         Ok(Self::new(header, header.end(l)?))
     }
 
-    /// The lowest extent of at least `pages`, and the way to it.
-    pub(super) fn first_fit<L: Load>(&self, l: &L, pages: u32) -> Result<Option<(Extent, Path)>> {
-        let mut path = Path::new();
+    /// The lowest extent of at least `pages`; `path` becomes the way to it.
+    pub(super) fn first_fit<L: Load>(&self, l: &L, pages: u32, path: &mut Path) -> Result<Option<Extent>> {
+        path.len = 0;
         let mut at = self.link(l, self.header.root_at())?;
         if self.summary(l, at)?.longest < pages {
             return Ok(None);
@@ -155,10 +155,9 @@ impl Tree {
                 at = left;
                 continue;
             }
-            let extent = self.extent(l, at)?;
             path.push(at, RIGHT)?;
-            if extent.pages >= pages {
-                return Ok(Some((extent, path)));
+            if halves(l.load(at)?).1 >= pages {
+                return self.extent(l, at).map(Some);
             }
             at = self.link(l, side_at(at, RIGHT))?;
         }
@@ -167,7 +166,8 @@ impl Tree {
 
     /// The last extent that starts at or before `page`, and the first that starts after it.
     pub(super) fn around<L: Load>(&self, l: &L, page: Page) -> Result<(Option<Extent>, Option<Extent>)> {
-        let (path, found) = self.descend(l, page)?;
+        let mut path = Path::new();
+        let found = self.descend(l, page, &mut path)?;
         let [before, after] = path.neighbours();
         // What starts at `page` is at the end of the path; what follows is below it, or the last turn to the left before.
         let (before, after) = match found {
@@ -205,20 +205,20 @@ impl Tree {
         &self,
         s: &mut S,
         extent: Extent,
-        mut path: Path,
+        path: &mut Path,
         pages: u32,
     ) -> Result<()> {
         if extent.pages == pages {
-            return self.remove(s, &mut path);
+            return self.remove(s, path);
         }
         let rest = Extent { page: extent.page + pages, pages: extent.pages - pages, ..extent };
-        self.change(s, &path, rest)
+        self.change(s, path, rest)
     }
 
     /// Takes `pages` from the front of the extent that starts at `extent.page`.
     pub(super) fn take_from<S: Space>(&self, s: &mut S, extent: Extent, pages: u32) -> Result<()> {
-        let path = self.path_to(s, extent)?;
-        self.take_front(s, extent, path, pages)
+        let mut path = self.path_to(s, extent)?;
+        self.take_front(s, extent, &mut path, pages)
     }
 
     /// Makes another extent of one, which may only come to lie between the same neighbours.
@@ -240,8 +240,8 @@ impl Tree {
             return Err(Error::corrupt(page_offset(new.page), "a freed run lies outside the heap"));
         }
         let overlaps = || Error::corrupt(page_offset(new.page), "a freed run overlaps a free extent");
-        let (path, found) = self.descend(s, new.page)?;
-        if found {
+        let mut path = Path::new();
+        if self.descend(s, new.page, &mut path)? {
             return Err(overlaps());
         }
         let mut touched = [None; 2];
@@ -263,10 +263,12 @@ impl Tree {
         match touched {
             [None, None] => self.insert(s, &path, new),
             [Some((place, extent)), None] | [None, Some((place, extent))] => {
-                self.change(s, &path.to(place), joined(extent))
+                path.cut(place);
+                self.change(s, &path, joined(extent))
             }
             [Some((_, before)), Some((place, after))] => {
-                self.remove(s, &mut path.to(place))?;
+                path.cut(place);
+                self.remove(s, &mut path)?;
                 let joined = joined(before);
                 let (pages, punched) = (joined.pages + after.pages, joined.punched || after.punched);
                 self.replace(s, before, Extent { pages, punched, ..joined })
@@ -401,27 +403,27 @@ impl Tree {
     }
 
     fn path_to<L: Load>(&self, l: &L, extent: Extent) -> Result<Path> {
-        let (path, found) = self.descend(l, extent.page)?;
-        if !found {
+        let mut path = Path::new();
+        if !self.descend(l, extent.page, &mut path)? {
             return Err(Error::corrupt(page_offset(extent.page), "a free extent is not in the free tree"));
         }
         Ok(path)
     }
 
-    /// The way to the extent that starts at `page`, or to where it would hang, and whether it is there.
-    fn descend<L: Load>(&self, l: &L, page: Page) -> Result<(Path, bool)> {
-        let mut path = Path::new();
+    /// Fills `path` with the way to the extent that starts at `page`, or to where it would hang; returns whether it is there.
+    fn descend<L: Load>(&self, l: &L, page: Page, path: &mut Path) -> Result<bool> {
+        path.len = 0;
         let mut at = self.link(l, self.header.root_at())?;
         while at != 0 {
             let (start, _) = halves(l.load(at)?);
             let side = if page < start { LEFT } else { RIGHT };
             path.push(at, side)?;
             if start == page {
-                return Ok((path, true));
+                return Ok(true);
             }
             at = self.link(l, side_at(at, side))?;
         }
-        Ok((path, false))
+        Ok(false)
     }
 
     /// Hangs `node` below the first `len` nodes of `path`.
@@ -507,6 +509,7 @@ impl Tree {
     }
 
     /// The same, where the summaries of its subtrees and its own word are known.
+    #[inline(always)]
     fn sum_up_over<S: Space>(&self, s: &mut S, node: u64, old: u64, kids: [Summary; 2]) -> Result<Summary> {
         let (_, pages) = halves(s.load(node)?);
         let sum = Summary::over(pages, kids);
@@ -520,6 +523,7 @@ impl Tree {
         Ok(sum)
     }
 
+    #[inline(always)]
     fn kids<L: Load>(&self, l: &L, node: u64) -> Result<([u64; 2], [Summary; 2])> {
         let kids = [self.link(l, side_at(node, LEFT))?, self.link(l, side_at(node, RIGHT))?];
         Ok((kids, [self.summary(l, kids[LEFT])?, self.summary(l, kids[RIGHT])?]))
@@ -533,15 +537,17 @@ impl Tree {
     }
 
     /// The node that the word at `at` names; 0 for none.
+    #[inline(always)]
     pub(super) fn link<L: Load>(&self, l: &L, at: u64) -> Result<u64> {
         let node = l.load(at)?;
         let heap = page_offset(self.header.first) + 1..page_offset(self.end);
         if node != 0 && (!node.is_multiple_of(NODE) || !heap.contains(&node)) {
-            return Err(Error::corrupt(at, "a link of the free tree leads outside the heap"));
+            return bad_link(at);
         }
         Ok(node)
     }
 
+    #[inline(always)]
     fn summary<L: Load>(&self, l: &L, node: u64) -> Result<Summary> {
         if node == 0 { Ok(Summary::default()) } else { Ok(Summary::of(l.load(node + 8)?)) }
     }
@@ -555,6 +561,12 @@ impl Tree {
         }
         Ok(Extent { page, pages, punched: l.load(node + 8)? & PUNCHED != 0 })
     }
+}
+
+#[cold]
+#[inline(never)]
+fn bad_link(at: u64) -> Result<u64> {
+    Err(Error::corrupt(at, "a link of the free tree leads outside the heap"))
 }
 
 /// Where a node keeps its left or right link.

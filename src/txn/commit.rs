@@ -83,8 +83,9 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
         body.range(page, pages);
     }
     let mut fill = Gather::new(arena.media(), arena.apply(), Joins::Fresh);
+    let mut in_place = changes.fresh.in_place_finder();
     changes.in_order(|offset, words| {
-        if changes.fresh.is_in_place(offset) {
+        if in_place(offset) {
             return fill.push(offset, words).map(drop);
         }
         body.write(offset, words);
@@ -100,8 +101,9 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
     let State { changes, body, populated, .. } = state;
     let (media, apply) = (arena.media(), arena.apply());
     body.clear();
+    let mut in_place = changes.fresh.in_place_finder();
     for (offset, words) in changes.set.changes() {
-        if changes.fresh.is_in_place(offset) {
+        if in_place(offset) {
             apply.words(media, offset, words)?;
             continue;
         }

@@ -66,8 +66,21 @@ impl Fresh {
     }
 
     /// Whether the byte at `offset`, and so its line, belongs to a run that is filled in place.
-    pub(crate) fn is_in_place(&self, offset: u64) -> bool {
-        self.in_place > 0 && self.covers_if((offset / PAGE) as Page, 1, |run| run.in_place)
+    #[cfg(test)]
+    fn is_in_place(&self, offset: u64) -> bool {
+        self.in_place_finder()(offset)
+    }
+
+    /// Tells of one offset after the other whether it, and so its line, belongs to a run that is filled in place. Looks once where many follow in one page.
+    pub(crate) fn in_place_finder(&self) -> impl FnMut(u64) -> bool {
+        let mut last = (u64::MAX, false);
+        move |offset| {
+            let page = offset / PAGE;
+            if last.0 != page && self.in_place > 0 {
+                last = (page, self.covers_if(page as Page, 1, |run| run.in_place));
+            }
+            last.1
+        }
     }
 
     fn covers_if(&self, page: Page, pages: u32, good: impl Fn(&Run) -> bool) -> bool {

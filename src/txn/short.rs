@@ -124,7 +124,7 @@ impl Space for Short<'_> {
         false
     }
 
-    fn run_dropped(&mut self, _: Page, _: u32) {
+    fn run_dropped(&mut self, _: Page, _: u32, _: u64) {
         self.given_up = true;
     }
 

@@ -14,7 +14,6 @@
 //! Invariants: each entry that is neither forgotten nor replaced is where the hash leads to; a forgotten one has no count in its head, so
 //! that no head equals it, and goes on holding its place in the hash.
 
-use crate::layout::{PAGE, Page, page_offset};
 use crate::log::record::{head_of_word, offset_of_write};
 
 const FIRST_SLOTS: usize = 256;
@@ -161,22 +160,28 @@ impl WordSet {
         }
     }
 
-    /// Forgets the words of `[page, page + pages)`, which were changed since the innermost save point: the pages are free again.
-    pub(crate) fn forget(&mut self, page: Page, pages: u32) {
-        let (start, end) = (page_offset(page), page_offset(page) + page_offset(pages));
-        if u64::from(pages) * (PAGE / 8) < self.entries.len() as u64 {
-            for offset in (start..end).step_by(8) {
-                if let (_, Some(index)) = self.probe(head_of_word(offset)) {
+    /// Forgets the words of `[offset, offset + len)`, which were changed since the innermost save point: they are in free space again.
+    pub(crate) fn forget(&mut self, offset: u64, len: u64) {
+        let bytes = offset..offset + len;
+        if len / 8 < self.entries.len() as u64 {
+            for word in bytes.step_by(8) {
+                if let (_, Some(index)) = self.probe(head_of_word(word)) {
                     self.forget_entry(index);
                 }
             }
         } else {
             for index in self.floor..self.entries.len() {
-                if (start..end).contains(&offset_of_write(self.entries[index][0])) {
+                if bytes.contains(&offset_of_write(self.entries[index][0])) {
                     self.forget_entry(index);
                 }
             }
         }
+    }
+
+    /// Whether no word of `[offset, offset + len)` was changed. Costs a step for each word of the set: for assertions.
+    pub(crate) fn has_none_in(&self, offset: u64, len: u64) -> bool {
+        let bytes = offset..offset + len;
+        self.entries().all(|entry| !bytes.contains(&offset_of_write(entry[0])))
     }
 
     fn forget_entry(&mut self, index: usize) {

@@ -233,10 +233,11 @@ impl Space for Work<'_> {
         self.changes.fresh.covers(page, pages)
     }
 
-    fn run_dropped(&mut self, page: Page, pages: u32) {
+    fn run_dropped(&mut self, page: Page, pages: u32, metadata: u64) {
         self.changes.moved_runs = true;
         self.changes.fresh.drop_run(page, pages);
-        self.changes.words.forget(page, pages);
+        self.changes.words.forget(page_offset(page), metadata);
+        debug_assert!(self.changes.words.has_none_in(page_offset(page), page_offset(pages)));
     }
 
     fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()> {

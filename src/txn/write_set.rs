@@ -279,10 +279,14 @@ impl WriteSet {
     }
 
     /// Brings shadows in line with bytes that were written to the file directly, into free space. They do not count as changed by that.
+    #[inline]
     pub(crate) fn overwrite_shadows(&mut self, offset: u64, bytes: &[u8]) {
-        if bytes.is_empty() || self.shadows.is_empty() {
-            return;
+        if !bytes.is_empty() && !self.shadows.is_empty() {
+            self.overwrite_some(offset, bytes);
         }
+    }
+
+    fn overwrite_some(&mut self, offset: u64, bytes: &[u8]) {
         let (first, last) = (offset / LINE, (offset + bytes.len() as u64 - 1) / LINE);
         for page in first / LINES_PER_PAGE..=last / LINES_PER_PAGE {
             let (word, bit) = page_bit(page);

@@ -53,10 +53,11 @@ impl Alone {
     fn take(&mut self, pages: u32) {
         let expected = self.model.iter().find(|(_, (len, _))| *len >= pages);
         let expected = expected.map(|(&page, &(pages, punched))| Extent { page, pages, punched });
-        let fit = self.tree.first_fit(&self.mock, pages).unwrap();
-        assert_eq!(fit.as_ref().map(|(extent, _)| *extent), expected);
-        let Some((extent, path)) = fit else { return };
-        self.tree.take_front(&mut self.mock, extent, path, pages).unwrap();
+        let mut path = Path::new();
+        let fit = self.tree.first_fit(&self.mock, pages, &mut path).unwrap();
+        assert_eq!(fit, expected);
+        let Some(extent) = fit else { return };
+        self.tree.take_front(&mut self.mock, extent, &mut path, pages).unwrap();
         self.model.remove(&extent.page);
         if extent.pages > pages {
             self.model.insert(extent.page + pages, (extent.pages - pages, extent.punched));

@@ -1,6 +1,7 @@
 //! The set of words against a map, with save points and pages that become free again.
 
 use super::*;
+use crate::layout::page_offset;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -67,7 +68,8 @@ fn run(acts: &[Act]) {
                 let is_fresh =
                     points.last().is_none_or(|(_, before)| before.range(words.clone()).next().is_none());
                 if is_fresh {
-                    set.forget(page, pages);
+                    set.forget(page_offset(page), page_offset(pages));
+                    assert!(set.has_none_in(page_offset(page), page_offset(pages)));
                     model.retain(|word, _| !words.contains(word));
                 }
             }
