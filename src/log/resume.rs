@@ -9,6 +9,7 @@
 //!   have other numbers.
 //! - The file system is one that keeps what was written until it is unmounted.
 //! - Nobody wrote the file after its last writer: who copies an older state over it changes it later than that one did.
+//! - Their writer was at work after the boot and before now: in a container the boot's number may be another one's, or never change.
 //! - No sync failed.
 //! - Slot, log and words agree (`left_undone`): the newest slot is the one the words know of; the last record is where they say, carries the number of
 //!   the last commit and the seed of the next one, and ends at the head.
@@ -35,13 +36,23 @@ pub(super) fn now() -> u64 {
         .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// When the machine was booted, as far as the clock can be trusted that was set since.
+fn booted() -> u64 {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanoseconds = up.tv_sec.saturating_mul(1_000_000_000).saturating_add(up.tv_nsec);
+    now().saturating_sub(u64::try_from(nanoseconds).unwrap_or(0))
+}
+
 /// Whether the page cache has what the runtime words say: nothing but processes ended since they were written. The caller is alone with the file, and
 /// saw it so before its own first change.
 pub(crate) fn goes_on(runtime: Runtime<'_>, seen: Seen) -> bool {
     let boot = boot_id();
     let same_boot = boot != [0; 16] && boot == runtime.boot() || broken(Break::WordsOutliveBoots);
     let active = runtime.active();
-    same_boot && seen.home == runtime.home() && seen.changed <= active.saturating_add(LATE) && active <= now()
+    same_boot
+        && seen.home == runtime.home()
+        && seen.changed <= active.saturating_add(LATE)
+        && (booted()..=now()).contains(&active)
 }
 
 impl PowerLog {

@@ -120,6 +120,8 @@ fn words_are_believed_in_their_boot_for_their_file_as_their_writer_left_it() {
     // A clock that was set back would make every change look old.
     runtime.set_active(u64::MAX);
     assert!(!goes_on(runtime, seen));
+    runtime.set_active(1_000_000_000);
+    assert!(!goes_on(runtime, seen), "written before the machine was booted");
     runtime.set_active(active);
     runtime.set_boot([1; 16]);
     assert!(!goes_on(runtime, seen), "another boot");
