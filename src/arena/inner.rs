@@ -200,7 +200,7 @@ impl Inner {
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
     /// the lock is held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
@@ -234,7 +234,7 @@ impl Inner {
     }
 
     /// Takes the lock for writing and completes what a dead owner left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.number.write_begins_alone()?;

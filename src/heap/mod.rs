@@ -305,7 +305,7 @@ impl Header {
 fn find_slot<L: Load>(l: &L, offset: u64, slab: Page, shape: &'static Shape) -> Option<(Slot, u64)> {
     let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
     let slot = Slot { slab, shape, index };
-    let states = l.load(slot.state_at()).ok()?;
+    let states = l.load_states(slot.state_at()).ok()?;
     (slot.state_in(states) != 0).then_some((slot, states))
 }
 

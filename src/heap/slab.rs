@@ -82,17 +82,21 @@ impl SlabHint {
         }
     }
 
-    /// Remembers a word in which a slot was freed, in place of the oldest if there are too many.
+    /// Remembers a word in which a slot was freed, in place of the oldest if there are too many. Whether it was another one that was to be used.
     #[inline(always)]
-    fn push(&mut self, word: FreeWord) {
+    fn push(&mut self, word: FreeWord) -> bool {
         if self.found == word {
             self.is_found_full = false;
-        } else if self.freed.back() != Some(&word) {
+            return false;
+        }
+        let is_another = self.freed.back() != Some(&word);
+        if is_another {
             if self.freed.len() == MOST_FREED {
                 self.freed.pop_front();
             }
             self.freed.push_back(word);
         }
+        is_another
     }
 
     /// Forgets a slab.
@@ -119,8 +123,11 @@ impl SlabHint {
         }
         let states = slot.with_state(states, 0, 1 + u64::from(slot.shape.size) - len);
         s.store(slot.state_at(), states)?;
-        if free_in(states, slot.shape).is_none() {
-            self.pop();
+        match free_in(states, slot.shape) {
+            // Where most slots are in use this one's pages are mapped.
+            Some(bit) if S::IS_ONE_CALL && is_dense(states, slot.shape) => slot.in_same_word(bit).prefetch(s),
+            Some(_) => {}
+            None => self.pop(),
         }
         Ok(slot.offset())
     }
@@ -213,6 +220,19 @@ impl Slot {
     #[inline(always)]
     pub(super) fn offset(&self) -> u64 {
         page_offset(self.slab) + u64::from(self.shape.start + self.index * self.shape.size)
+    }
+
+    /// The slot whose state is at a bit of the word that has this one's.
+    #[inline(always)]
+    fn in_same_word(&self, bit: u32) -> Self {
+        slot_of(self.slab, self.shape, self.bit() / 64, bit)
+    }
+
+    /// The next block of this class comes here. To bring its place into the cache now spares the call after that one a wait: a lock is
+    /// not taken before the stores to that place are done.
+    #[inline(always)]
+    fn prefetch<S: Space>(&self, s: &S) {
+        s.prefetch(self.offset(), self.shape.size.into());
     }
 
     /// The block in the slot, whose state is not 0. `None` if that is more than a slot can have.
@@ -374,7 +394,7 @@ impl Heap {
         let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0
             && let Some(shape) = SHAPE.get(usize::from(shape))
-            && let Ok(states) = s.load(state_word_at(slab, word.into()))
+            && let Ok(states) = s.load_states(state_word_at(slab, word.into()))
             && let Some(bit) = free_in(states | s.used_before(state_word_at(slab, word.into())), shape)
         {
             self.in_free_place = true;
@@ -564,7 +584,11 @@ impl Heap {
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = self.slabs.of(shape.class());
         if hint.found == freed || S::IS_ONE_CALL && is_dense(left, shape) {
-            hint.push(freed);
+            if hint.push(freed)
+                && let Some(bit) = free_in(left, shape)
+            {
+                slot.in_same_word(bit).prefetch(s);
+            }
         } else if !is_dense(left, shape) {
             // What empties is left to empty: its slab may go back to the free pages.
         } else if self.freed_later.len() < MOST_LATER {

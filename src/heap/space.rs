@@ -13,6 +13,12 @@ pub(crate) trait Load {
     /// or outside the file is `Error::Corrupt`: the heap computes offsets from words of the file, so a bad one is
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
+
+    /// The same, of a word of slots' states, which is likely to be the one that was used last.
+    #[inline(always)]
+    fn load_states(&self, offset: u64) -> Result<u64> {
+        self.load(offset)
+    }
 }
 
 /// A write transaction as the heap's code sees it.
@@ -35,6 +41,10 @@ pub(crate) trait Space: Load {
     fn fill_fresh(&mut self, _offset: u64, _words: &[u64]) -> Result<bool> {
         Ok(false)
     }
+
+    /// Says that a place of `len` bytes, at least one, is likely to be filled soon.
+    #[inline(always)]
+    fn prefetch(&self, _offset: u64, _len: u64) {}
 
     /// What counts as used in a word of states beside what this transaction's view of it says: 0, or the committed word where it is an advantage
     /// to allocate what is free in that too, because such a block can be filled in place.

@@ -133,6 +133,11 @@ impl Media {
         self.mapping.words(offset, most)
     }
 
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, offset: u64, len: u64) {
+        self.mapping.prefetch(offset, len);
+    }
+
     pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
         self.mapping.copy_to(offset, to)
     }

@@ -30,10 +30,15 @@ pub(crate) enum Kind {
     Changes,
 }
 
+/// Where such a transaction puts its changes together. Kept from one to the next, so that it is not to be cleared for each.
+pub(crate) type Record = [u64; intent::HEAD_WORDS + 2 * MOST];
+
+pub(crate) const EMPTY: Record = [0; intent::HEAD_WORDS + 2 * MOST];
+
 /// The words changed so far, in the form of their intent record.
 pub(crate) struct Short<'a> {
     media: &'a Media,
-    record: [u64; intent::HEAD_WORDS + 2 * MOST],
+    record: &'a mut Record,
     /// Words of the record in use.
     len: usize,
     /// It was more than this can do: what the calls returned means nothing.
@@ -44,8 +49,7 @@ pub(crate) struct Short<'a> {
 
 impl<'a> Short<'a> {
     #[inline(always)]
-    fn new(media: &'a Media) -> Self {
-        let record = [0; intent::HEAD_WORDS + 2 * MOST];
+    fn new(media: &'a Media, record: &'a mut Record) -> Self {
         Self { media, record, len: intent::HEAD_WORDS, given_up: false, is_open: false }
     }
 
@@ -112,6 +116,11 @@ impl Space for Short<'_> {
         Err(self.give_up())
     }
 
+    #[inline(always)]
+    fn prefetch(&self, offset: u64, len: u64) {
+        self.media.prefetch(offset, len);
+    }
+
     fn grow(&mut self, _: Page) -> Result<Page> {
         Err(self.give_up())
     }
@@ -145,8 +154,9 @@ pub(crate) fn run<T>(
     kind: Kind,
     change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
-    let mut short = Short::new(arena.media());
-    let outcome = change(&mut state.heap, &mut short);
+    let State { heap, populated, short_record, sequence, end, .. } = state;
+    let mut short = Short::new(arena.media(), short_record);
+    let outcome = change(heap, &mut short);
     // The heap's hints stay whatever happens now: which pages are slabs has not changed.
     if short.given_up {
         return Ok(None);
@@ -155,20 +165,20 @@ pub(crate) fn run<T>(
     failpoint("commit: begin");
     arena.mark_changed(short.media.runtime())?;
     for [head, _] in short.writes() {
-        make_ready(short.media, &mut state.populated, offset_of_write(*head))?;
+        make_ready(short.media, populated, offset_of_write(*head))?;
     }
-    match short.writes() {
-        [[head, word]] => store_one(arena, state, kind, offset_of_write(*head), *word)?,
-        _ => commit(arena, state, &mut short)?,
-    }
+    *sequence = match short.writes() {
+        [[head, word]] => store_one(arena, kind, offset_of_write(*head), *word)?,
+        _ => commit(arena, *end, &mut short)?,
+    };
     failpoint("commit: done");
     Ok(Some(outcome))
 }
 
 /// Commits a change of one word, the state of a slot: one store does it, whole or not at all, so it needs no record. One that adds a block, whose content
-/// is in its place already, does not wait for readers either: none has a view of the word, or of the block.
+/// is in its place already, does not wait for readers either: none has a view of the word, or of the block. Returns the commit's number.
 #[inline(always)]
-fn store_one(arena: &Inner, state: &mut State, kind: Kind, offset: u64, word: u64) -> Result<()> {
+fn store_one(arena: &Inner, kind: Kind, offset: u64, word: u64) -> Result<u64> {
     let runtime = arena.media().runtime();
     if kind == Kind::Changes {
         arena.shut_gate()?;
@@ -178,14 +188,14 @@ fn store_one(arena: &Inner, state: &mut State, kind: Kind, offset: u64, word: u6
     fence(Release);
     arena.media().store_words(offset, &[word])?;
     failpoint("commit: applied");
-    state.sequence = runtime.sequence().wrapping_add(1);
-    runtime.set_sequence(state.sequence);
-    Ok(())
+    let sequence = runtime.sequence().wrapping_add(1);
+    runtime.set_sequence(sequence);
+    Ok(sequence)
 }
 
-/// As `commit::run`, for a few words whose record is built already.
+/// As `commit::run`, for a few words whose record is built already. Returns the commit's number.
 #[inline]
-fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()> {
+fn commit(arena: &Inner, end: Page, short: &mut Short<'_>) -> Result<u64> {
     if short.is_open {
         arena.may_wait_for_readers()?;
     }
@@ -194,7 +204,7 @@ fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()>
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);
     let body_words = (short.len - intent::HEAD_WORDS) as u64;
-    let head = intent::head(sequence, body_words, (0, body_words as u32 / 2), state.end);
+    let head = intent::head(sequence, body_words, (0, body_words as u32 / 2), end);
     short.record[..intent::HEAD_WORDS].copy_from_slice(&head);
     media.store_words(page_offset(page), &short.record[..short.len])?;
     let writes = short
@@ -202,6 +212,5 @@ fn commit(arena: &Inner, state: &mut State, short: &mut Short<'_>) -> Result<()>
         .iter()
         .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
     carry_out(arena, runtime, Intent { page, spilled: false }, sequence, writes)?;
-    state.sequence = sequence;
-    Ok(())
+    Ok(sequence)
 }

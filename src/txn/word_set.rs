@@ -15,6 +15,7 @@
 //! that no head equals it, and goes on holding its place in the hash.
 
 use crate::log::record::{head_of_word, offset_of_write};
+use std::cell::Cell;
 
 const FIRST_SLOTS: usize = 256;
 /// Slots for an entry, at least.
@@ -41,6 +42,8 @@ pub(crate) struct WordSet {
     slots: Vec<u32>,
     shift: u32,
     forgotten: usize,
+    /// Index of an entry that counts, or one that is not there: where to look first for the word that was used last.
+    last: Cell<usize>,
     /// Entries from here on were made since the innermost save point.
     floor: usize,
     /// Indices of entries that took the place of an older one, and of that.
@@ -54,6 +57,7 @@ impl Default for WordSet {
             slots: vec![0; FIRST_SLOTS],
             shift: shift_for(FIRST_SLOTS),
             forgotten: 0,
+            last: Cell::new(0),
             floor: 0,
             replaced: Vec::new(),
         }
@@ -117,11 +121,33 @@ impl WordSet {
         Some(self.entries[self.probe(head_of_word(offset)).1?][1])
     }
 
+    /// The same, where it is likely to be the word that was asked for in this way, or stored, last.
+    #[inline(always)]
+    pub(crate) fn load_again(&self, offset: u64) -> Option<u64> {
+        let head = head_of_word(offset);
+        match self.entries.get(self.last.get()) {
+            Some(entry) if entry[0] == head => Some(entry[1]),
+            _ => {
+                let index = self.probe(head).1?;
+                self.last.set(index);
+                Some(self.entries[index][1])
+            }
+        }
+    }
+
     /// Changes the word at `offset`, a multiple of 8 inside the file.
     #[inline(always)]
     pub(crate) fn store(&mut self, offset: u64, word: u64) {
         debug_assert!(offset.is_multiple_of(8));
         let head = head_of_word(offset);
+        let last = self.last.get();
+        if last >= self.floor
+            && let Some(entry) = self.entries.get_mut(last)
+            && entry[0] == head
+        {
+            entry[1] = word;
+            return;
+        }
         match self.probe(head) {
             (_, Some(index)) if index >= self.floor => self.entries[index][1] = word,
             (slot, old) => self.add(slot, old, [head, word]),
@@ -131,6 +157,7 @@ impl WordSet {
     #[inline]
     fn add(&mut self, slot: usize, old: Option<usize>, entry: [u64; 2]) {
         let new = self.entries.len() as u32;
+        self.last.set(self.entries.len());
         self.entries.push(entry);
         self.slots[slot] = new + 1;
         if let Some(old) = old {

@@ -118,6 +118,16 @@ impl Load for Work<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         self.changes.load(self.media, offset)
     }
+
+    #[inline(always)]
+    fn load_states(&self, offset: u64) -> Result<u64> {
+        if offset.is_multiple_of(8)
+            && let Some(word) = self.changes.words.load_again(offset)
+        {
+            return Ok(word);
+        }
+        load_committed(self.media, offset)
+    }
 }
 
 impl Work<'_> {

@@ -7,6 +7,7 @@ pub use save_points::SavePoint;
 
 use super::commit::{self, Outcome};
 use super::scratch::Scratch;
+use super::short;
 use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
 use super::work::{Changes, ChangesMark, Work, load_committed};
 use super::write_set::Seen;
@@ -33,6 +34,7 @@ pub(crate) struct State {
     /// Where the heap ended then; 0: not known.
     pub(crate) end: Page,
     pub(crate) populated: PageSet,
+    pub(super) short_record: short::Record,
 }
 
 /// Pages that this handle made ready for stores.
@@ -62,6 +64,7 @@ impl State {
             sequence: 0,
             end: 0,
             populated: PageSet::default(),
+            short_record: short::EMPTY,
         }
     }
 }
