@@ -62,6 +62,19 @@ fn what_an_intent_says_of_itself_is_checked() {
     }
 }
 
+/// No commit writes nothing.
+#[test]
+fn an_intent_without_a_body_is_none() {
+    let dir = fast_dir();
+    let path = dir.path().join("a.heap");
+    let mut image = left_at("commit: intent valid", &path);
+    let area = page(&image, INTENT_PAGE_AT) * 4096;
+    image[area + 8..area + 24].fill(0);
+    std::fs::write(&path, &image).unwrap();
+    let outcome = Arena::open(&path);
+    assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{outcome:?}");
+}
+
 #[test]
 fn a_commit_that_was_completed_counts() {
     if let Some((_, file)) = role() {

@@ -19,7 +19,7 @@
 //!   opens the gate. Where the dead one had shut it a part may be applied: then it does not open at all meanwhile.
 //! - A handle that could not complete its commit gives the lock up and leaves the gate shut: "nobody, shut" is taken over like a dead owner's.
 //!   So does who opens the file alone, until it has recovered.
-//! - `tests/gate_model.rs` explores all this exhaustively; whoever changes it changes both.
+//! - `tests/gate_model` explores all this exhaustively; whoever changes it changes both.
 //!
 //! Invariants: only the owner changes slot and generation of a word that names it; committed bytes that a reader can have a view of change only while the gate is
 //! shut and all counts are zero; the word is reset only when no slot's byte is locked.

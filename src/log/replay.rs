@@ -156,6 +156,7 @@ mod tests {
         };
         assert_eq!(gaps(0, 500), [(0, 100), (250, 300), (400, 500)]);
         assert_eq!(gaps(150, 220), []);
+        assert_eq!(gaps(100, 250), []);
         assert_eq!(gaps(150, 260), [(250, 260)]);
         assert_eq!(gaps(40, 60), [(40, 60)]);
         covered.add(50, 1000);

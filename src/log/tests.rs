@@ -1,5 +1,10 @@
 //! Each rule of the log that shows in the log alone, on a simulated disk of a few pages.
 
+mod edges;
+mod follow;
+mod replay;
+mod resume;
+
 use super::power::{Extent, PowerLog};
 use super::record::*;
 use super::replay::Apply;
@@ -10,8 +15,6 @@ use crate::layout::{DURABILITY_POWER, PAGE, Page, SLOT_PAGES, Superblock, page_o
 use crate::media::sim::{Call, SimDisk};
 use crate::media::{Media, Writable};
 use crate::runtime::{Home, LogState, Runtime};
-
-mod resume;
 
 const RING: u64 = 64 << 10;
 const HEAP_PAGES: u32 = 16;

@@ -12,6 +12,9 @@ use heapfile::{Arena, Offset, ReadTxn, Result, View, WriteTxn};
 /// Blocks that the script works on.
 pub const SLOTS: usize = 16;
 
+/// Blocks beside those: the table, the roots' directory, the root's record.
+pub const BESIDE: usize = 3;
+
 /// The root: how many commits there were, and the blocks.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -124,19 +127,28 @@ impl Script {
 
     /// How what the transaction reads differs from this state, if it does.
     pub fn difference(&self, tx: &ReadTxn<'_>) -> Option<String> {
+        match self.places(tx) {
+            Err(what) => Some(what),
+            Ok(places) => {
+                let (live, found) = (places.len() + BESIDE, tx.blocks().count());
+                (found != live).then(|| format!("{found} blocks, not {live}, after {} commits", self.count))
+            }
+        }
+    }
+
+    /// Where the blocks of this state are in what the transaction reads, or how they differ.
+    pub fn places(&self, tx: &ReadTxn<'_>) -> std::result::Result<Vec<u64>, String> {
         let table = *tx.get(tx.root::<Table>().unwrap().expect("there is a table")).unwrap();
         if table.count != self.count {
-            return Some(format!("{} commits, not {}", table.count, self.count));
+            return Err(format!("{} commits, not {}", table.count, self.count));
         }
         for (i, (&offset, expected)) in table.slots.iter().zip(&self.slots).enumerate() {
             let found = if offset.is_null() { None } else { Some(tx.bytes(offset).unwrap()) };
             if found != expected.as_deref() {
-                return Some(format!("slot {i} after {} commits differs", self.count));
+                return Err(format!("slot {i} after {} commits differs", self.count));
             }
         }
-        // The table, the directory, the root's record, and not a block more.
-        let (live, found) = (self.slots.iter().flatten().count() + 3, tx.blocks().count());
-        (found != live).then(|| format!("{found} blocks, not {live}, after {} commits", self.count))
+        Ok(table.slots.iter().filter(|offset| !offset.is_null()).map(|offset| offset.raw()).collect())
     }
 }
 

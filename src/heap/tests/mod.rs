@@ -7,7 +7,10 @@ use super::*;
 use crate::error::OffsetFault;
 
 mod damage;
+mod findings;
 mod model;
+mod repaired;
+mod stretches;
 
 const FIRST: Page = 3;
 

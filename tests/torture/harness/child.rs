@@ -1,10 +1,12 @@
 //! One process of a round: it works until it is killed, and tells the oracle what it does.
 
-use super::plan::{Part, Told, told};
+use super::alone::Alone;
+use super::plan::{Part, Told, bequeath, told};
 use super::work::Work;
 use crate::common::tell;
 use heapfile::testing::SplitMix64;
 use heapfile::{Arena, Error, Result, SnapshotOptions};
+use std::hash::{Hash, Hasher};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,9 +18,11 @@ pub fn is_child() -> bool {
 
 /// Lives the life that this process was told to. Ends the process.
 pub fn live() -> ! {
-    let told = told().expect("this is a process of a round");
+    let mut told = told().expect("this is a process of a round");
     let work = Work::new(told.plan.tables);
-    let life = Life { id: id(), rng: SplitMix64(told.seed), told, seen: 0, work };
+    let id = id();
+    let alone = Alone::new(seed_of(&id), std::mem::take(&mut told.estate));
+    let life = Life { id, rng: SplitMix64(told.seed), told, seen: 0, work, alone };
     let code = match life.live() {
         Ok(()) => 0,
         Err(e) => {
@@ -36,6 +40,28 @@ fn id() -> String {
     format!("{}.{}", std::process::id(), now.as_nanos())
 }
 
+/// A seed that nobody else has.
+fn seed_of(id: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Told {
+    /// Somebody waited in vain who has no patience; nothing has changed. Any other error is wrong.
+    fn excuse(&self, error: Error) -> Lived {
+        let is_busy = match &error {
+            Error::Busy { .. } => true,
+            Error::Group { cause } => matches!(**cause, Error::Busy { .. }),
+            _ => false,
+        };
+        match is_busy && self.plan.impatient {
+            true => Ok(()),
+            false => wrong(format!("{:?}: {error}", self.part)),
+        }
+    }
+}
+
 struct Life {
     id: String,
     told: Told,
@@ -44,6 +70,8 @@ struct Life {
     seen: u64,
     /// The latest state that it looked at.
     work: Work,
+    /// What it does in calls that are transactions of their own.
+    alone: Alone,
 }
 
 fn wrong<T>(what: String) -> std::result::Result<T, String> {
@@ -87,18 +115,9 @@ impl Life {
         }
     }
 
-    /// Errors end the round, unless somebody waited in vain who has no patience.
+    /// Errors end the round, unless they are excused.
     fn settle<T>(&self, outcome: Result<T>) -> std::result::Result<Option<T>, String> {
-        match outcome {
-            Ok(value) => Ok(Some(value)),
-            Err(Error::Busy { .. }) if self.told.plan.impatient => Ok(None),
-            Err(Error::Group { cause })
-                if self.told.plan.impatient && matches!(*cause, Error::Busy { .. }) =>
-            {
-                Ok(None)
-            }
-            Err(e) => wrong(format!("{:?}: {e}", self.told.part)),
-        }
+        outcome.map(Some).or_else(|error| self.told.excuse(error).map(|()| None))
     }
 
     fn open(&mut self) -> std::result::Result<Arena, String> {
@@ -128,12 +147,15 @@ impl Life {
         }
         self.seen = count;
         self.work.go_to(count);
-        if let Some(what) = self.work.difference(&tx).map_err(failed)? {
-            return wrong(format!("TORN: {what}"));
+        let beside = self.work.look(&tx).map_err(failed)?.map_err(|what| format!("TORN: {what}"))?;
+        if let Some(what) = self.alone.difference(&tx) {
+            return wrong(format!("LOST: {what}"));
         }
-        if self.rng.below(8) == 0 {
+        if self.rng.below(3) == 0 {
             std::thread::sleep(Duration::from_micros(self.rng.below(3_000)));
-            if self.work.count_in(&tx).map_err(failed)? != count {
+            let later = self.work.look(&tx).map_err(failed)?;
+            // One that is added is seen at once: it takes nothing from anybody.
+            if !later.is_ok_and(|later| beside.iter().all(|single| later.contains(single))) {
                 return wrong("a state changed under its reader".to_owned());
             }
         }
@@ -218,6 +240,33 @@ impl Life {
         }
     }
 
+    /// Calls that are transactions of their own.
+    fn call_alone(&mut self, arena: &Arena) -> Lived {
+        let Self { alone, told, id, .. } = self;
+        alone.work(arena, id, |error| told.excuse(error))
+    }
+
+    /// The same by several threads.
+    fn call_alone_together(&mut self, arena: &Arena) -> Lived {
+        let (members, seed, this) = (2 + self.rng.below(3), self.rng.next(), &*self);
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let member = |number: u64| {
+                let id = format!("{}.alone{number}", this.id);
+                let mut alone = Alone::new(seed_of(&id) ^ seed, Vec::new());
+                alone.work(arena, &id, |error| this.told.excuse(error))?;
+                Ok(alone)
+            };
+            let all: Vec<_> = (0..members).map(|number| scope.spawn(move || member(number))).collect();
+            all.into_iter()
+                .map(|one| one.join().unwrap_or_else(|_| wrong("a member panics".to_owned())))
+                .collect()
+        });
+        for alone in made {
+            self.alone.take_over(alone?);
+        }
+        Ok(())
+    }
+
     fn write(&mut self, arena: Arena) -> std::result::Result<Arena, String> {
         match self.rng.below(48) {
             0 => self.fork(&arena)?,
@@ -244,6 +293,8 @@ impl Life {
             7 => self.read(&arena)?,
             8 => self.snapshot(&arena)?,
             9..=15 => self.commit_together(&arena)?,
+            16..=25 if !self.told.plan.tables => self.call_alone(&arena)?,
+            26..=28 if !self.told.plan.tables => self.call_alone_together(&arena)?,
             _ => self.commit(&arena)?,
         }
         Ok(arena)
@@ -275,6 +326,8 @@ impl Life {
     fn grow_up(&mut self, arena: &Arena, tx: Option<heapfile::WriteTxn<'_>>) -> Lived {
         self.id = id();
         tell(&format!("born {}", std::process::id()));
+        // The blocks stay its parent's.
+        self.alone = Alone::new(seed_of(&self.id), Vec::new());
         drop(tx);
         for (what, outcome) in [
             ("read", arena.read().map(drop)),
@@ -289,6 +342,9 @@ impl Life {
         let own = self.open()?;
         for _ in 0..self.rng.below(10) {
             self.commit(&own)?;
+            if !self.told.plan.tables {
+                self.call_alone(&own)?;
+            }
         }
         Ok(())
     }
@@ -299,7 +355,9 @@ impl Life {
         let _read = if tx.is_none() { self.settle(arena.read())? } else { None };
         tell("did exec");
         let arguments = std::env::args_os().skip(1);
-        let error = Command::new("/proc/self/exe").args(arguments).exec();
+        let mut command = Command::new("/proc/self/exe");
+        bequeath(&mut command, self.alone.live());
+        let error = command.args(arguments).exec();
         Ok(format!("exec: {error}"))
     }
 }

@@ -4,12 +4,14 @@
 //! A [`round`] is one file and a few processes, all drawn from a seed (when a kill strikes is up to the machine, so a seed brings the same plan again, not the
 //! same moment). The writers all play the script of `common::script`, or that of `common::objects` on the tables of a store, alone or
 //! several threads in one commit. The next commit follows from the number of those before; so the oracle needs to know numbers only. It keeps none of its knowledge in the file, and opens it only when everybody else is dead.
+//! Beside the script they allocate, replace and free blocks of their own (`alone`), each in a transaction of one call.
 //!
 //! What has to hold: each number that was acknowledged is there, and was acknowledged once; each that is there was begun; what readers saw stays; the
-//! content is that of the script, byte for byte; and nobody waits longer than the lock's timeout.
+//! content is that of the script, byte for byte; each block that was allocated alone is there until it is freed, and no other; and nobody waits longer than the lock's timeout.
 
 #![allow(dead_code, unreachable_pub, reason = "the tests and the soak each use a part of it")]
 
+mod alone;
 mod child;
 mod oracle;
 mod plan;
@@ -18,10 +20,11 @@ mod work;
 pub use child::{is_child, live};
 pub use plan::Plan;
 
+use alone::Single;
 use heapfile::testing::SplitMix64;
 use oracle::Oracle;
 use plan::Person;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,8 +80,8 @@ struct Round<'a> {
     forked: Vec<i32>,
     heard: Receiver<(u32, Option<String>)>,
     say: Sender<(u32, Option<String>)>,
-    /// Pipes that somebody may still write to.
-    open_pipes: u64,
+    /// Pipes that somebody may still write to, by the process they were made for.
+    open_pipes: BTreeSet<u32>,
     oracle: Oracle,
     tally: Tally,
 }
@@ -98,7 +101,7 @@ pub fn round(seed: u64, kills: u64, dir: &Path, command: &dyn Fn() -> Command) -
         forked: Vec::new(),
         heard,
         say,
-        open_pipes: 0,
+        open_pipes: BTreeSet::new(),
         oracle: Oracle::default(),
         tally: Tally::new(),
     };
@@ -145,7 +148,8 @@ impl Round<'_> {
     fn spawn(&mut self) -> Result<(), String> {
         let person = Person::draw(&mut self.rng, &self.plan);
         let mut command = (self.command)();
-        person.tell(&mut command, &self.plan, self.file, self.oracle.acknowledged());
+        let estate = self.oracle.estate(|pipe| self.open_pipes.contains(&pipe));
+        person.tell(&mut command, &self.plan, self.file, self.oracle.acknowledged(), &estate);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|e| format!("a process cannot be started: {e}"))?;
         let (id, pipe, say) = (child.id(), child.stderr.take().expect("it is a pipe"), self.say.clone());
@@ -157,7 +161,8 @@ impl Round<'_> {
             }
             let _ = say.send((id, None));
         });
-        self.open_pipes += 1;
+        self.open_pipes.insert(id);
+        self.oracle.bequeath(&estate, id);
         self.processes.push(Process {
             child,
             heard: Instant::now(),
@@ -189,9 +194,9 @@ impl Round<'_> {
                 self.forked.extend(line[5..].parse::<i32>());
                 Ok(())
             }
-            Some(line) => self.oracle.hear(&line, &mut self.tally),
+            Some(line) => self.oracle.hear(id, &line, &mut self.tally),
             None => {
-                self.open_pipes -= 1;
+                self.open_pipes.remove(&id);
                 Ok(())
             }
         }
@@ -319,7 +324,7 @@ impl Round<'_> {
     /// Until nobody, no child of a child either, can say anything.
     fn hear_the_rest(&mut self) -> Result<(), String> {
         let begun = Instant::now();
-        while self.open_pipes > 0 {
+        while !self.open_pipes.is_empty() {
             if begun.elapsed() > PATIENCE {
                 return Err(format!("a child of a process hangs: {:?}", self.forked));
             }
@@ -342,7 +347,11 @@ impl Round<'_> {
             let count = work.count_in(&arena.read().map_err(wrong)?).map_err(wrong)?;
             oracle.judge(count)?;
             work.go_to(count);
-            is_whole(&work, &arena)?;
+            let singles = is_whole(&work, &arena)?;
+            oracle.judge_singles(&singles)?;
+            for single in singles {
+                arena.free(single.block()).map_err(|e| format!("{single} cannot be freed: {e}"))?;
+            }
             for n in count + 1..=count + 5 {
                 let mut tx = arena.write().map_err(wrong)?;
                 work.edit(&mut tx)
@@ -352,8 +361,10 @@ impl Round<'_> {
             }
             drop(arena);
             let arena = options.open(file).map_err(|e| format!("it does not open again: {e}"))?;
-            is_whole(&work, &arena)?;
-            snapshots_are_whole(plan, file)
+            match is_whole(&work, &arena)?.first() {
+                Some(single) => Err(format!("{single} was freed, and is there")),
+                None => snapshots_are_whole(plan, file),
+            }
         }));
         judged.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -385,9 +396,8 @@ fn snapshots_are_whole(plan: &Plan, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The arena holds this and is sound.
-fn is_whole(work: &Work, arena: &heapfile::Arena) -> Result<(), String> {
+/// The arena holds this and is sound; what it holds beside.
+fn is_whole(work: &Work, arena: &heapfile::Arena) -> Result<Vec<Single>, String> {
     crate::common::assert_clean(arena);
-    let difference = arena.read().and_then(|tx| work.difference(&tx)).map_err(|e| e.to_string())?;
-    difference.map_or(Ok(()), Err)
+    arena.read().and_then(|tx| work.look(&tx)).map_err(|e| e.to_string())?
 }

@@ -1,5 +1,6 @@
 //! What a round is like, and who takes part: all of it follows from the seed.
 
+use super::alone::Single;
 use heapfile::testing::{FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, SplitMix64};
 use heapfile::{Durability, Locking, Options};
 use std::path::Path;
@@ -85,8 +86,15 @@ impl Person {
         Self { part, failpoint, time, stoppoint, seed: rng.next() }
     }
 
-    /// What the process has to know.
-    pub(super) fn tell(&self, command: &mut Command, plan: &Plan, file: &Path, acknowledged: u64) {
+    /// What the process has to know; it gets the blocks `estate` of processes that are dead.
+    pub(super) fn tell(
+        &self,
+        command: &mut Command,
+        plan: &Plan,
+        file: &Path,
+        acknowledged: u64,
+        estate: &[Single],
+    ) {
         let part = match self.part {
             Part::Writer => 0,
             Part::Reader => 1,
@@ -98,6 +106,7 @@ impl Person {
         let tables = u64::from(plan.tables);
         let text = format!("{part} {} {power} {whole_file} {impatient} {tables} {acknowledged}", self.seed);
         command.env(PLAN, text).env(FILE, file);
+        bequeath(command, estate);
         let failpoint = self.failpoint.as_ref().map(|name| format!("{name}#{}", self.time));
         let points = [("HEAPFILE_FAILPOINT", &failpoint), ("HEAPFILE_STOPPOINT", &self.stoppoint)];
         for (name, value) in points {
@@ -110,6 +119,13 @@ impl Person {
 }
 
 const FILE: &str = "HEAPFILE_TORTURE_FILE";
+const ESTATE: &str = "HEAPFILE_TORTURE_ESTATE";
+
+/// The process will own these blocks.
+pub(super) fn bequeath(command: &mut Command, estate: &[Single]) {
+    let estate: Vec<_> = estate.iter().map(ToString::to_string).collect();
+    command.env(ESTATE, estate.join(","));
+}
 
 /// What this process was told, if it is one of a round.
 pub(super) struct Told {
@@ -119,6 +135,8 @@ pub(super) struct Told {
     pub(super) file: std::path::PathBuf,
     /// The last commit that was acknowledged before it began.
     pub(super) acknowledged: u64,
+    /// Blocks that it owns.
+    pub(super) estate: Vec<Single>,
 }
 
 pub(super) fn told() -> Option<Told> {
@@ -142,5 +160,8 @@ pub(super) fn told() -> Option<Told> {
         pause_us: 0,
     };
     let acknowledged = next();
-    Some(Told { part, seed, plan, file: std::env::var_os(FILE)?.into(), acknowledged })
+    let estate = std::env::var(ESTATE).unwrap_or_default();
+    let estate = estate.split(',').filter(|text| !text.is_empty());
+    let estate = estate.map(|text| text.parse().expect("a block")).collect();
+    Some(Told { part, seed, plan, file: std::env::var_os(FILE)?.into(), acknowledged, estate })
 }

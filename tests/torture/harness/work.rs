@@ -1,6 +1,7 @@
 //! What the processes of a round work on: the blocks of a script, or the tables of a store. Of either, what there is after so many commits follows
-//! from their number.
+//! from their number. Beside the blocks of the script there may be those of `alone`.
 
+use super::alone::{self, Single};
 use crate::common::objects;
 use crate::common::script::{self, Script};
 use heapfile::{Arena, ReadTxn, Result, View, WriteTxn};
@@ -59,16 +60,20 @@ impl Work {
         }
     }
 
-    /// How what the transaction reads differs from this state, if it does.
-    pub(super) fn difference(&self, tx: &ReadTxn<'_>) -> Result<Option<String>> {
+    /// The blocks beside this state in what the transaction reads, or how that differs from this state.
+    pub(super) fn look(&self, tx: &ReadTxn<'_>) -> Result<std::result::Result<Vec<Single>, String>> {
         match self {
-            Self::Blocks(script) => Ok(script.difference(tx)),
+            Self::Blocks(script) => match script.places(tx) {
+                Ok(places) => alone::all(tx, &places, script::BESIDE),
+                Err(what) => Ok(Err(what)),
+            },
             Self::Tables { count, model } => {
                 let there = objects::count_in(tx)?;
-                match there == *count {
-                    true => objects::difference_in(tx, model),
-                    false => Ok(Some(format!("{there} commits, not {count}"))),
-                }
+                let difference = match there == *count {
+                    true => objects::difference_in(tx, model)?,
+                    false => Some(format!("{there} commits, not {count}")),
+                };
+                Ok(difference.map_or(Ok(Vec::new()), Err))
             }
         }
     }

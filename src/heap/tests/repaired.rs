@@ -1,0 +1,293 @@
+//! A heap whose metadata is built anew from its page map and its slabs.
+
+use super::super::stretch::{Stretch, Use};
+use super::super::survey::Loss;
+use super::super::tree::{Extent, NODES_PER_PAGE};
+use super::*;
+
+/// A heap with a bit of everything: several arrays of the page map, slabs full and not, empty blocks, punched extents and others.
+fn varied_heap() -> (Mock, Heap) {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 4000);
+    let mut runs = Vec::new();
+    for n in 0..40u64 {
+        runs.push(heap.alloc(&mut mock, (1 + n % 7) * PAGE - n, PAGE).unwrap());
+    }
+    runs.push(heap.alloc_unlogged(&mut mock, 9 * PAGE).unwrap());
+    let long = heap.alloc(&mut mock, 600 * PAGE, PAGE).unwrap();
+    runs.push(heap.alloc(&mut mock, 3 * PAGE, PAGE).unwrap());
+    for len in [0, 8, 8, 56, 56, 300, 5000, 9000] {
+        heap.alloc(&mut mock, len, 8).unwrap();
+    }
+    // One slab to its last slot.
+    while !is_full_slab(&heap, &mock, 3000) {
+        heap.alloc(&mut mock, 3000, 8).unwrap();
+    }
+    mock.commit(&mut heap);
+    for (n, &run) in runs.iter().enumerate() {
+        if n % 3 == 1 {
+            heap.free(&mut mock, run).unwrap();
+        }
+    }
+    heap.free(&mut mock, long).unwrap();
+    mock.commit(&mut heap);
+    let mut page = 0;
+    let mut nth = 0;
+    while let Some(extent) = heap.next_extent(&mock, page).unwrap() {
+        page = extent.end();
+        nth += 1;
+        if nth % 2 == 0 && extent.pages > 1 {
+            heap.mark_punched(&mut mock, extent).unwrap();
+        }
+    }
+    mock.commit(&mut heap);
+    sound(&heap, &mock);
+    (mock, heap)
+}
+
+fn is_full_slab(heap: &Heap, mock: &Mock, size: u32) -> bool {
+    stretches(heap, mock).iter().any(
+        |stretch| matches!(stretch.used, Use::Slab { size: s, slots, used } if s >= size && slots == used),
+    )
+}
+
+fn stretches(heap: &Heap, mock: &Mock) -> Vec<Stretch> {
+    let (mut all, mut page) = (Vec::new(), 0);
+    while let Some(stretch) = heap.next_stretch(mock, page).unwrap() {
+        page = stretch.end();
+        all.push(stretch);
+    }
+    all
+}
+
+fn blocks(heap: &Heap, mock: &Mock) -> Vec<Block> {
+    let (mut all, mut at) = (Vec::new(), 0);
+    while let Some(block) = heap.next_block(mock, at).unwrap() {
+        at = block.offset;
+        all.push(block);
+    }
+    all
+}
+
+fn load(mock: &Mock, at: u64) -> u64 {
+    mock.words[at as usize / 8]
+}
+
+fn set(mock: &mut Mock, at: u64, word: u64) {
+    mock.words[at as usize / 8] = word;
+}
+
+/// Builds it anew; what was lost.
+fn repair(heap: &mut Heap, mock: &mut Mock) -> Vec<Loss> {
+    let rebuilt = heap.rebuild(mock, mock.pages()).unwrap();
+    for (&at, &word) in &rebuilt.words {
+        assert_ne!(load(mock, at), word, "a word that does not change");
+        set(mock, at, word);
+    }
+    heap.forget_hints();
+    sound(heap, mock);
+    rebuilt.losses
+}
+
+/// Everything can be done with it.
+fn can_be_worked_with(heap: &mut Heap, mock: &mut Mock) {
+    let all = blocks(heap, mock);
+    for block in all.iter().step_by(2) {
+        heap.free(mock, block.offset).unwrap();
+    }
+    mock.commit(heap);
+    for len in [0, 8, 300, 5000, 40_000] {
+        heap.alloc(mock, len, 8).unwrap();
+    }
+    mock.commit(heap);
+    sound(heap, mock);
+}
+
+#[test]
+fn a_sound_heap_is_built_as_it_was() {
+    let (mut mock, mut heap) = varied_heap();
+    let before = (stretches(&heap, &mock), blocks(&heap, &mock), heap.header.end_and_punched(&mock).unwrap());
+    assert!(before.0.iter().any(|s| s.used == Use::Free { punched: true }));
+    assert!(before.0.iter().any(|s| s.used == Use::Free { punched: false }));
+    assert_eq!(repair(&mut heap, &mut mock), []);
+    let after = (stretches(&heap, &mock), blocks(&heap, &mock), heap.header.end_and_punched(&mock).unwrap());
+    assert_eq!(after, before);
+    let (found, losses) = heap.found_blocks(&mock, mock.pages()).unwrap();
+    assert_eq!((found, losses), (before.1, vec![]));
+    can_be_worked_with(&mut heap, &mut mock);
+}
+
+#[test]
+fn what_was_punched_behind_the_end_stays_known() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 400);
+    let run = heap.alloc(&mut mock, 200 * PAGE, PAGE).unwrap();
+    mock.commit(&mut heap);
+    heap.free(&mut mock, run).unwrap();
+    mock.commit(&mut heap);
+    let tail = Extent { punched: true, ..heap.next_extent(&mock, (run / PAGE) as Page).unwrap().unwrap() };
+    heap.mark_punched(&mut mock, tail).unwrap();
+    heap.cut_tail(&mut mock, 0).unwrap();
+    mock.commit(&mut heap);
+    let (end, punched) = heap.header.end_and_punched(&mock).unwrap();
+    assert!(punched > end);
+    // Reason enough to build something.
+    set(&mut mock, heap.header.spare_at(), 8);
+    repair(&mut heap, &mut mock);
+    assert_eq!(heap.header.end_and_punched(&mock).unwrap(), (end, punched));
+}
+
+/// Makes the pages of nodes unknown.
+fn lose_nodes(heap: &Heap, mock: &mut Mock) {
+    for stretch in stretches(heap, mock).into_iter().filter(|stretch| stretch.used == Use::Nodes) {
+        let at = heap.header.entry_at(mock, stretch.page).unwrap();
+        set(mock, at, 0);
+        for word in 0..PAGE / 8 {
+            set(mock, page_offset(stretch.page) + word * 8, 0);
+        }
+    }
+}
+
+#[test]
+fn nodes_that_are_lost_are_made_anew() {
+    let (mut mock, mut heap) = varied_heap();
+    let before = blocks(&heap, &mock);
+    lose_nodes(&heap, &mut mock);
+    repair(&mut heap, &mut mock);
+    assert_eq!(blocks(&heap, &mock), before);
+    assert!(stretches(&heap, &mock).iter().all(|stretch| stretch.used != Use::Free { punched: true }));
+    can_be_worked_with(&mut heap, &mut mock);
+}
+
+/// As many pages of nodes as what is in use may ever need, and not one more.
+#[test]
+fn as_many_nodes_are_made_as_may_be_needed() {
+    for count in 90..130 {
+        let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 4000);
+        let runs: Vec<_> = (0..2 * count).map(|_| heap.alloc(&mut mock, PAGE, PAGE).unwrap()).collect();
+        mock.commit(&mut heap);
+        for run in runs.into_iter().step_by(2) {
+            heap.free(&mut mock, run).unwrap();
+        }
+        mock.commit(&mut heap);
+        lose_nodes(&heap, &mut mock);
+        repair(&mut heap, &mut mock);
+        let (mut used, mut pages) = (0, 0);
+        for stretch in stretches(&heap, &mock) {
+            used += u32::from(!matches!(stretch.used, Use::Free { .. }));
+            pages += if stretch.used == Use::Nodes { stretch.pages } else { 0 };
+        }
+        let needed = |used: u32| used + 1 + 2 + super::super::map::ARRAYS as u32 + 2;
+        assert!(pages * NODES_PER_PAGE >= needed(used), "{used} runs, {pages} pages of nodes");
+        assert!((pages - 1) * NODES_PER_PAGE < needed(used - 1), "{used} runs, {pages} pages of nodes");
+    }
+}
+
+#[test]
+fn words_of_slabs_and_arrays_are_found_again() {
+    let (good, heap) = varied_heap();
+    let before = blocks(&heap, &good);
+    for stretch in stretches(&heap, &good) {
+        let entry_at = heap.header.entry_at(&good, stretch.page).unwrap();
+        let lies = match stretch.used {
+            Use::Slab { .. } => vec![entry_at, page_offset(stretch.page), page_offset(stretch.page) + 8],
+            Use::Map | Use::Header => vec![entry_at],
+            _ => continue,
+        };
+        for at in lies {
+            for lie in [0, 1, u64::MAX] {
+                let (mut mock, mut heap) = (good.clone(), heap.clone());
+                if stretch.used == Use::Map && stretch.page != FIRST + 1 && lie == 1 {
+                    continue;
+                }
+                set(&mut mock, at, lie);
+                let Ok(Rebuilt { .. }) = heap.rebuild(&mock, mock.pages()) else {
+                    assert!(stretch.used == Use::Map, "{stretch:?} {lie}");
+                    continue;
+                };
+                repair(&mut heap, &mut mock);
+                assert_eq!(blocks(&heap, &mock), before, "{stretch:?} {lie}");
+            }
+        }
+    }
+}
+
+/// The header names another place of an array; the array's own word says where it is.
+#[test]
+fn an_array_that_the_header_lost_is_found_by_its_word() {
+    let (good, heap) = varied_heap();
+    let before = blocks(&heap, &good);
+    let at = heap.header.array_at(1);
+    assert_ne!(load(&good, at), 0, "there is a second array");
+    for lie in [0, 1, load(&good, at) + 1, u64::from(FIRST), u64::from(u32::MAX)] {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, at, lie);
+        assert!(!repair(&mut heap, &mut mock).is_empty());
+        assert_eq!(load(&mock, at), load(&good, at), "{lie}");
+        assert_eq!(blocks(&heap, &mock), before, "{lie}");
+    }
+    // Nowhere: then all that it describes is lost.
+    let mut mock = good.clone();
+    let word = heap.header.entry_at(&mock, load(&mock, at) as Page).unwrap();
+    set(&mut mock, word, 0);
+    let outcome = heap.rebuild(&mock, mock.pages());
+    assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{outcome:?}");
+}
+
+/// The header names one that the heap is too short to have.
+#[test]
+fn an_array_that_nobody_needs_is_no_loss() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 400);
+    heap.alloc(&mut mock, 5 * PAGE, PAGE).unwrap();
+    mock.commit(&mut heap);
+    let before = blocks(&heap, &mock);
+    set(&mut mock, heap.header.array_at(1), u64::from(FIRST) + 20);
+    repair(&mut heap, &mut mock);
+    assert_eq!(blocks(&heap, &mock), before);
+}
+
+/// A page of a slab whose word is the sound word of something else; or is no word at all.
+#[test]
+fn what_starts_inside_of_a_slab_is_not_swallowed() {
+    use super::super::map::{NODES_ENTRY, Run};
+
+    let (good, heap) = varied_heap();
+    let is_long = |stretch: &Stretch| stretch.pages > 2 && matches!(stretch.used, Use::Slab { .. });
+    let slab = stretches(&heap, &good).into_iter().find(is_long).unwrap();
+    let inside = heap.header.entry_at(&good, slab.page + 1).unwrap();
+    let block = Run { pages: 1, slack: 9, unlogged: false };
+    let at = |heap: &Heap, mock: &Mock, page| heap.next_stretch(mock, page).unwrap().unwrap().used;
+    for (word, expected) in
+        [(block.entry(), Use::Block { len: PAGE - 9, unlogged: false }), (NODES_ENTRY, Use::Nodes)]
+    {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, inside, word);
+        assert!(!repair(&mut heap, &mut mock).is_empty());
+        assert_eq!(at(&heap, &mock, slab.page + 1), expected);
+        assert!(!matches!(at(&heap, &mock, slab.page), Use::Slab { .. }));
+    }
+    for word in [0, 1, u64::MAX, NODES_ENTRY + (1 << 32)] {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, inside, word);
+        repair(&mut heap, &mut mock);
+        assert_eq!(at(&heap, &mock, slab.page), slab.used, "{word:#x}");
+    }
+}
+
+/// A block that is said to be longer than what comes behind it allows keeps what is left, all of it.
+#[test]
+fn a_block_that_is_too_long_is_cut() {
+    use super::super::map::Run;
+
+    let (good, heap) = varied_heap();
+    let all = stretches(&heap, &good);
+    let place = all.windows(2).position(|pair| {
+        pair.iter().all(|stretch| matches!(stretch.used, Use::Block { unlogged: false, .. }))
+    });
+    let stretch = all[place.unwrap()];
+    let at = heap.header.entry_at(&good, stretch.page).unwrap();
+    let (mut mock, mut heap) = (good.clone(), heap);
+    set(&mut mock, at, Run { pages: stretch.pages + 2, slack: 5, unlogged: false }.entry());
+    assert_eq!(repair(&mut heap, &mut mock).len(), 1);
+    let block = heap.block(&mock, page_offset(stretch.page)).unwrap();
+    assert_eq!(block.len, page_offset(stretch.pages));
+    assert_eq!(stretches(&heap, &mock).len(), all.len());
+}
