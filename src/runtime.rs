@@ -36,8 +36,14 @@ const SEED: usize = 26;
 const TAIL: usize = 27;
 /// Generation of the newest checkpoint slot.
 const GENERATION: usize = 28;
+/// Log position of the last record that was given to the ring.
+const LAST: usize = 29;
+/// When the file was last written by who keeps the log: nanoseconds since 1970.
+const ACTIVE: usize = 30;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
+/// Which file in which mount these words are of ([`Home`]): four words.
+const HOME: usize = 42;
 /// Words of a process slot.
 pub(crate) const SLOT_WORDS: usize = (PROCESS_SLOT_BYTES / 8) as usize;
 
@@ -60,6 +66,25 @@ pub(crate) struct Intent {
     pub(crate) page: u32,
     /// Whether it lies in a spill extent. The first words at `page` say the rest (see `log::intent`).
     pub(crate) spilled: bool,
+}
+
+/// Which file this is, in which mount: different after each mount and each creation of a file, the same for all that open it meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Home {
+    /// Number of the mount, which is not used again before the next boot.
+    pub(crate) mount: u64,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// When the file was created: numbers of inodes are used again.
+    pub(crate) born: u64,
+}
+
+/// A file as it was seen at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) home: Home,
+    /// When it had last been changed, by whoever and in whatever: nanoseconds since 1970.
+    pub(crate) changed: u64,
 }
 
 /// Access to the runtime words of a mapped file.
@@ -201,6 +226,37 @@ impl<'a> Runtime<'a> {
 
     pub(crate) fn boot(&self) -> [u8; 16] {
         bytemuck::cast([self.0[BOOT].load(Acquire), self.0[BOOT + 1].load(Acquire)])
+    }
+
+    /// Position of the last record that was given to the ring. Applied, or in doubt.
+    pub(crate) fn last_record(&self) -> u64 {
+        self.0[LAST].load(Acquire)
+    }
+
+    pub(crate) fn set_last_record(&self, position: u64) {
+        self.0[LAST].store(position, Release);
+    }
+
+    /// When the file was last written, as far as is known.
+    pub(crate) fn active(&self) -> u64 {
+        self.0[ACTIVE].load(Acquire)
+    }
+
+    pub(crate) fn set_active(&self, now: u64) {
+        self.0[ACTIVE].store(now, Release);
+    }
+
+    pub(crate) fn home(&self) -> Home {
+        let [mount, device, inode, born] = [0, 1, 2, 3].map(|i| self.0[HOME + i].load(Acquire));
+        Home { mount, device, inode, born }
+    }
+
+    /// Nothing is never anybody's home.
+    pub(crate) fn set_home(&self, home: Option<Home>) {
+        let words = home.map_or([0; 4], |home| [home.mount, home.device, home.inode, home.born]);
+        for (i, word) in words.into_iter().enumerate() {
+            self.0[HOME + i].store(word, Release);
+        }
     }
 
     pub(crate) fn set_boot(&self, boot: [u8; 16]) {

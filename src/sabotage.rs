@@ -23,6 +23,8 @@ pub enum Break {
     CutBeforeCheckpoint,
     /// The revoke rule: old writes are replayed over what was filled in place later.
     NoRevoke,
+    /// After a boot the runtime words are believed as after a kill.
+    WordsOutliveBoots,
     /// The order "flush, then apply".
     ApplyBeforeFlush,
     /// `Process`: the heap changes before the mark is on the disk.

@@ -15,8 +15,9 @@ use crate::lock::held::HandleNumber;
 use crate::lock::{Lock, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
+use crate::log::resume;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
-use crate::runtime::{MarkState, Runtime, boot_id};
+use crate::runtime::{MarkState, Runtime, Seen, boot_id};
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::BorrowedFd;
@@ -399,6 +400,8 @@ fn finish(
     if options.repairing && (slots::any_other(&media)? || media.is_byte_shared(FILE_MODE_BYTE)?) {
         return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
     }
+    // Before the first store to the runtime pages, which counts as a change of the file.
+    let home = media.home();
     let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
         number: HandleNumber::new(media.key()),
@@ -418,7 +421,7 @@ fn finish(
         end_seen: AtomicU64::new(u64::MAX),
     };
     let arena = Arena { inner: Arc::new(inner) };
-    let recovered = recover_at_open(&arena.inner, alone);
+    let recovered = recover_at_open(&arena.inner, alone, home);
     // A check takes the lock as any reader does: where that is the whole file's, it has to be free.
     let whole_file = arena.inner.lock.is_exclusive();
     if whole_file && access != Access::Private {
@@ -544,7 +547,7 @@ fn look_at_heap(inner: &Inner) -> Result<()> {
 
 /// Completes what a death left half-done, if this handle is alone with the file, and looks at the heap. Whether the state is one that was not
 /// synced before the machine went down.
-fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
+fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<bool> {
     let runtime = inner.media.runtime();
     let mark = match read_mark(&inner.media) {
         _ if inner.power.is_some() => None,
@@ -568,8 +571,10 @@ fn recover_at_open(inner: &Inner, alone: bool) -> Result<bool> {
         (Some(log), _) => {
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
             runtime.clear_intent();
-            // Everything since the tail: nothing vouches that the page cache has what the runtime words say was applied.
-            log.recover(&inner.media, runtime, Extent::All, inner.apply)?;
+            // Everything since the tail, unless the page cache surely has what the runtime words say was applied.
+            let goes_on = home.is_some_and(|home| resume::goes_on(runtime, home));
+            let extent = if goes_on { Extent::SinceApplied } else { Extent::All };
+            log.recover(&inner.media, runtime, extent, inner.apply)?;
         }
         (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
         (None, None) => {}

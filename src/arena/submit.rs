@@ -4,10 +4,11 @@
 //! own thread and in a save point of its own, and leaves it open for the next. Whoever finds that nobody waits any more, or that
 //! the batch is large or old enough, commits for all, and tells them. While a commit is being flushed the next batch queues up, so batches are as
 //! large as the disk is slow. Threads that were in the last batch are likely to come again: for half the time that its commit took, the next one is
-//! kept open for them.
+//! kept open for them. One member watches over that; the others go to sleep once, until the commit is done, for to wake a thread costs a good part
+//! of what a flush does.
 //!
 //! Invariants: whoever leaves the batch open has seen, under the mutex, a thread that will take the mutex after it and is
-//! responsible then, or comes back itself; so a batch never waits for somebody who does not come. Between two members the writer lock belongs to the batch,
+//! responsible then, or a member that watches and comes back, or does so itself; so a batch never waits for somebody who does not come. Between two members the writer lock belongs to the batch,
 //! not to a thread; the mutex keeps all others of this handle away from the transaction's state. A change that fails or panics is rolled back alone.
 
 use super::Inner;
@@ -16,7 +17,7 @@ use crate::txn::WriteTxn;
 use crate::txn::commit::Outcome;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A batch is committed when it is so old, though others wait.
@@ -28,7 +29,7 @@ pub(super) struct Group {
     /// Threads that are about to take the mutex.
     waiting: AtomicUsize,
     batches: Mutex<Batches>,
-    /// The open batch has as many members as the one before, or is due for another reason.
+    /// The batch that a member watched over is committed.
     gathered: Condvar,
 }
 
@@ -41,6 +42,36 @@ struct Batches {
 }
 
 impl Group {
+    /// Waits for members of the batch before, if they may yet come and nobody else does.
+    fn watch<'g>(
+        &'g self,
+        mut batches: MutexGuard<'g, Batches>,
+        ending: &Arc<Ending>,
+    ) -> MutexGuard<'g, Batches> {
+        let pause = (batches.last_took / 2).min(LONGEST);
+        let somebody_comes = self.waiting.load(Ordering::SeqCst) > 0;
+        if somebody_comes || !batches.is_gathering() || !batches.watch(ending) {
+            return batches;
+        }
+        (batches, _) = self
+            .gathered
+            .wait_timeout_while(batches, pause, |batches| batches.has_open(ending) && batches.is_gathering())
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = batches.open.as_mut().filter(|batch| Arc::ptr_eq(&batch.ending, ending)) {
+            batch.is_watched = false;
+        }
+        batches
+    }
+
+    /// Whether a member that has made its change is to commit the batch: if it has been open for long enough, or nobody waits who would be responsible
+    /// from now on, nor watches.
+    fn is_to_commit(&self, batches: &Batches, ending: &Arc<Ending>) -> bool {
+        let is_watched =
+            batches.is_gathering() && batches.open.as_ref().is_some_and(|batch| batch.is_watched);
+        let is_left = !is_watched && self.waiting.load(Ordering::SeqCst) == 0;
+        batches.has_open(ending) && (batches.is_due() || is_left)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Batches> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -50,6 +81,18 @@ impl Batches {
     /// Whether the open batch has to be committed whoever waits.
     fn is_due(&self) -> bool {
         self.open.as_ref().is_some_and(|batch| batch.is_large || batch.since.elapsed() >= LONGEST)
+    }
+
+    /// Whether the batch that ends so is the open one.
+    fn has_open(&self, ending: &Arc<Ending>) -> bool {
+        self.open.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.ending, ending))
+    }
+
+    /// Has a member watch over the open batch, if that is the one that ends so and nobody does.
+    fn watch(&mut self, ending: &Arc<Ending>) -> bool {
+        self.open.as_mut().is_some_and(|batch| {
+            Arc::ptr_eq(&batch.ending, ending) && !std::mem::replace(&mut batch.is_watched, true)
+        })
     }
 
     /// Whether members of the batch before may yet come.
@@ -64,28 +107,25 @@ struct Batch {
     since: Instant,
     members: usize,
     is_large: bool,
+    /// A member waits for others to come, and will commit if they do not.
+    is_watched: bool,
     ending: Arc<Ending>,
 }
 
 /// How a batch ended, once it has.
 #[derive(Debug, Default)]
-struct Ending {
-    outcome: Mutex<Option<Result<(), Arc<Error>>>>,
-    told: Condvar,
-}
+struct Ending(OnceLock<Result<(), Arc<Error>>>);
 
 impl Ending {
     fn tell(&self, outcome: Result<(), Arc<Error>>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        self.told.notify_all();
+        // Told twice only by a commit that unwinds after its end; the first outcome holds.
+        let _ = self.0.set(outcome);
     }
 
     fn wait(&self) -> Result<()> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.told.wait_while(outcome, |o| o.is_none()).unwrap_or_else(PoisonError::into_inner);
-        match &*outcome {
-            Some(Err(cause)) => Err(Error::Group { cause: Arc::clone(cause) }),
-            _ => Ok(()),
+        match self.0.wait() {
+            Err(cause) => Err(Error::Group { cause: Arc::clone(cause) }),
+            Ok(()) => Ok(()),
         }
     }
 }
@@ -116,26 +156,15 @@ pub(super) fn run<T, E: From<Error>>(
         since: Instant::now(),
         members: 0,
         is_large: false,
+        is_watched: false,
         ending: Arc::default(),
     });
     let ending = Arc::clone(&batch.ending);
     let (outcome, is_large) = take_part(arena, change);
     (batch.members, batch.is_large) = (batch.members + 1, is_large);
-    if !batches.is_gathering() {
-        group.gathered.notify_all();
-    }
-    let is_mine =
-        |batches: &Batches| batches.open.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.ending, &ending));
-    if batches.is_gathering() && group.waiting.load(Ordering::SeqCst) == 0 {
-        let pause = (batches.last_took / 2).min(LONGEST);
-        (batches, _) = group
-            .gathered
-            .wait_timeout_while(batches, pause, |batches| is_mine(batches) && batches.is_gathering())
-            .unwrap_or_else(PoisonError::into_inner);
-    }
+    batches = group.watch(batches, &ending);
     let mut due = Outcome::Done;
-    // Somebody who waits is responsible from now on, unless it has gone on for long enough.
-    if is_mine(&batches) && (batches.is_due() || group.waiting.load(Ordering::SeqCst) == 0) {
+    if group.is_to_commit(&batches, &ending) {
         batches.last_members = batches.open.take().map_or(0, |batch| batch.members);
         let begun = Instant::now();
         due = commit(arena, &ending);

@@ -11,6 +11,7 @@
 //! | `replay` | what records mean for the heap; the revoke rule |
 //! | `follow` | what records changed, read while others write |
 //! | `intent` | the record of a `Process` commit |
+//! | `resume` | what the runtime words spare recovery, and when they may be believed |
 //! | `power` | append, recover, checkpoint of a `Power` arena |
 
 pub(crate) mod follow;
@@ -18,6 +19,7 @@ pub(crate) mod intent;
 pub(crate) mod power;
 pub(crate) mod record;
 pub(crate) mod replay;
+pub(crate) mod resume;
 pub(crate) mod ring;
 pub(crate) mod slots;
 #[cfg(all(test, feature = "testing"))]

@@ -5,11 +5,12 @@
 
 use super::record::*;
 use super::replay::{Apply, replay};
+use super::resume::now;
 use super::ring::{Cursor, Record, Ring};
 use super::slots;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::layout::{Page, Superblock, page_offset};
+use crate::layout::{CheckpointSlot, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{LogState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
@@ -17,7 +18,7 @@ use crate::sabotage::{Break, broken};
 /// The log of one mapped arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PowerLog {
-    ring: Ring,
+    pub(super) ring: Ring,
     heap_page: Page,
 }
 
@@ -26,8 +27,18 @@ pub(crate) struct PowerLog {
 pub(crate) enum Extent {
     /// Whatever the disk may lack: all records since the tail.
     All,
-    /// What a killed process left half-done; the page cache has the rest.
+    /// What a killed process left half-done; the page cache has the rest. All, where runtime words and log contradict each other.
     SinceApplied,
+}
+
+/// What recovery starts from.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) slot: CheckpointSlot,
+    pub(super) records: Vec<Record>,
+    pub(super) head: Cursor,
+    /// How many of the records, from the first on, are applied and on the disk.
+    pub(super) done: usize,
 }
 
 impl PowerLog {
@@ -53,7 +64,7 @@ impl PowerLog {
     }
 
     /// Where the next record goes.
-    fn head(&self, runtime: Runtime<'_>) -> Cursor {
+    pub(super) fn head(&self, runtime: Runtime<'_>) -> Cursor {
         let log = runtime.log();
         Cursor { position: log.head, sequence: runtime.sequence().wrapping_add(1), seed: log.seed }
     }
@@ -110,8 +121,10 @@ impl PowerLog {
         (header.sequence, header.position, header.seed) = (cursor.sequence, cursor.position, cursor.seed);
         header.crc = header.computed_crc(body.words());
         let record = &body.with_header(header)[..bytes as usize];
+        runtime.set_active(now());
         // Rule 3: whoever comes next must not overlook this record, nor take it for durable.
         runtime.set_in_doubt(true);
+        runtime.set_last_record(cursor.position);
         failpoint("commit: in doubt set");
         if let Err(e) = media.write_durable(self.ring.offset(cursor.position), record) {
             runtime.set_sync_failed(true);
@@ -146,6 +159,7 @@ impl PowerLog {
         };
         header.crc = header.computed_crc(&[]);
         failpoint("commit: before void");
+        runtime.set_last_record(header.position);
         media
             .write_durable(self.ring.offset(header.position), bytemuck::bytes_of(&header))
             .inspect_err(|_| runtime.set_sync_failed(true))?;
@@ -159,6 +173,7 @@ impl PowerLog {
     pub(crate) fn applied(&self, runtime: Runtime<'_>, next: Cursor) {
         runtime.set_log(LogState { head: next.position, seed: next.seed, ..runtime.log() });
         runtime.set_sequence(next.sequence - 1);
+        runtime.set_active(now());
         failpoint("commit: head moved");
     }
 
@@ -198,13 +213,14 @@ impl PowerLog {
         }
         let generation = log.generation + 1;
         slots::write(media, &slots::slot(generation, head)).inspect_err(|_| runtime.set_sync_failed(true))?;
+        runtime.set_active(now());
         failpoint("checkpoint: slot durable");
         runtime.set_log(LogState { tail: head.position, generation, ..runtime.log() });
         Ok(())
     }
 
     /// Reads the log since the tail without changing anything.
-    pub(crate) fn read(&self, media: &Media) -> Result<(crate::layout::CheckpointSlot, Vec<Record>, Cursor)> {
+    pub(crate) fn read(&self, media: &Media) -> Result<(CheckpointSlot, Vec<Record>, Cursor)> {
         let slot = slots::newest(media, &self.ring)?;
         let (records, head) = self.ring.scan(media, slots::cursor(&slot))?;
         Ok((slot, records, head))
@@ -213,7 +229,7 @@ impl PowerLog {
     /// Replays the log into the heap without writing to log or runtime: for handles that may not write the file.
     pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<()> {
         let (_, records, _) = self.read(media)?;
-        replay(media, &self.ring, &records, self.heap_page, 0, (apply, false))
+        replay(media, &self.ring, &records, self.heap_page, (apply, false))
     }
 
     /// Applies every valid record that may not be applied, and computes the runtime words anew.
@@ -224,15 +240,25 @@ impl PowerLog {
         extent: Extent,
         apply: Apply,
     ) -> Result<()> {
-        let (slot, records, head) = self.read(media)?;
         let failed = runtime.sync_failed();
+        let left = match extent {
+            Extent::SinceApplied if !failed => self.left_undone(media, runtime)?,
+            _ => None,
+        };
+        let Found { slot, records, head, done } = match left {
+            Some(found) => found,
+            None => {
+                let (slot, records, head) = self.read(media)?;
+                Found { slot, records, head, done: 0 }
+            }
+        };
         if slot.generation != runtime.log().generation {
             // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
             // had it. The older one on the disk still needs the ring that this one gives up.
             slots::write(media, &slot)?;
         }
         // Whatever is in doubt is the last commit, or that and the record that voids it.
-        let in_doubt = &records[records.len().saturating_sub(2)..];
+        let in_doubt = &records[records.len().saturating_sub(2).max(done)..];
         if failed {
             // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
             self.rewrite(&records, |at, bytes| media.write(at, bytes))?;
@@ -243,15 +269,7 @@ impl PowerLog {
                 .inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         failpoint("recover: log rewritten");
-        let from = match extent {
-            // What is in doubt is applied even where the runtime words, which carry no checksum, say that it is.
-            Extent::SinceApplied if !failed => {
-                let first = in_doubt.first().filter(|_| runtime.in_doubt());
-                runtime.sequence().saturating_add(1).min(first.map_or(u64::MAX, |r| r.header.sequence))
-            }
-            _ => 0,
-        };
-        replay(media, &self.ring, &records, self.heap_page, from, (apply, failed))?;
+        replay(media, &self.ring, &records[done..], self.heap_page, (apply, failed))?;
         failpoint("recover: replayed");
         if failed {
             media.sync()?;
@@ -264,7 +282,10 @@ impl PowerLog {
             generation: slot.generation,
         });
         runtime.set_sequence(head.sequence - 1);
+        runtime.set_last_record(records.last().map_or(0, |record| record.header.position));
         runtime.set_boot(boot_id());
+        runtime.set_home(media.home().map(|seen| seen.home));
+        runtime.set_active(now());
         let outcome = if records.iter().any(|r| r.header.kind == KIND_SPILL) {
             // The spill extent is about to be cut off or reused.
             self.checkpoint_now(media, runtime)

@@ -80,15 +80,12 @@ impl Covered {
 /// One write that has to be applied: offset and words.
 type Step<'a> = (u64, &'a [u64]);
 
-/// What replaying `records` writes, in order, from the record with sequence number `from` on.
-fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page, from: u64) -> Result<Vec<Step<'a>>> {
+/// What replaying `records` writes, in order.
+fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page) -> Result<Vec<Step<'a>>> {
     let mut covered = Covered::default();
     let mut by_record: Vec<Vec<Step<'a>>> = Vec::new();
     let mut voided = false;
     for record in records.iter().rev() {
-        if record.header.sequence < from {
-            break;
-        }
         if record.header.kind == KIND_VOID || std::mem::replace(&mut voided, false) {
             voided = record.header.kind == KIND_VOID;
             continue;
@@ -120,14 +117,13 @@ fn shows(media: &Media, offset: u64, words: &[u64]) -> bool {
         && there.iter().zip(words).all(|(there, word)| there.load(Ordering::Relaxed) == *word)
 }
 
-/// Applies all records whose sequence number is at least `from`. What the file shows already is not written again, unless `all` says so: it
+/// Applies records. What the file shows already is not written again, unless `all` says so: it
 /// is on the disk, or will be with the next sync that succeeds; after one that failed neither is sure.
 pub(crate) fn replay(
     media: &Media,
     ring: &Ring,
     records: &[Record],
     heap_page: Page,
-    from: u64,
     (apply, all): (Apply, bool),
 ) -> Result<()> {
     // Rule 1: what a record needs of the file was synced before it became valid. A shorter file was cut.
@@ -135,7 +131,7 @@ pub(crate) fn replay(
     if needed > media.len() && needed > media.refresh_len()? {
         return Err(Error::Truncated { needed, found: media.len() });
     }
-    for (offset, words) in steps(ring, records, heap_page, from)? {
+    for (offset, words) in steps(ring, records, heap_page)? {
         if all || !shows(media, offset, words) {
             apply.words(media, offset, words)?;
         }

@@ -89,6 +89,18 @@ impl Ring {
         self.read_at(media, Cursor { position: wrapped, ..cursor }, tail)
     }
 
+    /// The valid record at this very position, whatever came before it.
+    pub(crate) fn read_alone(
+        &self,
+        media: &Media,
+        position: u64,
+        sequence: u64,
+        tail: u64,
+    ) -> Result<Option<(Record, Cursor)>> {
+        let seed = self.header_at(media, self.offset(position))?.seed;
+        self.read_at(media, Cursor { position, sequence, seed }, tail)
+    }
+
     fn read_at(&self, media: &Media, cursor: Cursor, tail: u64) -> Result<Option<(Record, Cursor)>> {
         let at = self.offset(cursor.position);
         let header = self.header_at(media, at)?;

@@ -3,6 +3,7 @@
 mod edges;
 mod follow;
 mod replay;
+mod resume;
 
 use super::power::{Extent, PowerLog};
 use super::record::*;
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::{DURABILITY_POWER, PAGE, Page, SLOT_PAGES, Superblock, page_offset};
 use crate::media::sim::{Call, SimDisk};
 use crate::media::{Media, Writable};
-use crate::runtime::{LogState, Runtime};
+use crate::runtime::{Home, LogState, Runtime};
 
 const RING: u64 = 64 << 10;
 const HEAP_PAGES: u32 = 16;

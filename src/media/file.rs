@@ -6,14 +6,19 @@
 use super::{TURN_BYTE, byte_lock};
 use crate::error::{Error, Result};
 use crate::lock::fork::{self, Registered};
+use crate::runtime::{Home, Seen};
 use fs2::FileExt as Fs2;
-use rustix::fs::{FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatxFlags, StatxTimestamp};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+/// What `statfs` says of two file systems.
+const EXT: u64 = 0xEF53;
+const TMPFS: u64 = 0x0102_1994;
 
 /// How to open the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +133,30 @@ impl ArenaFile {
         self.file.metadata().map_or((0, 0), |m| (m.dev(), m.ino()))
     }
 
+    /// Which file in which mount this is, and when it was last changed; nothing where the system does not tell, or the file
+    /// system is none of those known to keep what was written until they are unmounted.
+    pub(crate) fn home(&self) -> Option<Seen> {
+        /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8.
+        const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+        const LOCAL: [u64; 4] = [EXT, TMPFS, 0x5846_5342, 0x9123_683E];
+        rustix::fs::fstatfs(&self.file).ok().filter(|fs| LOCAL.contains(&(fs.f_type as u64)))?;
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | UNIQUE_MOUNT;
+        let found = rustix::fs::statx(&self.file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
+        if !StatxFlags::from_bits_retain(found.stx_mask).contains(wanted) {
+            return None;
+        }
+        let nanoseconds = |time: StatxTimestamp| {
+            u64::try_from(time.tv_sec).ok()?.checked_mul(1_000_000_000)?.checked_add(time.tv_nsec.into())
+        };
+        let home = Home {
+            mount: found.stx_mnt_id,
+            device: u64::from(found.stx_dev_major) << 32 | u64::from(found.stx_dev_minor),
+            inode: found.stx_ino,
+            born: nanoseconds(found.stx_btime)?,
+        };
+        Some(Seen { home, changed: nanoseconds(found.stx_ctime)? })
+    }
+
     /// Whether the path still names this file (not removed, not replaced by another).
     pub(crate) fn is_in_place(&self) -> bool {
         if self.nameless {
@@ -141,8 +170,6 @@ impl ArenaFile {
 
     /// Whether stores to reserved space of this file never need new space (no copy-on-write).
     pub(crate) fn stores_in_place(&self) -> bool {
-        const EXT: u64 = 0xEF53;
-        const TMPFS: u64 = 0x0102_1994;
         rustix::fs::fstatfs(&self.file).is_ok_and(|fs| matches!(fs.f_type as u64, EXT | TMPFS))
     }
 

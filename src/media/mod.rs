@@ -24,7 +24,7 @@ pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use crate::lock::fork;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Seen};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -111,6 +111,11 @@ impl Media {
     /// Identity of the file, the same for all handles on it.
     pub(crate) fn key(&self) -> (u64, u64) {
         on_backend!(self, b => b.key())
+    }
+
+    /// Which file in which mount this is, and when it was last changed (see [`ArenaFile::home`]).
+    pub(crate) fn home(&self) -> Option<Seen> {
+        on_backend!(self, b => b.home())
     }
 
     /// Whether the path still names this file.

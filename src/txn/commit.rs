@@ -5,7 +5,7 @@
 //! file's new length are synced, the record becomes durable; `Process`: the record lies in the intent area and becomes
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
-use super::fill::Fill;
+use super::gather::{Gather, Joins};
 use super::work::{Changes, Work};
 use super::write::{PageSet, State};
 use crate::arena::Inner;
@@ -82,11 +82,11 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
     for &(page, pages) in &runs {
         body.range(page, pages);
     }
-    let mut fill = Fill::new(arena.media(), arena.apply());
+    let mut fill = Gather::new(arena.media(), arena.apply(), Joins::Fresh);
     let mut in_place = changes.fresh.in_place_finder();
     changes.in_order(|offset, words| {
         if in_place(offset) {
-            return fill.push(offset, words);
+            return fill.push(offset, words).map(drop);
         }
         body.write(offset, words);
         Ok(())
@@ -245,13 +245,29 @@ pub(super) fn carry_out<'a>(
 fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
     let (media, apply) = (arena.media(), arena.apply());
     failpoint("commit: gate shut");
-    for write in writes {
-        if apply.words(media, write.offset, write.words).is_err() {
-            return Err(arena.poison("it counts, but could not be applied completely"));
+    let half = || arena.poison("it counts, but could not be applied completely");
+    if apply == Apply::Write {
+        write_all(media, writes).map_err(|_| half())?;
+    } else {
+        for write in writes {
+            apply.words(media, write.offset, write.words).map_err(|_| half())?;
+            failpoint("commit: half applied");
         }
-        failpoint("commit: half applied");
     }
     failpoint("commit: applied");
+    Ok(())
+}
+
+/// Applies by system calls, of which as few as possible.
+fn write_all<'a>(media: &Media, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
+    let mut gather = Gather::new(media, Apply::Write, Joins::Committed);
+    for write in writes {
+        if gather.push(write.offset, write.words)? {
+            failpoint("commit: half applied");
+        }
+    }
+    gather.flush()?;
+    failpoint("commit: half applied");
     Ok(())
 }
 

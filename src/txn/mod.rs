@@ -8,14 +8,14 @@
 //! | `short` | one small change, with neither of the two |
 //! | `edit` | bytes of one block overwritten, likewise |
 //! | `work` | the changes as the heap's code sees them |
-//! | `fill` | content of fresh space on its way into the file |
+//! | `gather` | what is on its way into the file, in as few calls as possible |
 //! | `word_set`, `write_set` | changed words of the heap, changed lines of blocks |
 //! | `fresh`, `scratch` | runs taken, buffers of views |
 
 pub(crate) mod commit;
 pub(crate) mod edit;
-mod fill;
 mod fresh;
+mod gather;
 mod read;
 mod scratch;
 pub(crate) mod short;

@@ -106,6 +106,11 @@ fn flush_then_apply_elsewhere() {
 }
 
 #[test]
+fn words_of_an_earlier_boot_mean_nothing() {
+    must_be_found(Break::WordsOutliveBoots, |seed| power(seed, rounds(&[Kind::Even], 20)));
+}
+
+#[test]
 fn flush_then_apply() {
     must_be_found(Break::ApplyBeforeFlush, |seed| power(seed, mixed(seed, 5)));
 }
