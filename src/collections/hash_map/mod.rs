@@ -13,7 +13,6 @@
 mod entry;
 mod iter;
 mod load;
-mod sip;
 mod table;
 mod update;
 
@@ -25,6 +24,7 @@ use self::table::{Found, Head, Link, Table, Word, bucket_of};
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::txn::{InBlock, Located, View, WriteTxn};
+use siphasher::sip::SipHasher13;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -628,7 +628,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
 #[inline]
 fn hash(head: &Head, key: &[u8]) -> u64 {
-    sip::hash(head.key, key)
+    SipHasher13::new_with_keys(head.key[0], head.key[1]).hash(key)
 }
 
 /// A table that cannot grow for want of space goes on as it is.
