@@ -4,6 +4,7 @@ use super::view::Source;
 use super::work::load_committed;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
+use crate::layout::LINE;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
 
@@ -62,6 +63,11 @@ impl Source for ReadTxn<'_> {
     #[inline]
     fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
         self.arena.media().words(offset, most)
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: u64) {
+        self.arena.media().prefetch(offset, 2 * LINE);
     }
 
     fn heap_page(&self) -> u32 {

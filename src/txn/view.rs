@@ -29,6 +29,12 @@ pub trait Source {
         let _ = (offset, most);
         &[]
     }
+    /// Says that a block at `offset` is going to be read, once it is known to be one.
+    #[doc(hidden)]
+    #[inline]
+    fn prefetch(&self, offset: u64) {
+        let _ = offset;
+    }
     /// First page of the heap.
     #[doc(hidden)]
     fn heap_page(&self) -> u32;
@@ -328,6 +334,8 @@ pub trait View: Source {
     #[doc(hidden)]
     #[inline]
     fn block(&self, offset: u64) -> Result<Located> {
+        // Where the metadata of the block is not in the cache the block is not either: both are fetched at the same time.
+        self.prefetch(offset);
         let block = block_at(self.heap_page(), &Words(self), offset)?;
         if block.unlogged {
             return Err(Error::bad_offset(offset, OffsetFault::Metadata));
