@@ -118,7 +118,10 @@ impl Space for Short<'_> {
 
     #[inline(always)]
     fn prefetch(&self, offset: u64, len: u64) {
-        self.media.prefetch(offset, len);
+        // Where others allocate too the place may be theirs by then, and its lines would move from core to core for nothing.
+        if self.media.runtime().slots_used() == 1 {
+            self.media.prefetch(offset, len);
+        }
     }
 
     fn grow(&mut self, _: Page) -> Result<Page> {
