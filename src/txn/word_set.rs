@@ -205,12 +205,6 @@ impl WordSet {
         }
     }
 
-    /// Whether no word of `[offset, offset + len)` was changed. Costs a step for each word of the set: for assertions.
-    pub(crate) fn has_none_in(&self, offset: u64, len: u64) -> bool {
-        let bytes = offset..offset + len;
-        self.entries().all(|entry| !bytes.contains(&offset_of_write(entry[0])))
-    }
-
     fn forget_entry(&mut self, index: usize) {
         debug_assert!(index >= self.floor, "a run that was taken since a save point had words before it");
         let head = &mut self.entries[index][0];

@@ -247,7 +247,6 @@ impl Space for Work<'_> {
         self.changes.moved_runs = true;
         self.changes.fresh.drop_run(page, pages);
         self.changes.words.forget(page_offset(page), metadata);
-        debug_assert!(self.changes.words.has_none_in(page_offset(page), page_offset(pages)));
     }
 
     fn run_deferred(&mut self, page: Page, pages: u32) -> Result<()> {
