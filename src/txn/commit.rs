@@ -212,29 +212,30 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
     if spilled {
         reserve_spill(media, end, intent::spill_len(body))?;
     }
-    intent::prepare(media, page, body, runtime.sequence().wrapping_add(1), end, arena.apply())?;
     let sequence = runtime.sequence().wrapping_add(1);
-    carry_out(arena, runtime, Intent { page, spilled }, sequence, body.parsed().writes())?;
+    intent::prepare(media, page, body, sequence, end, arena.apply())?;
+    let apply = || apply_all(arena, body.parsed().writes());
+    carry_out(arena, runtime, Intent { page, spilled }, sequence, apply)?;
     if spilled {
         cut(media, runtime, end);
     }
     Ok(())
 }
 
-/// Makes a prepared record of a `Process` arena count, and applies it.
+/// Makes a prepared record of a `Process` arena count, and has it applied.
 #[inline(always)]
-pub(super) fn carry_out<'a>(
+pub(super) fn carry_out(
     arena: &Inner,
     runtime: Runtime<'_>,
     intent: Intent,
     sequence: u64,
-    writes: impl Iterator<Item = Write<'a>>,
+    apply: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     failpoint("commit: intent prepared");
     arena.shut_gate()?;
     runtime.set_intent(intent);
     failpoint("commit: intent valid");
-    apply_all(arena, writes)?;
+    apply()?;
     runtime.set_sequence(sequence);
     runtime.clear_intent();
     Ok(())
@@ -242,7 +243,7 @@ pub(super) fn carry_out<'a>(
 
 /// Applies the record that now counts. An error here leaves it half applied: the next owner of the lock completes it.
 #[inline(always)]
-fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
+pub(super) fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
     let (media, apply) = (arena.media(), arena.apply());
     failpoint("commit: gate shut");
     let half = || arena.poison("it counts, but could not be applied completely");

@@ -6,12 +6,12 @@
 
 #![forbid(unsafe_code)]
 
-use super::commit::make_ready;
+use super::commit::{carry_out, make_ready};
 use super::view::{Located, Source, in_block};
-use super::work::load_committed;
+use super::work::{load_committed, view_committed};
 use super::write::{State, WriteTxn};
 use crate::arena::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, page_offset};
 use crate::log::intent;
@@ -38,11 +38,7 @@ impl Source for Present<'_> {
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
-        if self.0.is_forked() {
-            return Err(Error::Forked);
-        }
-        let bytes = self.0.media().view(offset, len);
-        bytes.ok_or_else(|| Error::corrupt(offset, "a block reaches past the end of the file"))
+        view_committed(self.0.media(), offset, len)
     }
 
     #[inline]
@@ -102,17 +98,14 @@ fn commit(arena: &Inner, state: &mut State, offset: u64, bytes: &[u8]) -> Result
     media.store_words(body, &[load_committed(media, first)?])?;
     media.store_words(body + (words - 1) * 8, &[load_committed(media, end - 8)?])?;
     media.store(body + (offset - first), bytes)?;
-    failpoint("commit: intent prepared");
-    arena.shut_gate()?;
-    failpoint("commit: gate shut");
-    runtime.set_intent(Intent { page, spilled: false });
-    failpoint("commit: intent valid");
-    if media.store(offset, bytes).is_err() {
-        return Err(arena.poison("it counts, but could not be applied"));
-    }
-    failpoint("commit: applied");
-    runtime.set_sequence(sequence);
-    runtime.clear_intent();
+    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, || {
+        failpoint("commit: gate shut");
+        if media.store(offset, bytes).is_err() {
+            return Err(arena.poison("it counts, but could not be applied"));
+        }
+        failpoint("commit: applied");
+        Ok(())
+    })?;
     state.sequence = sequence;
     failpoint("commit: done");
     Ok(())

@@ -1,9 +1,9 @@
 //! Read transactions.
 
 use super::view::Source;
-use super::work::load_committed;
+use super::work::{load_committed, view_committed};
 use crate::arena::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout::LINE;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
@@ -50,14 +50,7 @@ impl Source for ReadTxn<'_> {
 
     #[inline]
     fn bytes_at(&self, offset: u64, len: u64) -> Result<&[u8]> {
-        // What keeps the bytes as they are is the parent's count, which ends without this process.
-        if self.arena.is_forked() {
-            return Err(Error::Forked);
-        }
-        self.arena
-            .media()
-            .view(offset, len)
-            .ok_or_else(|| Error::corrupt(offset, "a block reaches past the end of the file"))
+        view_committed(self.arena.media(), offset, len)
     }
 
     #[inline]

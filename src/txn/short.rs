@@ -4,7 +4,7 @@
 //! changes in a handful of words on the stack and makes the intent record from them directly. What turns out to be more (runs of
 //! pages, many words) is given up, with nothing changed, and done again as an ordinary transaction.
 
-use super::commit::{carry_out, make_ready};
+use super::commit::{apply_all, carry_out, make_ready};
 use super::work::load_committed;
 use super::write::State;
 use crate::arena::Inner;
@@ -214,6 +214,6 @@ fn commit(arena: &Inner, end: Page, short: &mut Short<'_>) -> Result<u64> {
         .writes()
         .iter()
         .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
-    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, writes)?;
+    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, || apply_all(arena, writes))?;
     Ok(sequence)
 }

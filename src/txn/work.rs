@@ -95,6 +95,17 @@ pub(crate) fn load_committed(media: &Media, offset: u64) -> Result<u64> {
     media.load(offset).ok_or_else(|| no_word(offset))
 }
 
+/// Bytes of a block in the committed state.
+#[inline]
+pub(crate) fn view_committed(media: &Media, offset: u64, len: u64) -> Result<&[u8]> {
+    // What keeps the bytes as they are is the parent's lock or count, which ends without this process.
+    if media.is_forked() {
+        return Err(Error::Forked);
+    }
+    let bytes = media.view(offset, len);
+    bytes.ok_or_else(|| Error::corrupt(offset, "a block reaches past the end of the file"))
+}
+
 #[cold]
 fn no_word(offset: u64) -> Error {
     Error::corrupt(offset, "the heap's metadata leads outside the file or to no word")
