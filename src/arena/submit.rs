@@ -57,7 +57,7 @@ impl Group {
             .gathered
             .wait_timeout_while(batches, pause, |batches| batches.has_open(ending) && batches.is_gathering())
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(batch) = batches.open.as_mut().filter(|batch| Arc::ptr_eq(&batch.ending, ending)) {
+        if let Some(batch) = batches.open_with(ending) {
             batch.is_watched = false;
         }
         batches
@@ -88,11 +88,14 @@ impl Batches {
         self.open.as_ref().is_some_and(|batch| Arc::ptr_eq(&batch.ending, ending))
     }
 
+    /// The open batch, if that is the one that ends so.
+    fn open_with(&mut self, ending: &Arc<Ending>) -> Option<&mut Batch> {
+        self.open.as_mut().filter(|batch| Arc::ptr_eq(&batch.ending, ending))
+    }
+
     /// Has a member watch over the open batch, if that is the one that ends so and nobody does.
     fn watch(&mut self, ending: &Arc<Ending>) -> bool {
-        self.open.as_mut().is_some_and(|batch| {
-            Arc::ptr_eq(&batch.ending, ending) && !std::mem::replace(&mut batch.is_watched, true)
-        })
+        self.open_with(ending).is_some_and(|batch| !std::mem::replace(&mut batch.is_watched, true))
     }
 
     /// Whether members of the batch before may yet come.

@@ -10,7 +10,7 @@ use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
 
 /// Bytes that are written together.
-const PIECE: usize = 64 << 10;
+pub(super) const PIECE: usize = 64 << 10;
 
 /// New blocks on their way into the file.
 #[derive(Debug, Default)]

@@ -119,9 +119,9 @@ impl Shape {
         &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize).min(SHAPES - 1)]
     }
 
-    /// Bytes of header and states, to a multiple of 32.
+    /// Bytes of header and states.
     pub(super) const fn header_bytes(&self) -> u64 {
-        (SLAB_HEADER + 8 * self.words as u64).next_multiple_of(32)
+        SLAB_HEADER + 8 * self.words as u64
     }
 
     #[inline(always)]

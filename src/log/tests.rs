@@ -62,6 +62,33 @@ impl Bench {
         self.runtime().set_in_doubt(false);
     }
 
+    /// The header of a record of one write that would be the next one.
+    fn next_header(&self, words: &[u64]) -> RecordHeader {
+        let log = self.runtime().log();
+        RecordHeader {
+            magic: RECORD_MAGIC,
+            kind: KIND_COMMIT,
+            sequence: self.runtime().sequence() + 1,
+            position: log.head,
+            body_words: words.len() as u64,
+            ranges: 0,
+            writes: 1,
+            end_page: self.end,
+            spill_page: 0,
+            reserved: [0; 2],
+            seed: log.seed,
+            crc: 0,
+        }
+    }
+
+    /// Puts a record where the next one would be, its checksum made right.
+    fn forge(&self, header: RecordHeader, words: &[u64]) {
+        let header = RecordHeader { crc: header.computed_crc(words), ..header };
+        let at = self.ring.offset(self.runtime().log().head);
+        self.media.write(at, bytemuck::bytes_of(&header)).unwrap();
+        self.media.write(at + 64, bytemuck::cast_slice(words)).unwrap();
+    }
+
     /// Writes a record whose body lies at the heap's end.
     fn append_spilled(&self, mut body: Body) {
         let at = page_offset(self.end);
@@ -183,25 +210,9 @@ fn rule_2_a_record_counts_only_at_its_own_position_and_number() {
     let bench = bench();
     bench.append(body(&bench, 0, words_of(2), 1));
     let (log, words) = (bench.runtime().log(), vec![(page_offset(bench.heap) / 8) << 16 | 1, 5]);
-    let good = RecordHeader {
-        magic: RECORD_MAGIC,
-        kind: KIND_COMMIT,
-        sequence: 2,
-        position: log.head,
-        body_words: words.len() as u64,
-        ranges: 0,
-        writes: 1,
-        end_page: bench.end,
-        spill_page: 0,
-        reserved: [0; 2],
-        seed: log.seed,
-        crc: 0,
-    };
+    let good = bench.next_header(&words);
     let found = |header: RecordHeader| {
-        let header = RecordHeader { crc: header.computed_crc(&words), ..header };
-        let at = bench.ring.offset(log.head);
-        bench.media.write(at, bytemuck::bytes_of(&header)).unwrap();
-        bench.media.write(at + 64, bytemuck::cast_slice(&words)).unwrap();
+        bench.forge(header, &words);
         bench.scan().len() == 2
     };
     assert!(found(good));

@@ -16,9 +16,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What `statfs` says of two file systems.
+/// What `statfs` says of some file systems.
 const EXT: u64 = 0xEF53;
 const TMPFS: u64 = 0x0102_1994;
+const XFS: u64 = 0x5846_5342;
+const BTRFS: u64 = 0x9123_683E;
 
 /// How to open the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +140,7 @@ impl ArenaFile {
     pub(crate) fn home(&self) -> Option<Seen> {
         /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8.
         const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
-        const LOCAL: [u64; 4] = [EXT, TMPFS, 0x5846_5342, 0x9123_683E];
+        const LOCAL: [u64; 4] = [EXT, TMPFS, XFS, BTRFS];
         rustix::fs::fstatfs(&self.file).ok().filter(|fs| LOCAL.contains(&(fs.f_type as u64)))?;
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | UNIQUE_MOUNT;
         let found = rustix::fs::statx(&self.file, "", AtFlags::EMPTY_PATH, wanted).ok()?;

@@ -31,20 +31,21 @@ impl Piece<'_> {
 /// Length of the node for entries that need so much: the heap's size classes that are multiples of [`NODE_ALIGN`], eight to each doubling, so that on
 /// average a twentieth of a node is empty.
 pub(super) fn length_for(need: usize) -> usize {
-    if need <= 128 {
-        return 128;
-    }
-    let step = (1 << (need - 1).ilog2()) / 8;
-    need.next_multiple_of(step.max(NODE_ALIGN))
+    length_in_steps(need, 8)
 }
 
 /// Length of the block that a node of one entry more moves to: in half as many steps, so that it moves half as often, and an eleventh of a node is
 /// empty on average.
 pub(super) fn roomy_length_for(need: usize) -> usize {
+    length_in_steps(need, 4)
+}
+
+/// The next length, of which there are so many to each doubling.
+fn length_in_steps(need: usize, steps: usize) -> usize {
     if need <= 128 {
         return 128;
     }
-    let step = (1 << (need - 1).ilog2()) / 4;
+    let step = (1 << (need - 1).ilog2()) / steps;
     need.next_multiple_of(step.max(NODE_ALIGN))
 }
 

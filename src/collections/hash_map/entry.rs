@@ -22,7 +22,7 @@ pub(super) struct Layout<K: ?Sized, V: ?Sized>(PhantomData<fn(&K, &V)>);
 
 impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Where the key begins.
-    pub(super) const KEY_AT: u64 = if K::SIZE.is_some() { 0 } else { 8 };
+    const KEY_AT: u64 = if K::SIZE.is_some() { 0 } else { 8 };
     /// Alignment of the block: that of its length word, which words of the table rely on too, or that of the value.
     pub(super) const ALIGN: usize = if V::ALIGN > 8 { V::ALIGN } else { 8 };
 
@@ -96,23 +96,30 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         at.zip(len).ok_or(Error::TooLarge { what: "an entry", len: value_len, max: u64::MAX / 2 })
     }
 
+    /// Writes an entry into its block, which is all zeros. `value`: where it begins, and its bytes.
+    pub(super) fn write(block: &mut [u8], key: &[u8], (value_at, value): (u64, &[u8])) {
+        let key_at = Self::KEY_AT as usize;
+        block[..key_at].copy_from_slice(&(key.len() as u64).to_le_bytes()[..key_at]);
+        block[key_at..][..key.len()].copy_from_slice(key);
+        block[value_at as usize..].copy_from_slice(value);
+    }
+
     /// Allocates an entry. `value`: its bytes, or only how many.
     pub(super) fn alloc(tx: &mut WriteTxn<'_>, key: &[u8], value: Content<'_>) -> Result<Link> {
         const SHORT: usize = 1024;
         let (value_at, len) = Self::block_len(key.len() as u64, value.len())?;
-        let head_len = (key.len() as u64).to_le_bytes();
         if let Content::Bytes(value) = value
             && len <= SHORT as u64
             && Self::ALIGN <= 8
         {
             // In one piece, which a commit without flush puts straight into its place.
             let mut block = [0; SHORT];
-            block[..Self::KEY_AT as usize].copy_from_slice(&head_len[..Self::KEY_AT as usize]);
-            block[Self::KEY_AT as usize..][..key.len()].copy_from_slice(key);
-            block[value_at as usize..len as usize].copy_from_slice(value);
-            return tx.alloc_bytes(&block[..len as usize]);
+            let block = &mut block[..len as usize];
+            Self::write(block, key, (value_at, value));
+            return tx.alloc_bytes(block);
         }
         let entry = tx.alloc_unset(len, Self::ALIGN)?;
+        let head_len = (key.len() as u64).to_le_bytes();
         tx.write_at(entry, 0, &head_len[..Self::KEY_AT as usize])?;
         tx.write_at(entry, Self::KEY_AT, key)?;
         let gap = (value_at - Self::KEY_AT - key.len() as u64) as usize;

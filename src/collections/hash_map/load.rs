@@ -8,7 +8,7 @@
 use super::entry::{Content, Layout};
 use super::table::{BUCKET, FIRST, FULL, Link, Table, Word, bucket_of, segment_len, segment_of};
 use super::{HashMap, Head, hash};
-use crate::collections::blocks::Blocks;
+use crate::collections::blocks::{Blocks, PIECE};
 use crate::collections::{Item, Key};
 use crate::error::Result;
 use crate::txn::WriteTxn;
@@ -17,9 +17,6 @@ use crate::txn::WriteTxn;
 const MOST: usize = 8 << 20;
 /// Longer entries are written one by one.
 const SHORT: u64 = 4096;
-/// Bytes that are written together.
-const PIECE: usize = 64 << 10;
-
 /// Entries on their way into a map without entries.
 pub(super) struct Loader<K: ?Sized + 'static, V: ?Sized + 'static> {
     map: HashMap<K, V>,
@@ -44,12 +41,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
             Layout::<K, V>::alloc(tx, key, Content::Bytes(value))?
         } else {
             let (entry, block) = self.blocks.alloc(tx, len, Layout::<K, V>::ALIGN)?;
-            let head = (key.len() as u64).to_le_bytes();
-            block.extend_from_slice(&head[..Layout::<K, V>::KEY_AT as usize]);
-            block.extend_from_slice(key);
-            let gap = value_at - Layout::<K, V>::KEY_AT - key.len() as u64;
-            block.resize(block.len() + gap as usize, 0);
-            block.extend_from_slice(value);
+            let start = block.len();
+            block.resize(start + len as usize, 0);
+            Layout::<K, V>::write(&mut block[start..], key, (value_at, value));
             entry
         };
         self.entries.push([hash(&self.head, key), entry.raw()]);

@@ -79,28 +79,10 @@ fn a_record_that_reaches_past_the_ring_is_none() {
     }
     assert_eq!(room(&bench), 256);
     bench.checkpoint();
-    let log = bench.runtime().log();
     for (lines, is_one) in [(4, true), (5, false)] {
         let mut words = vec![5; words_of(lines) + 1];
         words[0] = (page_offset(bench.heap) / 8) << 16 | words_of(lines) as u64;
-        let header = RecordHeader {
-            magic: RECORD_MAGIC,
-            kind: KIND_COMMIT,
-            sequence: bench.runtime().sequence() + 1,
-            position: log.head,
-            body_words: words.len() as u64,
-            ranges: 0,
-            writes: 1,
-            end_page: bench.end,
-            spill_page: 0,
-            reserved: [0; 2],
-            seed: log.seed,
-            crc: 0,
-        };
-        let header = RecordHeader { crc: header.computed_crc(&words), ..header };
-        let at = bench.ring.offset(log.head);
-        bench.media.write(at, bytemuck::bytes_of(&header)).unwrap();
-        bench.media.write(at + 64, bytemuck::cast_slice(&words)).unwrap();
+        bench.forge(bench.next_header(&words), &words);
         assert_eq!(bench.scan().len(), usize::from(is_one), "{lines} lines");
     }
 }
@@ -147,20 +129,8 @@ mod with_a_damaged_slot {
 
     /// A header for the ring's line `line`, of a record that would be the last.
     fn later(bench: &Bench, line: u64) -> RecordHeader {
-        RecordHeader {
-            magic: RECORD_MAGIC,
-            kind: KIND_COMMIT,
-            sequence: 50,
-            position: RING * 3 + line * 64,
-            body_words: 1,
-            ranges: 0,
-            writes: 1,
-            end_page: bench.end,
-            spill_page: 0,
-            reserved: [0; 2],
-            seed: 1,
-            crc: 1,
-        }
+        let header = bench.next_header(&[0]);
+        RecordHeader { sequence: 50, position: RING * 3 + line * 64, seed: 1, crc: 1, ..header }
     }
 
     fn recovers_beside(header: impl FnOnce(&Bench) -> RecordHeader) -> bool {
