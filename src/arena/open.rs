@@ -400,12 +400,13 @@ fn finish(
     if options.repairing && (slots::any_other(&media)? || media.is_byte_shared(FILE_MODE_BYTE)?) {
         return Err(Error::Busy { slot: None, pid: None, waited: Duration::ZERO });
     }
-    // Before the first store to the runtime pages, which counts as a change of the file.
-    let home = media.home();
+    let power = power_log(&superblock);
+    // Before the first store to the runtime pages, which counts as a change of the file. Only where there is a log to be spared.
+    let home = power.and_then(|_| media.home());
     let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
         number: HandleNumber::new(media.key()),
-        power: power_log(&superblock),
+        power,
         media,
         superblock,
         apply,
