@@ -33,7 +33,8 @@ fn empty(disk: &Path) {
     std::fs::remove_file(disk.join("filler")).unwrap();
 }
 
-fn play(disk: &Path, durability: Durability) {
+/// `room`: how many bytes of the disk it may take.
+fn play(disk: &Path, durability: Durability, room: u64) {
     let path = disk.join(format!("{durability:?}.heap"));
     let options = small(durability).max_size(1 << 40);
     let arena = options.create(&path).unwrap();
@@ -64,7 +65,7 @@ fn play(disk: &Path, durability: Durability) {
     all_there(&arena, &blocks);
 
     // Until nothing is left.
-    fill(disk, 300_000);
+    fill(disk, room);
     let error = loop {
         match arena.alloc_bytes(&bytes(blocks.len() as u64, 50_000)) {
             Ok(block) => blocks.push(block),
@@ -123,9 +124,18 @@ fn play(disk: &Path, durability: Durability) {
 #[test]
 fn a_full_disk_in_memory() {
     if let Some((_, disk)) = role() {
-        return BOTH.into_iter().for_each(|durability| play(&disk, durability));
+        return BOTH.into_iter().for_each(|durability| play(&disk, durability, 300_000));
     }
     on_a_disk("a_full_disk_in_memory", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+}
+
+/// Files that grow by whole huge pages take what is there too, to the last page.
+#[test]
+fn a_full_disk_of_huge_pages() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| play(&disk, durability, 20 * MIB));
+    }
+    on_a_disk("a_full_disk_of_huge_pages", "mount -t tmpfs -o size=64m tmpfs \"$DISK\"");
 }
 
 /// A load into a store that the disk cannot hold changes nothing; what was there goes on.
@@ -170,7 +180,7 @@ fn a_full_disk_in_the_middle_of_a_load() {
 #[test]
 fn a_full_disk_of_blocks() {
     if let Some((_, disk)) = role() {
-        return BOTH.into_iter().for_each(|durability| play(&disk, durability));
+        return BOTH.into_iter().for_each(|durability| play(&disk, durability, 300_000));
     }
     let mount =
         "truncate -s 24m \"$IMAGE\" && mkfs.ext4 -q -m 0 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";

@@ -3,8 +3,10 @@
 //! Invariants: the descriptor is this handle's own file description (never duplicated), close-on-exec, given up by children of `fork`; all
 //! writes are complete or an error (short writes and `EINTR` are continued here).
 
-use super::{TURN_BYTE, byte_lock};
+use super::region::HUGE_PAGE;
+use super::{Mapping, TURN_BYTE, byte_lock};
 use crate::error::{Error, Result};
+use crate::layout::PAGE;
 use crate::lock::fork::{self, Registered};
 use crate::runtime::{Home, Seen};
 use fs2::FileExt as Fs2;
@@ -12,6 +14,7 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatxFlags, StatxTimesta
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -235,18 +238,39 @@ impl ArenaFile {
         }
     }
 
-    /// Reserves disk space for `[offset, offset + len)`, lengthening the file to it. On an error the file is as long as before.
-    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
-        let before = self.len()?;
-        if offset >= before && self.lacks(len) {
-            return Err(Error::NoSpace { needed: len });
+    /// Makes a file of `before` bytes `len` long, its space reserved. `collapse` is asked to have a range held in huge pages. On an error the file
+    /// is as long as before.
+    pub(crate) fn lengthen(
+        &self,
+        before: u64,
+        len: u64,
+        collapse: impl FnOnce(Range<u64>) -> bool,
+    ) -> Result<()> {
+        if self.lacks(len - before) {
+            return Err(Error::NoSpace { needed: len - before });
         }
-        self.allocate(offset, len).inspect_err(|_| {
-            // ext4, for one, keeps what it got before the space ran out, and with it the last of the disk.
-            if offset + len > before {
-                let _ = self.file.set_len(before);
+        let range = Mapping::huge_pages(before, len);
+        if !range.is_empty() && self.is_memory() {
+            // A page in each to begin with. What fails here fails again, and is told, when all is reserved.
+            let mut lasts = range.clone().step_by(HUGE_PAGE as usize).map(|at| at + HUGE_PAGE - PAGE);
+            if lasts.try_for_each(|at| self.allocate(at, PAGE)).is_ok() {
+                collapse(range);
             }
+        }
+        self.allocate(before, len - before).inspect_err(|_| {
+            // ext4, for one, keeps what it got before the space ran out, and with it the last of the disk.
+            let _ = self.file.set_len(before);
         })
+    }
+
+    /// Reserves disk space inside the file again, where it was given back.
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
+        self.allocate(offset, len)
+    }
+
+    /// Whether the file's pages are memory and nothing else.
+    pub(crate) fn is_memory(&self) -> bool {
+        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| fs.f_type as u64 == TMPFS)
     }
 
     /// Whether the file system says that it has not so much space: then it is not even tried, for that would take for a moment what others need.

@@ -11,10 +11,13 @@
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 
+use super::region::{HUGE_PAGE, Region};
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use memmap2::{MmapOptions, MmapRaw};
+use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The runtime region as words.
@@ -36,7 +39,7 @@ pub(crate) enum Writable {
 /// One file, mapped once for all the length it may reach.
 #[derive(Debug)]
 pub(crate) struct Mapping {
-    all: MmapRaw,
+    all: Region,
     /// Second, writable mapping of the runtime region where `all` is read-only. Kept for `runtime_at`.
     _runtime: Option<MmapRaw>,
     /// Address of the runtime region.
@@ -77,27 +80,32 @@ impl Mapping {
             }
             Writable::All | Writable::Private => None,
         };
-        // Advice only: a kernel that does not know it serves the mapping all the same.
-        let _ = all.advise(memmap2::Advice::Random);
-        let _ = all.advise(memmap2::Advice::DontDump);
+        all.advise(Advice::Random);
+        all.advise(Advice::LinuxDontDump);
         let runtime_at = match &runtime {
             Some(map) => map.as_ptr(),
-            None => all.as_ptr().wrapping_add(RUNTIME_AT as usize),
+            None => all.address().wrapping_add(RUNTIME_AT as usize),
         };
         Ok(Self { all, _runtime: runtime, runtime_at, writable, capacity, len: AtomicU64::new(len) })
     }
 
-    fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<MmapRaw> {
-        let length = usize::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        let mut options = MmapOptions::new();
-        options.len(length).no_reserve_swap();
-        match writable {
-            Writable::All => options.map_raw(file),
-            Writable::Runtime => options.map_raw_read_only(file),
-            // SAFETY: a private mapping shares no memory that Rust code elsewhere refers to; invariants 1 and 2 hold
-            // for it as for a shared one.
-            Writable::Private => unsafe { options.map_copy(file) }.map(MmapRaw::from),
-        }
+    fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<Region> {
+        let (protection, flags) = match writable {
+            Writable::All => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED),
+            Writable::Runtime => (ProtFlags::READ, MapFlags::SHARED),
+            Writable::Private => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
+        };
+        Region::map(file, capacity, protection, flags | MapFlags::NORESERVE)
+    }
+
+    /// The huge pages that end in `[from, to)`, both lengths of the file, but the first, in which the runtime words are.
+    pub(crate) fn huge_pages(from: u64, to: u64) -> Range<u64> {
+        (from / HUGE_PAGE * HUGE_PAGE).max(HUGE_PAGE)..to / HUGE_PAGE * HUGE_PAGE
+    }
+
+    /// Has the kernel hold such a range in huge pages (see [`Region::collapse`]); whether it could.
+    pub(crate) fn collapse(&self, range: Range<u64>) -> bool {
+        self.all.collapse(range)
     }
 
     /// Bytes that may be accessed: the length of the file as last seen, at most the capacity.
@@ -117,7 +125,7 @@ impl Mapping {
 
     fn address(&self, offset: u64, len: u64) -> Option<*const u8> {
         let end = offset.checked_add(len)?;
-        (end <= self.len()).then(|| self.all.as_ptr().wrapping_add(offset as usize))
+        (end <= self.len()).then(|| self.all.address().wrapping_add(offset as usize).cast_const())
     }
 
     /// The word at `offset`, or nothing where that is misaligned or outside the file.
@@ -140,7 +148,7 @@ impl Mapping {
         if !offset.is_multiple_of(8) || count == 0 {
             return &[];
         }
-        let address = self.all.as_ptr().wrapping_add(offset as usize);
+        let address = self.all.address().wrapping_add(offset as usize);
         // SAFETY: `count` words inside the mapping and the file (1, 2), aligned as in `load`; atomics may change while they are borrowed.
         unsafe { std::slice::from_raw_parts(address.cast::<AtomicU64>(), count as usize) }
     }

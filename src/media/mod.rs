@@ -15,11 +15,13 @@
 mod byte_lock;
 mod file;
 mod mapping;
+mod region;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
 
 pub(crate) use file::{ArenaFile, OpenMode};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
+use region::HUGE_PAGE;
 
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
@@ -32,6 +34,9 @@ use std::sync::atomic::AtomicU64;
 /// Byte that is locked by who waits for the whole-file lock, so that readers do not keep it from it for ever. Its content means
 /// nothing.
 const TURN_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 2;
+
+/// Files of this length grow by whole huge pages: a quarter at most.
+const LEAST_HUGE: u64 = 4 * HUGE_PAGE;
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
@@ -212,6 +217,14 @@ impl Media {
         on_backend!(self, b => b.sync_directory())
     }
 
+    /// The length to which the file had better grow, if to `len` at least: to the end of a huge page, where it will be held in such.
+    pub(crate) fn good_len(&self, len: u64) -> u64 {
+        match &self.backend {
+            Backend::File(file) if len >= LEAST_HUGE && file.is_memory() => len.next_multiple_of(HUGE_PAGE),
+            _ => len,
+        }
+    }
+
     /// Makes the file at least `len` long, its space reserved on the disk.
     pub(crate) fn grow(&self, len: u64) -> Result<()> {
         self.may_change()?;
@@ -219,7 +232,11 @@ impl Media {
         if len <= now {
             return Ok(());
         }
-        let outcome = on_backend!(self, b => b.reserve(now, len - now));
+        let outcome = match &self.backend {
+            Backend::File(file) => file.lengthen(now, len, |range| self.mapping.collapse(range)),
+            #[cfg(feature = "testing")]
+            Backend::Sim(sim) => sim.reserve(now, len - now),
+        };
         if outcome.is_err() && now > page_offset(RUNTIME_PAGE + RUNTIME_PAGES) {
             // Longer for a moment: whoever looked then has to look again.
             self.runtime().count_cut();

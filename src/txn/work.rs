@@ -229,7 +229,7 @@ impl Space for Work<'_> {
         let now = now / PAGE;
         if now < u64::from(end) {
             let step = now + (now / 8).max(u64::from(GROW_PAGES));
-            let generous = step.max(u64::from(end)).min(limit);
+            let generous = (self.media.good_len(step.max(u64::from(end)) * PAGE) / PAGE).min(limit);
             match self.media.grow(generous * PAGE) {
                 // Where a large step does not fit on the disk any more, what is needed may.
                 Err(Error::NoSpace { .. }) if generous > u64::from(end) => self.media.grow(needed)?,

@@ -1,0 +1,92 @@
+//! Address space for a file: reserved once, at a multiple of what one entry of the processor's second-level page table covers, so that the
+//! kernel may map huge pages there.
+//!
+//! Where a file's pages are memory and nothing else (tmpfs, memory files), [`Region::collapse`] has the kernel put them into huge ones, which
+//! costs a tenth of what as many small ones cost, and one entry of the processor's table of translations serves 2 MiB instead of 4 KiB. On a disk, huge pages would be
+//! written back whole for one changed word; there nothing is asked for.
+//!
+//! Invariant: `[address, address + len)` is one mapping of one file, from the file's start, until this value is dropped.
+
+use rustix::mm::{MapFlags, ProtFlags};
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::ptr;
+
+/// Bytes of a huge page.
+pub(crate) const HUGE_PAGE: u64 = 2 << 20;
+
+/// A file's mapping.
+#[derive(Debug)]
+pub(super) struct Region {
+    address: *mut u8,
+    len: usize,
+}
+
+impl Region {
+    /// Maps `len` bytes from the start of `file`, more than it has if need be.
+    pub(super) fn map(file: &File, len: u64, protection: ProtFlags, flags: MapFlags) -> io::Result<Self> {
+        let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
+        let len = usize::try_from(len).ok().filter(|&len| len > 0).ok_or_else(no_memory)?;
+        let len = len.checked_next_multiple_of(rustix::param::page_size()).ok_or_else(no_memory)?;
+        let around = len.checked_add(HUGE_PAGE as usize).ok_or_else(no_memory)?;
+        let reserved = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: the kernel chooses where; nothing else is there.
+        let start =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), around, ProtFlags::empty(), reserved) }?
+                .cast::<u8>();
+        let skip = start.addr().next_multiple_of(HUGE_PAGE as usize) - start.addr();
+        let address = start.wrapping_add(skip);
+        // SAFETY: replaces a part of what was just reserved, to which nobody has an address.
+        let mapped =
+            unsafe { rustix::mm::mmap(address.cast(), len, protection, flags | MapFlags::FIXED, file, 0) };
+        let rest = if mapped.is_ok() {
+            [(start, skip), (address.wrapping_add(len), around - skip - len)]
+        } else {
+            [(start, around), (start, 0)]
+        };
+        for (address, len) in rest {
+            unmap(address, len);
+        }
+        mapped?;
+        Ok(Self { address, len })
+    }
+
+    #[inline(always)]
+    pub(super) fn address(&self) -> *mut u8 {
+        self.address
+    }
+
+    /// Tells the kernel how the mapping will be used. Only advice: one that does not know it serves the mapping all the same.
+    pub(super) fn advise(&self, advice: rustix::mm::Advice) {
+        // SAFETY: the advice given by `Mapping` changes no content; the range is this mapping.
+        let _ = unsafe { rustix::mm::madvise(self.address.cast(), self.len, advice) };
+    }
+
+    /// Has the kernel put the bytes of `range`, whole huge pages with at least one present page in each, into huge pages, absent ones with
+    /// zeros. Whether it could; if not, everything is as good as before. Since Linux 6.1.
+    pub(super) fn collapse(&self, range: Range<u64>) -> bool {
+        const MADV_COLLAPSE: libc::c_int = 25;
+        if range.end > self.len as u64 || range.start >= range.end {
+            return false;
+        }
+        let address = self.address.wrapping_add(range.start as usize).cast::<c_void>();
+        // SAFETY: changes how the bytes are held, not what they are; the range lies inside the mapping.
+        unsafe { libc::madvise(address, (range.end - range.start) as usize, MADV_COLLAPSE) == 0 }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        unmap(self.address, self.len);
+    }
+}
+
+/// Unmaps what nobody refers to any more.
+fn unmap(address: *mut u8, len: usize) {
+    if len > 0 {
+        // SAFETY: callers hand in what they mapped themselves, and give it up. It fails only for addresses that are none.
+        let _ = unsafe { rustix::mm::munmap(address.cast(), len) };
+    }
+}
