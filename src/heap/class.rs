@@ -73,13 +73,10 @@ pub(super) fn class_of(len: u64, align: u64) -> Option<usize> {
 
 #[inline]
 fn class_of_len(len: u64) -> usize {
-    if len <= 128 {
-        return (len.saturating_sub(1) / 8) as usize;
-    }
-    let last = len - 1;
-    let doubling = last.ilog2() - 7;
-    let step = (last >> (4 + doubling)) & 7;
-    (16 + 8 * doubling) as usize + step as usize
+    let last = len.saturating_sub(1);
+    // Up to 128 bytes as if they were the first doubling: lengths come in no order, and a branch here would be guessed wrong every other time.
+    let doubling = (last | 64).ilog2() - 6;
+    8 * doubling as usize + (last >> (3 + doubling)) as usize
 }
 
 /// How a slab of one class and number of pages is divided.
@@ -105,6 +102,8 @@ pub(super) struct Shape {
     pub(super) state_mask: u64,
     /// The lowest bits of all states in a word.
     pub(super) state_lows: u64,
+    /// The highest.
+    pub(super) state_highs: u64,
 }
 
 impl Shape {
@@ -175,6 +174,7 @@ impl Shape {
             state_shift: 2 + state_bytes(size) as u32,
             state_mask: (1 << (8 * state_bytes(size))) - 1,
             state_lows: u64::MAX / ((1 << (8 * state_bytes(size))) - 1),
+            state_highs: (u64::MAX / ((1 << (8 * state_bytes(size))) - 1)) << (8 * state_bytes(size) - 1),
         }
     }
 }

@@ -285,8 +285,7 @@ pub(super) fn padding(shape: &Shape) -> u64 {
 /// The first bit of the first free state in a word of states.
 #[inline(always)]
 fn free_in(states: u64, shape: &Shape) -> Option<u32> {
-    let free =
-        states.wrapping_sub(shape.state_lows) & !states & (shape.state_lows << (shape.state_bits() - 1));
+    let free = states.wrapping_sub(shape.state_lows) & !states & shape.state_highs;
     (free != 0).then(|| free.trailing_zeros() + 1 - shape.state_bits())
 }
 
@@ -311,7 +310,7 @@ impl Header {
 /// How many states of a word are not 0.
 #[inline(always)]
 fn used_in(states: u64, shape: &Shape) -> u32 {
-    let highs = shape.state_lows << (shape.state_bits() - 1);
+    let highs = shape.state_highs;
     // The highest bit of each state that is not 0: bits below it carry into it if one of them is set.
     let used = ((states & !highs).wrapping_add(highs - shape.state_lows) | states) & highs;
     // Their sum ends up in the highest state.

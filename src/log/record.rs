@@ -124,11 +124,11 @@ impl Body {
         self.ranges += 1;
     }
 
-    /// Adds a write of one word, as head and word.
+    /// Adds writes of one word each, as head and word.
     #[inline(always)]
-    pub(crate) fn word(&mut self, entry: &[u64; 2]) {
-        self.words.extend_from_slice(entry);
-        self.writes += 1;
+    pub(crate) fn single_words(&mut self, entries: &[[u64; 2]]) {
+        self.words.extend_from_slice(entries.as_flattened());
+        self.writes += entries.len() as u32;
         self.open = None;
     }
 

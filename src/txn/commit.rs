@@ -113,12 +113,13 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
         }
         body.write(offset, words);
     }
-    for entry in changes.words.entries() {
+    changes.words.try_each_run(|entries| {
         if apply == Apply::Store {
-            make_ready(media, populated, offset_of_write(entry[0]))?;
+            entries.iter().try_for_each(|entry| make_ready(media, populated, offset_of_write(entry[0])))?;
         }
-        body.word(entry);
-    }
+        body.single_words(entries);
+        Ok::<(), Error>(())
+    })?;
     Ok(false)
 }
 

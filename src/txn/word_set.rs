@@ -135,19 +135,25 @@ impl WordSet {
         }
     }
 
+    /// Changes the word at `offset` if it is the one that was used last; else nothing.
+    #[inline(always)]
+    pub(crate) fn store_again(&mut self, offset: u64, word: u64) -> bool {
+        let last = self.last.get();
+        if last >= self.floor
+            && let Some(entry) = self.entries.get_mut(last)
+            && entry[0] == head_of_word(offset)
+        {
+            entry[1] = word;
+            return true;
+        }
+        false
+    }
+
     /// Changes the word at `offset`, a multiple of 8 inside the file.
     #[inline(always)]
     pub(crate) fn store(&mut self, offset: u64, word: u64) {
         debug_assert!(offset.is_multiple_of(8));
         let head = head_of_word(offset);
-        let last = self.last.get();
-        if last >= self.floor
-            && let Some(entry) = self.entries.get_mut(last)
-            && entry[0] == head
-        {
-            entry[1] = word;
-            return;
-        }
         match self.probe(head) {
             (_, Some(index)) if index >= self.floor => self.entries[index][1] = word,
             (slot, old) => self.add(slot, old, [head, word]),
@@ -258,8 +264,21 @@ impl WordSet {
         }
     }
 
-    /// Head and word of each, in the order in which they have to be applied.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &[u64; 2]> {
+    /// Calls `each` with runs of entries, in the order in which they have to be applied: each run is a piece of the record.
+    #[inline(always)]
+    pub(crate) fn try_each_run<E>(
+        &self,
+        mut each: impl FnMut(&[[u64; 2]]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.forgotten == 0 {
+            return each(&self.entries);
+        }
+        let mut runs = self.entries.split(|entry| entry[0] & COUNT == 0);
+        runs.try_for_each(each)
+    }
+
+    /// Head and word of each, in that order.
+    fn entries(&self) -> impl Iterator<Item = &[u64; 2]> {
         self.entries.iter().filter(|entry| entry[0] & COUNT != 0)
     }
 

@@ -189,6 +189,9 @@ impl Work<'_> {
 impl Space for Work<'_> {
     #[inline(always)]
     fn store(&mut self, offset: u64, word: u64) -> Result<()> {
+        if offset.is_multiple_of(8) && self.changes.words.store_again(offset, word) {
+            return Ok(());
+        }
         // What cannot be applied must not get into a record.
         load_committed(self.media, offset)?;
         self.changes.words.store(offset, word);
