@@ -26,10 +26,16 @@ fn assert_there(arena: &Arena, blocks: &[Offset<[u8]>]) {
     }
 }
 
-/// KiB of memory files that this process has mapped in huge pages.
-fn in_huge_pages() -> u64 {
-    let told = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-    let line = told.lines().find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
+/// KiB that are mapped in huge pages of the mapping in which a block lies.
+fn in_huge_pages(arena: &Arena, block: Offset<[u8]>) -> u64 {
+    let at = arena.read().unwrap().bytes(block).unwrap().as_ptr().addr();
+    let told = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+    let number = |text: &str| usize::from_str_radix(text, 16).ok();
+    let mut lines = told.lines().skip_while(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        !range.is_some_and(|(from, to)| number(from) <= Some(at) && Some(at) < number(to))
+    });
+    let line = lines.find_map(|line| line.strip_prefix("ShmemPmdMapped:"));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
 
@@ -52,14 +58,17 @@ fn kernel_can() -> bool {
 
 #[test]
 fn memory_grows_in_huge_pages_where_the_kernel_can() {
-    let arena = Options::new().create_anonymous().unwrap();
-    let mut blocks = Vec::new();
-    fill(&arena, &mut blocks, 48 * MIB);
-    assert_there(&arena, &blocks);
-    if kernel_can() {
-        assert!(in_huge_pages() >= 32 << 10, "{} KiB", in_huge_pages());
+    for wanted in [false, true] {
+        let arena = Options::new().huge_pages(wanted).create_anonymous().unwrap();
+        let mut blocks = Vec::new();
+        fill(&arena, &mut blocks, 48 * MIB);
+        assert_there(&arena, &blocks);
+        match in_huge_pages(&arena, blocks[0]) {
+            0 => assert!(!wanted || !kernel_can()),
+            found => assert!(wanted && found >= 32 << 10, "{found} KiB"),
+        }
+        assert_clean(&arena);
     }
-    assert_clean(&arena);
 }
 
 /// Pages are put together under readers of other handles, also such as were filled before.

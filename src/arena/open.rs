@@ -351,7 +351,7 @@ fn map(
         }
         _ => Error::io("map", file.path(), e),
     })?;
-    Ok(Media::from_file(file, mapping))
+    Ok(Media::from_file(file, mapping, options.huge_pages))
 }
 
 /// Which parts of the mapping a handle stores to.

@@ -238,19 +238,22 @@ impl ArenaFile {
         }
     }
 
-    /// Makes a file of `before` bytes `len` long, its space reserved. `collapse` is asked to have a range held in huge pages. On an error the file
-    /// is as long as before.
+    /// Makes a file of `before` bytes `len` long, its space reserved. `collapse`, where it is given, is asked to have a range held in huge pages if
+    /// the file is memory. On an error the file is as long as before.
     pub(crate) fn lengthen(
         &self,
         before: u64,
         len: u64,
-        collapse: impl FnOnce(Range<u64>) -> bool,
+        collapse: Option<impl FnOnce(Range<u64>) -> bool>,
     ) -> Result<()> {
         if self.lacks(len - before) {
             return Err(Error::NoSpace { needed: len - before });
         }
         let range = Mapping::huge_pages(before, len);
-        if !range.is_empty() && self.is_memory() {
+        if let Some(collapse) = collapse
+            && !range.is_empty()
+            && self.is_memory()
+        {
             // A page in each to begin with. What fails here fails again, and is told, when all is reserved.
             let mut lasts = range.clone().step_by(HUGE_PAGE as usize).map(|at| at + HUGE_PAGE - PAGE);
             if lasts.try_for_each(|at| self.allocate(at, PAGE)).is_ok() {

@@ -43,6 +43,8 @@ const LEAST_HUGE: u64 = 4 * HUGE_PAGE;
 pub(crate) struct Media {
     mapping: Mapping,
     backend: Backend,
+    /// Whether a file in memory is to be held in huge pages.
+    huge_pages: bool,
     /// Forks up to the process that opened it.
     forks: u64,
 }
@@ -66,13 +68,13 @@ macro_rules! on_backend {
 }
 
 impl Media {
-    pub(crate) fn from_file(file: ArenaFile, mapping: Mapping) -> Self {
-        Self { mapping, backend: Backend::File(file), forks: fork::count() }
+    pub(crate) fn from_file(file: ArenaFile, mapping: Mapping, huge_pages: bool) -> Self {
+        Self { mapping, backend: Backend::File(file), huge_pages, forks: fork::count() }
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn from_sim(sim: sim::SimFile, mapping: Mapping) -> Self {
-        Self { mapping, backend: Backend::Sim(sim), forks: fork::count() }
+        Self { mapping, backend: Backend::Sim(sim), huge_pages: false, forks: fork::count() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -220,7 +222,9 @@ impl Media {
     /// The length to which the file had better grow, if to `len` at least: to the end of a huge page, where it will be held in such.
     pub(crate) fn good_len(&self, len: u64) -> u64 {
         match &self.backend {
-            Backend::File(file) if len >= LEAST_HUGE && file.is_memory() => len.next_multiple_of(HUGE_PAGE),
+            Backend::File(file) if self.huge_pages && len >= LEAST_HUGE && file.is_memory() => {
+                len.next_multiple_of(HUGE_PAGE)
+            }
             _ => len,
         }
     }
@@ -233,7 +237,9 @@ impl Media {
             return Ok(());
         }
         let outcome = match &self.backend {
-            Backend::File(file) => file.lengthen(now, len, |range| self.mapping.collapse(range)),
+            Backend::File(file) => {
+                file.lengthen(now, len, self.huge_pages.then_some(|range| self.mapping.collapse(range)))
+            }
             #[cfg(feature = "testing")]
             Backend::Sim(sim) => sim.reserve(now, len - now),
         };
