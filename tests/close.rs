@@ -54,7 +54,7 @@ fn the_log_comes_round_without_a_close() {
         }
     }
     assert!(laps > 10, "{laps}");
-    // A checkpoint begins at half full.
+    // A checkpoint begins at three quarters.
     assert!((20 << 10..=64 << 10).contains(&most), "{most}");
 }
 

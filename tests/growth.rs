@@ -84,6 +84,32 @@ fn the_file_grows_by_an_eighth_at_least() {
     }
 }
 
+/// A handle that is killed while it makes the file longer may leave it longer than it has space for; so may other programs.
+#[test]
+fn length_without_space_gets_its_space_before_it_is_used() {
+    use std::os::unix::fs::MetadataExt;
+    for (i, durability) in BOTH.into_iter().enumerate() {
+        let dirs = [fast_dir(), common::dir()];
+        for (j, dir) in dirs.iter().enumerate() {
+            let path = dir.path().join(format!("{i}{j}"));
+            let arena = small(durability).create(&path).unwrap();
+            let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+            let length = file.metadata().unwrap().len() + (3 << 20);
+            file.set_len(length).unwrap();
+            assert!(file.metadata().unwrap().blocks() * 512 < length, "the tail has space here");
+            let mut tx = arena.write().unwrap();
+            // More than the heap has, less than the file.
+            let x = tx.alloc_unset(1 << 20, 8).unwrap();
+            let file = file.metadata().unwrap();
+            assert_eq!(file.len(), length);
+            assert!(file.blocks() * 512 >= length, "{} of {length} bytes", file.blocks() * 512);
+            drop(tx);
+            assert!(arena.read().unwrap().bytes(x).is_err());
+            assert_clean(&arena);
+        }
+    }
+}
+
 /// A transaction that made the file longer and was dropped leaves a file that the next one uses.
 #[test]
 fn growth_that_was_rolled_back() {

@@ -344,7 +344,7 @@ impl Arena {
     }
 
     /// Brings the heap of a `Power` arena up to date on the disk and empties the log, so that the next open has nothing to replay. Happens by itself
-    /// whenever the log is half full. In a `Process` arena the same as [`sync`](Self::sync).
+    /// whenever the log is three quarters full. In a `Process` arena the same as [`sync`](Self::sync).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

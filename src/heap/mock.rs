@@ -180,7 +180,7 @@ impl Space for Mock {
         Ok(())
     }
 
-    fn grow(&mut self, end: Page) -> Result<Page> {
+    fn grow(&mut self, _: Page, end: Page) -> Result<Page> {
         self.may_fail()?;
         if end > self.max {
             return Err(Error::MaxSize { needed: page_offset(end), max: page_offset(self.max) });

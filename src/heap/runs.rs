@@ -130,7 +130,7 @@ impl Heap {
             return Ok(false);
         }
         let needed_end = Page::try_from(u64::from(first) + needed).map_err(|_| too_long(needed))?;
-        let granted = s.grow(needed_end)?;
+        let granted = s.grow(end, needed_end)?;
         debug_assert!(granted >= needed_end);
         let limit = u64::from(first) + pages_with(last);
         let new_end = u64::from(granted.max(needed_end)).min(limit) as Page;

@@ -59,10 +59,10 @@ pub(crate) trait Space: Load {
         Ok(())
     }
 
-    /// Makes the file long enough that the heap may end at page `end` or beyond; returns the page at which it may end now
+    /// Makes the file long enough that the heap, which ends at page `from` now, may end at page `end` or beyond; returns the page at which it may end now
     /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace` and `MaxSize` leave
     /// everything as it was.
-    fn grow(&mut self, end: Page) -> Result<Page>;
+    fn grow(&mut self, from: Page, end: Page) -> Result<Page>;
 
     /// The run `[page, page + pages)` was taken out of the free tree. It is fresh (free in the committed state) until the transaction
     /// commits. `punched`: its file space may have been given back and has to be reserved again (may fail with `NoSpace`, before anything changed).

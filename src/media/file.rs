@@ -220,15 +220,24 @@ impl ArenaFile {
         self.file.sync_data().map_err(self.err("sync"))
     }
 
+    /// A new file without a name in the same directory, where the file system has such.
+    pub(crate) fn nameless_beside(&self) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let directory = self.directory().filter(|_| !self.nameless)?;
+        rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        let parent = self.path.parent()?;
+        Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
+    }
+
     /// Makes the file's name durable.
     pub(crate) fn sync_directory(&self) -> Result<()> {
         if self.nameless {
             return Ok(());
         }
-        let parent = match self.path.parent() {
-            Some(p) if !p.as_os_str().is_empty() => p,
-            _ => Path::new("."),
-        };
+        let parent = self.directory().unwrap_or(Path::new("."));
         // Some file systems refuse to sync a directory; the file itself is synced before.
         match File::open(parent).and_then(|d| d.sync_all()) {
             Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {

@@ -24,9 +24,10 @@ pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 use region::HUGE_PAGE;
 
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
+use crate::layout::{GROW_PAGES, PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use crate::lock::fork;
 use crate::runtime::{Runtime, Seen};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -35,8 +36,10 @@ use std::sync::atomic::AtomicU64;
 /// nothing.
 const TURN_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 2;
 
-/// Files of this length grow by whole huge pages: a quarter at most.
+/// Files in memory that reach this length grow by whole huge pages: a quarter at most.
 const LEAST_HUGE: u64 = 4 * HUGE_PAGE;
+/// Files in memory grow by no more than this, if less will do.
+const MOST_MEMORY: u64 = 16 * HUGE_PAGE;
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
@@ -219,13 +222,16 @@ impl Media {
         on_backend!(self, b => b.sync_directory())
     }
 
-    /// The length to which the file had better grow, if to `len` at least: to the end of a huge page, where it will be held in such.
-    pub(crate) fn good_len(&self, len: u64) -> u64 {
+    /// To what length a file of `now` bytes that needs `needed`, which is more, had better grow: by an eighth, so that this is seldom; but by less in
+    /// memory, where pages are all that it costs, and that takes its time; and to the end of a huge page.
+    pub(crate) fn good_len(&self, now: u64, needed: u64) -> u64 {
+        let step = (now / 8).max(u64::from(GROW_PAGES) * PAGE);
         match &self.backend {
-            Backend::File(file) if self.huge_pages && len >= LEAST_HUGE && file.is_memory() => {
-                len.next_multiple_of(HUGE_PAGE)
+            Backend::File(file) if file.is_memory() => {
+                let len = needed.max(now + step.min(MOST_MEMORY));
+                if self.huge_pages && len >= LEAST_HUGE { len.next_multiple_of(HUGE_PAGE) } else { len }
             }
-            _ => len,
+            _ => needed.max(now + step),
         }
     }
 
@@ -249,6 +255,15 @@ impl Media {
         }
         self.refresh_len()?;
         outcome
+    }
+
+    /// Reserves disk space for what the file has past `from`: it may be longer than it has space for, made so by a handle that was killed while it made
+    /// it longer, or by somebody else.
+    pub(crate) fn reserve_tail(&self, from: u64) -> Result<()> {
+        match self.refresh_len()? {
+            len if from < len => self.reserve(from, len - from),
+            _ => Ok(()),
+        }
     }
 
     /// Reserves disk space inside the file again, where it was given back.
@@ -327,6 +342,15 @@ impl Media {
                 what: "locks on byte ranges (use Locking::File there)",
             },
             _ => Error::io("lock a byte of", self.path(), e),
+        }
+    }
+
+    /// A new file without a name beside the file, for what does not fit into memory; nothing where there can be none.
+    pub(crate) fn nameless_file(&self) -> Option<File> {
+        match &self.backend {
+            Backend::File(file) => file.nameless_beside(),
+            #[cfg(feature = "testing")]
+            Backend::Sim(_) => None,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::sabotage::{Break, broken};
 /// How a commit went.
 pub(crate) enum Outcome {
     Done,
-    /// The log is more than half full; a checkpoint up to this head should follow, without the lock.
+    /// The log is more than three quarters full; a checkpoint up to this head should follow, without the lock.
     CheckpointDue(Cursor),
 }
 
@@ -198,7 +198,7 @@ fn commit_power(
         return Ok(Outcome::Done);
     }
     runtime.set_in_doubt(false);
-    if log.used(runtime) > log.capacity() / 2 {
+    if log.used(runtime) > log.capacity() / 4 * 3 {
         return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
     }
     Ok(Outcome::Done)
@@ -279,6 +279,7 @@ fn reserve_spill(media: &Media, end: Page, pages: u64) -> Result<()> {
     if needed > media.capacity() {
         return Err(Error::MaxSize { needed, max: media.capacity() });
     }
+    media.reserve_tail(page_offset(end))?;
     media.grow(needed)
 }
 

@@ -13,7 +13,7 @@ use super::write::{State, WriteTxn};
 use crate::arena::Inner;
 use crate::error::Result;
 use crate::failpoint::failpoint;
-use crate::layout::{PAGE, page_offset};
+use crate::layout::{LINE, PAGE, page_offset};
 use crate::log::intent;
 use crate::log::record::head_of_write;
 use crate::log::replay::Apply;
@@ -44,6 +44,11 @@ impl Source for Present<'_> {
     #[inline]
     fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
         self.0.media().words(offset, most)
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: u64) {
+        self.0.media().prefetch(offset, 2 * LINE);
     }
 
     fn heap_page(&self) -> u32 {

@@ -124,7 +124,7 @@ impl Space for Short<'_> {
         }
     }
 
-    fn grow(&mut self, _: Page) -> Result<Page> {
+    fn grow(&mut self, _: Page, _: Page) -> Result<Page> {
         Err(self.give_up())
     }
 

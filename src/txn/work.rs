@@ -6,7 +6,7 @@ use super::write_set::{self, WriteSet};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
-use crate::layout::{GROW_PAGES, MAX_PAGES, PAGE, Page, page_offset};
+use crate::layout::{MAX_PAGES, PAGE, Page, page_offset};
 use crate::log::replay::Apply;
 use crate::media::Media;
 
@@ -215,7 +215,7 @@ impl Space for Work<'_> {
         }
     }
 
-    fn grow(&mut self, end: Page) -> Result<Page> {
+    fn grow(&mut self, from: Page, end: Page) -> Result<Page> {
         let limit = (self.media.capacity() / PAGE).min(MAX_PAGES);
         let needed = page_offset(end);
         if u64::from(end) > limit {
@@ -229,10 +229,10 @@ impl Space for Work<'_> {
         if now < before {
             return Err(Error::Truncated { needed: before, found: now });
         }
+        self.media.reserve_tail(page_offset(from))?;
         let now = now / PAGE;
         if now < u64::from(end) {
-            let step = now + (now / 8).max(u64::from(GROW_PAGES));
-            let generous = (self.media.good_len(step.max(u64::from(end)) * PAGE) / PAGE).min(limit);
+            let generous = (self.media.good_len(now * PAGE, needed) / PAGE).min(limit);
             match self.media.grow(generous * PAGE) {
                 // Where a large step does not fit on the disk any more, what is needed may.
                 Err(Error::NoSpace { .. }) if generous > u64::from(end) => self.media.grow(needed)?,

@@ -14,11 +14,12 @@ use super::write_set::Seen;
 use crate::arena::{Exclusive, Inner};
 use crate::error::{Error, OffsetFault, Result};
 use crate::heap::Heap;
-use crate::layout::Page;
+use crate::layout::{LINE, Page};
 use crate::lock::guarded::Owned;
 use crate::log::record::Body;
 use crate::offset::Offset;
 use bytemuck::Pod;
+use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::AtomicU64;
@@ -130,6 +131,11 @@ impl<'a> WriteTxn<'a> {
             is_part,
             stays_on_thread: PhantomData,
         }
+    }
+
+    /// A file for what does not fit into memory (see `Media::nameless_file`).
+    pub(crate) fn nameless_file(&self) -> Option<File> {
+        self.arena.media().nameless_file()
     }
 
     /// About how many bytes the record will have.
@@ -566,6 +572,11 @@ impl Source for WriteTxn<'_> {
     fn words(&self, offset: u64, most: u64) -> &[AtomicU64] {
         let words = self.arena.media().words(offset, most);
         if self.state.changes.set.may_touch(offset, 8 * words.len() as u64) { &[] } else { words }
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: u64) {
+        self.arena.media().prefetch(offset, 2 * LINE);
     }
 
     fn heap_page(&self) -> u32 {

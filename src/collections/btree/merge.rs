@@ -1,12 +1,14 @@
 //! Putting in many entries that come in any order: collected, sorted, and merged with the leaves, one after the other.
 //!
 //! Entries that go to the same leaf go there together, so that a leaf is found, read and written once for all of them. What is collected is bytes in one
-//! buffer and 16 bytes for each entry; long values go to blocks of their own at once, so they are not collected.
+//! buffer and 16 bytes for each entry, and goes to a file where it becomes too much; long values go to blocks of their own at once, so they are not collected.
 
 #![forbid(unsafe_code)]
 
+use super::collect::{Collected, Collection, LONG_VALUE};
 use super::image::{Image, Piece, length_for, need, pieces};
 use super::node::{FRONT, INLINE_KEY, NODE_MAX, Node, Slot, common, own, place};
+use super::spool::Spool;
 use super::tree::{Head, New, Part, Path, Tree, store_value};
 use crate::collections::blocks::Blocks;
 use crate::error::{Error, Result};
@@ -15,6 +17,8 @@ use crate::txn::WriteTxn;
 
 /// Bytes that are collected before they are put in.
 const MOST_BYTES: usize = 128 << 20;
+/// Bytes that are taken from the spool at a time.
+const MOST_MERGED: usize = 8 << 20;
 /// Entries that are merged with a leaf at a time.
 const MOST_ENTRIES: usize = 512;
 /// From so many on nodes are filled one after the other; fewer entries are shared out evenly.
@@ -26,112 +30,104 @@ const FEW: usize = 8;
 /// Entries that are inserted one by one at most before there is another look for neighbours.
 const MOST_ALONE: usize = 63;
 
-/// An entry in the buffer: key, then value as a leaf stores it.
-#[derive(Debug, Clone, Copy)]
-struct Collected {
-    /// The first bytes of the key, big-endian, filled up with zeros.
-    head: u64,
-    at: u32,
-    key_len: u16,
-    value_len: u16,
-}
-
-const LONG_VALUE: u16 = 1 << 15;
-
-impl Collected {
-    fn key(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.at as usize..][..self.key_len.into()]
-    }
-
-    fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.at as usize + usize::from(self.key_len)..][..(self.value_len & !LONG_VALUE).into()]
-    }
-
-    fn piece(self, bytes: &[u8]) -> Piece<'_> {
-        let key = self.key(bytes);
-        let flags = if self.value_len & LONG_VALUE != 0 { Slot::LONG_VALUE } else { 0 };
-        Piece { key, stored_key: key, stored_value: self.value(bytes), flags }
-    }
-
-    /// The block of a long value.
-    fn block(self, bytes: &[u8]) -> Option<Offset<[u8]>> {
-        let is_long = self.value_len & LONG_VALUE != 0;
-        let offset = self.value(bytes).try_into().ok().filter(|_| is_long)?;
-        Some(Offset::from_raw(u64::from_le_bytes(offset)))
-    }
-}
-
-/// Entries on their way into a tree.
+/// Entries that come in any order, on their way into a tree.
 #[derive(Debug)]
 pub(super) struct Batch {
     tree: Tree,
-    bytes: Vec<u8>,
-    entries: Vec<Collected>,
+    collected: Collection,
+    /// Sorted runs, if more came than may be collected.
+    spool: Option<Spool>,
+    /// There can be none.
+    has_no_spool: bool,
 }
 
 impl Batch {
     pub(super) fn new(tree: Tree) -> Self {
-        Self { tree, bytes: Vec::new(), entries: Vec::new() }
+        Self::with(tree, MOST_BYTES)
+    }
+
+    /// `most`: bytes that are collected.
+    fn with(tree: Tree, most: usize) -> Self {
+        Self { tree, collected: Collection::new(most), spool: None, has_no_spool: false }
     }
 
     /// Adds an entry; of several with one key the last one counts.
     pub(super) fn push(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
         if key.len() > INLINE_KEY {
-            self.put_in(tx)?;
             return self.tree.insert(tx, key, New::Bytes(value)).map(|_| ());
         }
-        if self.bytes.len() + key.len() + value.len() > MOST_BYTES {
-            self.put_in(tx)?;
-        }
         let stored = store_value(tx, New::Bytes(value))?;
+        if self.collected.is_full_for(key.len() + stored.bytes().len()) {
+            self.put_aside(tx)?;
+        }
         let flag = if matches!(stored, Part::Block(_)) { LONG_VALUE } else { 0 };
-        let mut head = [0; 8];
-        let n = key.len().min(8);
-        head[..n].copy_from_slice(&key[..n]);
-        self.entries.push(Collected {
-            head: u64::from_be_bytes(head),
-            at: self.bytes.len() as u32,
-            key_len: key.len() as u16,
-            value_len: stored.bytes().len() as u16 | flag,
-        });
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(stored.bytes());
+        self.collected.push(key, stored.bytes(), stored.bytes().len() as u16 | flag);
         Ok(())
     }
 
-    /// Puts everything in that was collected.
-    pub(super) fn put_in(&mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        let Self { tree, bytes, entries } = self;
-        // Where they begin tells those of one key apart: it rises.
-        entries.sort_unstable_by(|a, b| {
-            a.head.cmp(&b.head).then_with(|| a.key(bytes).cmp(b.key(bytes))).then(a.at.cmp(&b.at))
-        });
-        let mut outdated = Vec::new();
-        entries.dedup_by(|later, kept| {
-            let same = later.head == kept.head && later.key(bytes) == kept.key(bytes);
-            if same {
-                outdated.extend(kept.block(bytes));
-                *kept = *later;
+    /// Makes room: as a run in the spool, or, where that cannot be, in the tree.
+    fn put_aside(&mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        free_all(tx, self.collected.sort())?;
+        if self.spool.is_none() && !self.has_no_spool {
+            self.spool = tx.nameless_file().map(Spool::new);
+        }
+        if let Some(spool) = &mut self.spool {
+            if spool.write(&self.collected).is_ok() {
+                self.collected.clear();
+                return Ok(());
             }
-            same
-        });
-        for block in outdated {
-            own(tx.free(block), block.raw())?;
+            // What came before has to be in the tree before what comes now.
+            self.put_in_spool(tx)?;
         }
-        let (mut rest, mut alone) = (&entries[..], 0);
-        while !rest.is_empty() {
-            let (n, was_worth_it) = merge(tx, *tree, bytes, rest)?;
-            rest = &rest[n..];
-            // Where entries lie far apart the look for neighbours is spared, more and more of them.
-            alone = if was_worth_it { 0 } else { (2 * alone + 1).min(MOST_ALONE) };
-            let (now, later) = rest.split_at(alone.min(rest.len()));
-            now.iter().try_for_each(|entry| insert(tx, *tree, bytes, *entry))?;
-            rest = later;
-        }
-        entries.clear();
-        bytes.clear();
+        self.has_no_spool = true;
+        put_in(tx, self.tree, &self.collected)?;
+        self.collected.clear();
         Ok(())
     }
+
+    /// Puts everything in.
+    pub(super) fn finish(mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        if self.spool.is_some() {
+            self.put_aside(tx)?;
+            return self.put_in_spool(tx);
+        }
+        free_all(tx, self.collected.sort())?;
+        put_in(tx, self.tree, &self.collected)
+    }
+
+    /// Puts in what is in the spool, if there is one.
+    fn put_in_spool(&mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
+        let Some(spool) = self.spool.take() else { return Ok(()) };
+        let (mut merge, mut some, mut outdated) = (spool.merge()?, Collection::new(MOST_MERGED), Vec::new());
+        loop {
+            let has_more = merge.fill(&mut some, &mut outdated)?;
+            free_all(tx, outdated.drain(..))?;
+            put_in(tx, self.tree, &some)?;
+            some.clear();
+            if !has_more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn free_all(tx: &mut WriteTxn<'_>, blocks: impl IntoIterator<Item = Offset<[u8]>>) -> Result<()> {
+    blocks.into_iter().try_for_each(|block| own(tx.free(block), block.raw()))
+}
+
+/// Puts in entries that rise.
+fn put_in(tx: &mut WriteTxn<'_>, tree: Tree, sorted: &Collection) -> Result<()> {
+    let (mut rest, mut alone) = (sorted.entries(), 0);
+    while !rest.is_empty() {
+        let (n, was_worth_it) = merge(tx, tree, sorted.bytes(), rest)?;
+        rest = &rest[n..];
+        // Where entries lie far apart the look for neighbours is spared, more and more of them.
+        alone = if was_worth_it { 0 } else { (2 * alone + 1).min(MOST_ALONE) };
+        let (now, later) = rest.split_at(alone.min(rest.len()));
+        now.iter().try_for_each(|entry| insert(tx, tree, sorted.bytes(), *entry))?;
+        rest = later;
+    }
+    Ok(())
 }
 
 /// Puts in the first few of the entries, which rise; returns how many, and whether they were enough to write their leaf anew.
@@ -271,3 +267,6 @@ fn cuts(all: &[Piece<'_>], new: usize) -> Vec<usize> {
     cuts.push(all.len());
     cuts
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 
 mod change;
 mod check;
+mod collect;
 mod cursor;
 mod image;
 mod load;
@@ -18,6 +19,7 @@ mod merge;
 mod node;
 mod pack;
 mod route;
+mod spool;
 mod tree;
 
 use super::item::{Item, Key, KeyBuffer};
@@ -118,8 +120,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         Ok(map)
     }
 
-    /// Inserts entries; later ones replace earlier ones with the same key. They are collected, up to 128 MiB of keys and short values at a time, sorted,
-    /// and put into each leaf together: many in any order cost a fraction of as many calls of [`insert`](Self::insert). After an error in the middle the
+    /// Inserts entries; later ones replace earlier ones with the same key. They are collected, sorted, and put into each leaf together:
+    /// many in any order cost a fraction of as many calls of [`insert`](Self::insert). From 128 MiB of keys and short values on sorted runs go to a file without
+    /// a name beside the arena's, which takes as much space until all are put in; where there can be none, 128 MiB at a time are put in. After an error in the middle the
     /// transaction can only be rolled back ([`Error::HalfChanged`]).
     ///
     /// ```
@@ -158,7 +161,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             }
             match loader {
                 Some(loader) => loader.finish(tx),
-                None => batch.put_in(tx),
+                None => batch.finish(tx),
             }
         })
     }
