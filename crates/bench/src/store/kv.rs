@@ -37,6 +37,8 @@ impl Kind {
 pub(crate) enum StoreId {
     HeapfileHashed,
     HeapfileOrdered,
+    /// Hashed, with a log of 256 MiB instead of 4: fjall's journals may take 512.
+    HeapfileLongLog,
     Gdbm,
     Libmdbx,
     LibmdbxWritemap,
@@ -49,9 +51,10 @@ pub(crate) enum StoreId {
 }
 
 impl StoreId {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::HeapfileHashed,
         Self::HeapfileOrdered,
+        Self::HeapfileLongLog,
         Self::Gdbm,
         Self::Libmdbx,
         Self::LibmdbxWritemap,
@@ -67,6 +70,7 @@ impl StoreId {
         match self {
             Self::HeapfileHashed => "heapfile-hashed",
             Self::HeapfileOrdered => "heapfile-ordered",
+            Self::HeapfileLongLog => "heapfile-long-log",
             Self::Gdbm => "gdbm",
             Self::Libmdbx => "libmdbx",
             Self::LibmdbxWritemap => "libmdbx-writemap",
@@ -80,14 +84,14 @@ impl StoreId {
     }
 
     pub(super) const fn is_ours(self) -> bool {
-        matches!(self, Self::HeapfileHashed | Self::HeapfileOrdered)
+        matches!(self, Self::HeapfileHashed | Self::HeapfileOrdered | Self::HeapfileLongLog)
     }
 
-    /// Whether it has commits of that kind. redb's without a flush do not survive a kill; shelve has none that survive a power cut; a map
+    /// Whether it has commits of that kind. Those that cost no flush use no log; redb's without a flush do not survive a kill; shelve has none that survive a power cut; a map
     /// that is written to gains nothing where each commit is flushed.
     pub(super) const fn has(self, kind: Kind) -> bool {
         match kind {
-            Kind::Kill => !matches!(self, Self::Redb),
+            Kind::Kill => !matches!(self, Self::Redb | Self::HeapfileLongLog),
             Kind::Power => !matches!(self, Self::LibmdbxWritemap | Self::LmdbWritemap | Self::Shelve),
         }
     }

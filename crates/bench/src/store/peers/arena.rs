@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use heapfile::store::{self, Store, Table};
-use heapfile::{Arena, Durability};
+use heapfile::{Arena, Durability, Options};
 
 use crate::store::kv::{Key, Kind, Kv, looked_at};
 use crate::system::Result;
@@ -11,19 +11,23 @@ use crate::system::Result;
 const TABLE: &str = "entries";
 
 pub(super) fn hashed(dir: &Path, kind: Kind) -> Result<Box<dyn Kv>> {
-    open(dir, kind, store::Kind::Hashed)
+    open(dir, kind, store::Kind::Hashed, Arena::options())
 }
 
 pub(super) fn ordered(dir: &Path, kind: Kind) -> Result<Box<dyn Kv>> {
-    open(dir, kind, store::Kind::Ordered)
+    open(dir, kind, store::Kind::Ordered, Arena::options())
 }
 
-fn open(dir: &Path, kind: Kind, table: store::Kind) -> Result<Box<dyn Kv>> {
+pub(super) fn long_log(dir: &Path, kind: Kind) -> Result<Box<dyn Kv>> {
+    open(dir, kind, store::Kind::Hashed, Arena::options().log_size(256 << 20))
+}
+
+fn open(dir: &Path, kind: Kind, table: store::Kind, options: Options) -> Result<Box<dyn Kv>> {
     let durability = match kind {
         Kind::Kill => Durability::Process,
         Kind::Power => Durability::Power,
     };
-    let store = Store::with(Arena::options().durability(durability).open_or_create(dir.join("store.heap"))?);
+    let store = Store::with(options.durability(durability).open_or_create(dir.join("store.heap"))?);
     if store.tables()?.is_empty() {
         let mut tx = store.write()?;
         Table::create(&mut tx, TABLE, table)?;

@@ -26,6 +26,7 @@ pub(super) fn find(id: StoreId) -> Result<(Open, String), &'static str> {
     match id {
         StoreId::HeapfileHashed => Ok((arena::hashed, env!("CARGO_PKG_VERSION").to_owned())),
         StoreId::HeapfileOrdered => Ok((arena::ordered, env!("CARGO_PKG_VERSION").to_owned())),
+        StoreId::HeapfileLongLog => Ok((arena::long_log, env!("CARGO_PKG_VERSION").to_owned())),
         #[cfg(have_gdbm)]
         StoreId::Gdbm => Ok((gdbm::open, gdbm::version())),
         #[cfg(not(have_gdbm))]
