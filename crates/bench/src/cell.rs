@@ -331,6 +331,17 @@ fn disk_counts(file: &Path) -> Option<(u64, u64)> {
     Some((field(6)?, field(15)?))
 }
 
+/// Touches memory and gives it back. A hypervisor may take what is free, and takes its time to supply it again: what a system that gets it then has to wait is
+/// not its own doing, and as much for all.
+fn warm_up_memory(bytes: usize) -> Result<()> {
+    const PAGE: usize = 4096;
+    let mut memory = memmap2::MmapMut::map_anon(bytes.max(PAGE))?;
+    // In the order in which it will be wanted, large pieces first; only advice.
+    let _ = memory.advise(memmap2::Advice::HugePage);
+    memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
+    Ok(())
+}
+
 /// One round per process: a heap that has been built and emptied once is not the same any more.
 fn build<S: System>(system: &S, spec: &Spec, sizes: &Sizes) -> Result<()> {
     let mut heap = system.heap();
@@ -338,6 +349,7 @@ fn build<S: System>(system: &S, spec: &Spec, sizes: &Sizes) -> Result<()> {
     let mut space = Values::new();
     let finished = converse(spec, |_| {
         let before = Space::now(spec);
+        warm_up_memory(spec.live * spec.max as usize)?;
         let start = Instant::now();
         churn.fill(&mut heap, spec.mode)?;
         let build = start.elapsed().as_nanos() as f64 / spec.live as f64;
