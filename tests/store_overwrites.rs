@@ -70,6 +70,34 @@ fn nothing_else_changes() {
 }
 
 #[test]
+fn a_swap_changes_what_it_expects_and_nothing_else() {
+    let dir = fast_dir();
+    for (durability, kind) in BOTH.into_iter().flat_map(|d| KINDS.map(|k| (d, k))) {
+        let file = dir.path().join("a.heap");
+        let store = table(small(durability).create(&file).unwrap(), kind);
+        fill(&store);
+        for (i, (key, len)) in entries().enumerate() {
+            let swap =
+                |old: &[u8], new: &[u8]| store.compare_and_swap("t", &key, Some(old), Some(new)).unwrap();
+            let (now, next) = (value(len, 0), value(len, 1));
+            let mut other = now.clone();
+            if let Some(last) = other.last_mut() {
+                *last ^= 1;
+                assert!(!swap(&other, &next));
+            }
+            assert!(!swap(&[&now[..], b"x"].concat(), &next));
+            assert!(!store.compare_and_swap("t", b"none", Some(&now), Some(&next)).unwrap());
+            assert_eq!(store.get("t", &key).unwrap().unwrap(), now);
+            assert!(swap(&now, &next));
+            assert!(len == 0 || !swap(&now, &next));
+            assert_versions(&store, |n| u8::from(n <= i));
+        }
+        drop(store);
+        std::fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
 fn a_thread_that_reads_does_not_wait_for_itself() {
     let dir = fast_dir();
     for durability in BOTH {

@@ -318,8 +318,21 @@ impl Store {
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> Result<bool> {
-        let short = new.is_none_or(|new| new.len() <= SHORT);
-        self.changing(table, short, |tx, table| table.compare_and_swap(tx, key, old, new))
+        let swap = |tx: &mut WriteTxn<'_>, table: Table| table.compare_and_swap(tx, key, old, new);
+        let is_short = new.is_none_or(|new| new.len() <= SHORT);
+        let (Some(old), Some(new)) = (old, new) else { return self.changing(table, is_short, swap) };
+        if !is_short || new.len() != old.len() {
+            return self.changing(table, is_short, swap);
+        }
+        let equal_value = |now: &Present<'_>| {
+            let Some(table) = self.known_table(now, table) else { return Ok(None) };
+            let Some(place) = table.value_known(now, key)? else { return Ok(None) };
+            Ok(now.holds(&place, old)?.then_some(place))
+        };
+        match self.arena.overwrite(new, equal_value)? {
+            None => Ok(true),
+            Some(tx) => self.changing_in(tx, table, swap),
+        }
     }
 
     /// [`Table::update`] in a transaction of its own.

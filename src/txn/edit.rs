@@ -30,6 +30,17 @@ pub(crate) type InBlock = (Located, Range<u64>);
 /// The committed state as the owner of the writer lock sees it.
 pub(crate) struct Present<'a>(&'a Inner);
 
+impl Present<'_> {
+    /// Whether these bytes are at that place.
+    pub(crate) fn holds(&self, (block, range): &InBlock, bytes: &[u8]) -> Result<bool> {
+        if range.end.wrapping_sub(range.start) != bytes.len() as u64 {
+            return Ok(false);
+        }
+        in_block(block, range.start, range.end)?;
+        Ok(self.bytes_at(block.offset + range.start, bytes.len() as u64)? == bytes)
+    }
+}
+
 impl Source for Present<'_> {
     #[inline]
     fn word(&self, offset: u64) -> Result<u64> {
