@@ -1,5 +1,5 @@
-//! Address space for a file: reserved once, at a multiple of what one entry of the processor's second-level page table covers, so that the
-//! kernel may map huge pages there.
+//! Address space for a file, if it can be had at a multiple of what one entry of the processor's second-level page table covers, so that the
+//! kernel can map huge pages there.
 //!
 //! Where a file's pages are memory and nothing else (tmpfs, memory files), [`Region::collapse`] has the kernel put them into huge ones, which
 //! costs a tenth of what as many small ones cost, and one entry of the processor's table of translations serves 2 MiB instead of 4 KiB. On a disk, huge pages would be
@@ -27,30 +27,11 @@ pub(super) struct Region {
 impl Region {
     /// Maps `len` bytes from the start of `file`, more than it has if need be.
     pub(super) fn map(file: &File, len: u64, protection: ProtFlags, flags: MapFlags) -> io::Result<Self> {
-        let no_memory = || io::Error::from_raw_os_error(libc::ENOMEM);
-        let len = usize::try_from(len).ok().filter(|&len| len > 0).ok_or_else(no_memory)?;
-        let len = len.checked_next_multiple_of(rustix::param::page_size()).ok_or_else(no_memory)?;
-        let around = len.checked_add(HUGE_PAGE as usize).ok_or_else(no_memory)?;
-        let reserved = MapFlags::PRIVATE | MapFlags::NORESERVE;
-        // SAFETY: the kernel chooses where; nothing else is there.
-        let start =
-            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), around, ProtFlags::empty(), reserved) }?
-                .cast::<u8>();
-        let skip = start.addr().next_multiple_of(HUGE_PAGE as usize) - start.addr();
-        let address = start.wrapping_add(skip);
-        // SAFETY: replaces a part of what was just reserved, to which nobody has an address.
-        let mapped =
-            unsafe { rustix::mm::mmap(address.cast(), len, protection, flags | MapFlags::FIXED, file, 0) };
-        let rest = if mapped.is_ok() {
-            [(start, skip), (address.wrapping_add(len), around - skip - len)]
-        } else {
-            [(start, around), (start, 0)]
-        };
-        for (address, len) in rest {
-            unmap(address, len);
-        }
-        mapped?;
-        Ok(Self { address, len })
+        let len = usize::try_from(len).ok().filter(|&len| len > 0);
+        let len = len.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
+        // SAFETY: where the kernel puts it nothing else is; the place proposed is only a proposal.
+        let address = unsafe { rustix::mm::mmap(good_place(len), len, protection, flags, file, 0) }?;
+        Ok(Self { address: address.cast(), len })
     }
 
     #[inline(always)]
@@ -79,14 +60,24 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        unmap(self.address, self.len);
+        unmap(self.address.cast(), self.len);
     }
 }
 
+/// An address at which `len` bytes are free, at a multiple of a huge page; null where there is none. Another thread may be there first: then the mapping comes to
+/// lie elsewhere, and has no huge pages.
+fn good_place(len: usize) -> *mut c_void {
+    let Some(around) = len.checked_add(HUGE_PAGE as usize) else { return ptr::null_mut() };
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: where the kernel puts it nothing else is.
+    let found = unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), around, ProtFlags::empty(), flags) };
+    let Ok(start) = found else { return ptr::null_mut() };
+    unmap(start, around);
+    start.wrapping_byte_add(start.addr().next_multiple_of(HUGE_PAGE as usize) - start.addr())
+}
+
 /// Unmaps what nobody refers to any more.
-fn unmap(address: *mut u8, len: usize) {
-    if len > 0 {
-        // SAFETY: callers hand in what they mapped themselves, and give it up. It fails only for addresses that are none.
-        let _ = unsafe { rustix::mm::munmap(address.cast(), len) };
-    }
+fn unmap(address: *mut c_void, len: usize) {
+    // SAFETY: callers hand in a mapping that they made themselves, and give it up. It fails only for what is none.
+    let _ = unsafe { rustix::mm::munmap(address, len) };
 }
