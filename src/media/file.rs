@@ -253,7 +253,7 @@ impl ArenaFile {
         &self,
         before: u64,
         len: u64,
-        collapse: Option<impl FnOnce(Range<u64>) -> bool>,
+        collapse: Option<impl FnOnce(Range<u64>)>,
     ) -> Result<()> {
         if self.lacks(len - before) {
             return Err(Error::NoSpace { needed: len - before });

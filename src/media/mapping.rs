@@ -103,9 +103,9 @@ impl Mapping {
         (from / HUGE_PAGE * HUGE_PAGE).max(HUGE_PAGE)..to / HUGE_PAGE * HUGE_PAGE
     }
 
-    /// Has the kernel hold such a range in huge pages (see [`Region::collapse`]); whether it could.
-    pub(crate) fn collapse(&self, range: Range<u64>) -> bool {
-        self.all.collapse(range)
+    /// Has the kernel hold such a range in huge pages (see [`Region::collapse`]).
+    pub(crate) fn collapse(&self, range: Range<u64>) {
+        self.all.collapse(range);
     }
 
     /// Bytes that may be accessed: the length of the file as last seen, at most the capacity.

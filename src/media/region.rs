@@ -46,15 +46,15 @@ impl Region {
     }
 
     /// Has the kernel put the bytes of `range`, whole huge pages with at least one present page in each, into huge pages, absent ones with
-    /// zeros. Whether it could; if not, everything is as good as before. Since Linux 6.1.
-    pub(super) fn collapse(&self, range: Range<u64>) -> bool {
+    /// zeros. Where it cannot (before Linux 6.1, for one), everything is as good as before.
+    pub(super) fn collapse(&self, range: Range<u64>) {
         const MADV_COLLAPSE: libc::c_int = 25;
         if range.end > self.len as u64 || range.start >= range.end {
-            return false;
+            return;
         }
         let address = self.address.wrapping_add(range.start as usize).cast::<c_void>();
         // SAFETY: changes how the bytes are held, not what they are; the range lies inside the mapping.
-        unsafe { libc::madvise(address, (range.end - range.start) as usize, MADV_COLLAPSE) == 0 }
+        unsafe { libc::madvise(address, (range.end - range.start) as usize, MADV_COLLAPSE) };
     }
 }
 
