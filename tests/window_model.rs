@@ -183,7 +183,7 @@ proptest! {
         len in prop_oneof![0usize..3, 4094usize..4099, 0usize..65_000],
         seed: u64,
         window in prop_oneof![Just(1u64), Just(4096), Just(8192), Just(40_000)],
-        room in 40_000u64..300_000,
+        room in 8192u64..200_000,
         backend in prop_oneof![Just(Backend::Mmap), Just(Backend::Pread)],
         access in prop_oneof![Just(Access::Auto), Just(Access::Sequential), Just(Access::Random)],
         ops in proptest::collection::vec(op(), 1..40),
@@ -192,8 +192,8 @@ proptest! {
         let path = dir.path().join("bytes");
         let bytes = file_bytes(len, seed);
         std::fs::write(&path, &bytes).unwrap();
-        // A held page, a cursor's region, and the largest request: more is never pinned at once.
-        let limit = 2 * window.next_multiple_of(4096) + 65_536 + room;
+        // A held page, what buffer and cursor read ahead (at most the file, each), and the largest request: more is never pinned at once.
+        let limit = 2 * window.next_multiple_of(4096) + 2 * len as u64 + 65_536 + room;
         let pool = build(WindowPool::builder().window_size(window).memory_limit(limit).access(access), backend);
         let file = pool.open(&path).unwrap();
         check(&pool, &file, &bytes, &ops).unwrap();
