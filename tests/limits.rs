@@ -176,3 +176,27 @@ fn a_root_that_finds_no_space_leaves_nothing_behind() {
         assert_eq!(Arena::open(&copy).unwrap().read().unwrap().roots().unwrap().len(), made);
     }
 }
+
+/// A heap that has nearly all that it may have leaves room for a record that is too long for the log.
+#[test]
+fn growth_leaves_room_for_a_long_record() {
+    let dir = fast_dir();
+    for durability in BOTH {
+        let path = dir.path().join(format!("{durability:?}"));
+        let arena = small(durability).max_size(8 << 20).create(&path).unwrap();
+        let block = arena.alloc_bytes(&vec![0; 100_000]).unwrap();
+        let used = |arena: &Arena| arena.stats().map(|stats| stats.heap_bytes - stats.free_bytes).unwrap();
+        while used(&arena) < 7_740_000 {
+            arena.alloc_bytes(&[1; 20_000]).unwrap();
+        }
+        let mut tx = arena.write().unwrap();
+        tx.bytes_mut(block).unwrap().fill(2);
+        tx.commit().unwrap();
+        // What blocks need they get, to the last page.
+        while arena.alloc_unset(4096, 4096).is_ok() {}
+        assert!(std::fs::metadata(&path).unwrap().len() > (8 << 20) - (64 << 10));
+        assert_eq!(arena.stats().unwrap().free_bytes, 0);
+        assert_eq!(arena.read().unwrap().bytes(block).unwrap(), vec![2; 100_000]);
+        assert_clean(&arena);
+    }
+}

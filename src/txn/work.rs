@@ -232,7 +232,9 @@ impl Space for Work<'_> {
         self.media.reserve_tail(page_offset(from))?;
         let now = now / PAGE;
         if now < u64::from(end) {
-            let generous = (self.media.good_len(now * PAGE, needed) / PAGE).min(limit);
+            // What is left at the end of the address space is for records too long for the log, as long as blocks do not need it.
+            let most = u64::from(end).max(limit - limit / 16);
+            let generous = (self.media.good_len(now * PAGE, needed) / PAGE).min(most);
             match self.media.grow(generous * PAGE) {
                 // Where a large step does not fit on the disk any more, what is needed may.
                 Err(Error::NoSpace { .. }) if generous > u64::from(end) => self.media.grow(needed)?,
