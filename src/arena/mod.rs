@@ -314,15 +314,16 @@ impl Arena {
         submit::run(&self.inner, change)
     }
 
-    /// Overwrites the bytes that `find` finds, if they are as many as these, in a transaction of its own. Otherwise that transaction, begun as
+    /// Overwrites the bytes that `find` finds, if they are as many as these and `may` agrees to what they are, in a transaction of its own. Otherwise that transaction, begun as
     /// [`begin_short`](Self::begin_short) does.
     #[inline]
     pub(crate) fn overwrite(
         &self,
         bytes: &[u8],
         find: impl FnOnce(&edit::Present<'_>) -> Result<Option<InBlock>>,
+        may: impl FnOnce(&[u8]) -> bool,
     ) -> Result<Option<WriteTxn<'_>>> {
-        edit::overwrite(&self.inner, bytes, find)
+        edit::overwrite(&self.inner, bytes, find, may)
     }
 
     /// A transaction that holds one call. Where a commit costs no flush it takes the gate at once.

@@ -162,6 +162,9 @@ impl Shape {
         let (slots, start) = divide(size, pages);
         assert!(slots >= 2 && pages <= MOST_PAGES);
         let name = ((class * SHAPES + shape) as u32) << 8 | (pages as u32) << 24;
+        let state_bits = 8 * state_bytes(size);
+        let state_mask = (1 << state_bits) - 1;
+        let state_lows = u64::MAX / state_mask;
         Self {
             head: (SLAB_MARK | name) as u64 | slots << 48,
             entry: SLAB_KIND | name,
@@ -172,9 +175,9 @@ impl Shape {
             words: state_words(size, slots) as u32,
             inverse: (1u64 << 32).div_ceil(size) as u32,
             state_shift: 2 + state_bytes(size) as u32,
-            state_mask: (1 << (8 * state_bytes(size))) - 1,
-            state_lows: u64::MAX / ((1 << (8 * state_bytes(size))) - 1),
-            state_highs: (u64::MAX / ((1 << (8 * state_bytes(size))) - 1)) << (8 * state_bytes(size) - 1),
+            state_mask,
+            state_lows,
+            state_highs: state_lows << (state_bits - 1),
         }
     }
 }

@@ -14,7 +14,6 @@ use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatxFlags, StatxTimesta
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -144,7 +143,9 @@ impl ArenaFile {
         /// `STATX_MNT_ID_UNIQUE`, since Linux 6.8.
         const UNIQUE_MOUNT: StatxFlags = StatxFlags::from_bits_retain(0x4000);
         const LOCAL: [u64; 4] = [EXT, TMPFS, XFS, BTRFS];
-        rustix::fs::fstatfs(&self.file).ok().filter(|fs| LOCAL.contains(&(fs.f_type as u64)))?;
+        if !self.is_on(&LOCAL) {
+            return None;
+        }
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | UNIQUE_MOUNT;
         let found = rustix::fs::statx(&self.file, "", AtFlags::EMPTY_PATH, wanted).ok()?;
         if !StatxFlags::from_bits_retain(found.stx_mask).contains(wanted) {
@@ -175,7 +176,7 @@ impl ArenaFile {
 
     /// Whether stores to reserved space of this file never need new space (no copy-on-write).
     pub(crate) fn stores_in_place(&self) -> bool {
-        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| matches!(fs.f_type as u64, EXT | TMPFS))
+        self.is_on(&[EXT, TMPFS])
     }
 
     pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
@@ -247,42 +248,37 @@ impl ArenaFile {
         }
     }
 
-    /// Makes a file of `before` bytes `len` long, its space reserved. `collapse`, where it is given, is asked to have a range held in huge pages if
-    /// the file is memory. On an error the file is as long as before.
-    pub(crate) fn lengthen(
-        &self,
-        before: u64,
-        len: u64,
-        collapse: Option<impl FnOnce(Range<u64>)>,
-    ) -> Result<()> {
+    /// Makes a file of `before` bytes `len` long, its space reserved; in huge pages if the file is memory and its mapping is given. On an error the
+    /// file is as long as before.
+    pub(crate) fn lengthen(&self, before: u64, len: u64, huge_pages: Option<&Mapping>) -> Result<()> {
         if self.lacks(len - before) {
             return Err(Error::NoSpace { needed: len - before });
         }
         let range = Mapping::huge_pages(before, len);
-        if let Some(collapse) = collapse
+        if let Some(mapping) = huge_pages
             && !range.is_empty()
             && self.is_memory()
         {
             // A page in each to begin with. What fails here fails again, and is told, when all is reserved.
             let mut lasts = range.clone().step_by(HUGE_PAGE as usize).map(|at| at + HUGE_PAGE - PAGE);
-            if lasts.try_for_each(|at| self.allocate(at, PAGE)).is_ok() {
-                collapse(range);
+            if lasts.try_for_each(|at| self.reserve(at, PAGE)).is_ok() {
+                mapping.collapse(range);
             }
         }
-        self.allocate(before, len - before).inspect_err(|_| {
+        self.reserve(before, len - before).inspect_err(|_| {
             // ext4, for one, keeps what it got before the space ran out, and with it the last of the disk.
             let _ = self.file.set_len(before);
         })
     }
 
-    /// Reserves disk space inside the file again, where it was given back.
-    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
-        self.allocate(offset, len)
-    }
-
     /// Whether the file's pages are memory and nothing else.
     pub(crate) fn is_memory(&self) -> bool {
-        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| fs.f_type as u64 == TMPFS)
+        self.is_on(&[TMPFS])
+    }
+
+    /// Whether the file lies on one of these file systems.
+    fn is_on(&self, kinds: &[u64]) -> bool {
+        rustix::fs::fstatfs(&self.file).is_ok_and(|fs| kinds.contains(&(fs.f_type as u64)))
     }
 
     /// Whether the file system says that it has not so much space: then it is not even tried, for that would take for a moment what others need.
@@ -291,7 +287,8 @@ impl ArenaFile {
             .is_ok_and(|fs| fs.f_blocks > 0 && fs.f_bfree.saturating_mul(fs.f_frsize) < len)
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> Result<()> {
+    /// Reserves disk space; a file that ends before the range does is lengthened to its end.
+    pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         loop {
             return match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, len) {
                 Ok(()) => Ok(()),

@@ -243,9 +243,7 @@ impl Media {
             return Ok(());
         }
         let outcome = match &self.backend {
-            Backend::File(file) => {
-                file.lengthen(now, len, self.huge_pages.then_some(|range| self.mapping.collapse(range)))
-            }
+            Backend::File(file) => file.lengthen(now, len, self.huge_pages.then_some(&self.mapping)),
             #[cfg(feature = "testing")]
             Backend::Sim(sim) => sim.reserve(now, len - now),
         };

@@ -209,6 +209,26 @@ impl Store {
         Ok(outcome)
     }
 
+    /// Overwrites a value of the same length, if `may` agrees to what it is, without a write set where that can be. Otherwise does what `otherwise` says, in the same transaction.
+    #[inline]
+    fn overwriting(
+        &self,
+        name: &str,
+        key: &[u8],
+        value: &[u8],
+        may: impl FnOnce(&[u8]) -> bool,
+        otherwise: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<bool>,
+    ) -> Result<bool> {
+        let known_value = |now: &Present<'_>| match self.known_table(now, name) {
+            Some(table) => table.value_known(now, key),
+            None => Ok(None),
+        };
+        match self.arena.overwrite(value, known_value, may)? {
+            None => Ok(true),
+            Some(tx) => self.changing_in(tx, name, otherwise),
+        }
+    }
+
     /// Stores an entry in a transaction of its own; whether one with that key was replaced. A table that is not there is created, ordered.
     ///
     /// ```
@@ -223,14 +243,7 @@ impl Store {
         if value.len() > SHORT {
             return self.changing(table, false, put);
         }
-        let known_value = |now: &Present<'_>| match self.known_table(now, table) {
-            Some(table) => table.value_known(now, key),
-            None => Ok(None),
-        };
-        match self.arena.overwrite(value, known_value)? {
-            None => Ok(true),
-            Some(tx) => self.changing_in(tx, table, put),
-        }
+        self.overwriting(table, key, value, |_| true, put)
     }
 
     /// A copy of a key's value, in a transaction of its own. To borrow it instead use [`Table::get`].
@@ -319,19 +332,11 @@ impl Store {
         new: Option<&[u8]>,
     ) -> Result<bool> {
         let swap = |tx: &mut WriteTxn<'_>, table: Table| table.compare_and_swap(tx, key, old, new);
-        let is_short = new.is_none_or(|new| new.len() <= SHORT);
-        let (Some(old), Some(new)) = (old, new) else { return self.changing(table, is_short, swap) };
-        if !is_short || new.len() != old.len() {
-            return self.changing(table, is_short, swap);
-        }
-        let equal_value = |now: &Present<'_>| {
-            let Some(table) = self.known_table(now, table) else { return Ok(None) };
-            let Some(place) = table.value_known(now, key)? else { return Ok(None) };
-            Ok(now.holds(&place, old)?.then_some(place))
-        };
-        match self.arena.overwrite(new, equal_value)? {
-            None => Ok(true),
-            Some(tx) => self.changing_in(tx, table, swap),
+        match (old, new) {
+            (Some(old), Some(new)) if new.len() == old.len() && new.len() <= SHORT => {
+                self.overwriting(table, key, new, |now| now == old, swap)
+            }
+            _ => self.changing(table, new.is_none_or(|new| new.len() <= SHORT), swap),
         }
     }
 

@@ -113,13 +113,12 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
         }
         body.write(offset, words);
     }
-    changes.words.try_each_run(|entries| {
+    for entries in changes.words.runs() {
         if apply == Apply::Store {
             entries.iter().try_for_each(|entry| make_ready(media, populated, offset_of_write(entry[0])))?;
         }
         body.single_words(entries);
-        Ok::<(), Error>(())
-    })?;
+    }
     Ok(false)
 }
 

@@ -8,12 +8,12 @@
 
 use super::commit::{carry_out, make_ready};
 use super::view::{Located, Source, in_block};
-use super::work::{load_committed, view_committed};
+use super::work::{load_committed, prefetch_committed, view_committed};
 use super::write::{State, WriteTxn};
 use crate::arena::Inner;
 use crate::error::Result;
 use crate::failpoint::failpoint;
-use crate::layout::{LINE, PAGE, page_offset};
+use crate::layout::{PAGE, page_offset};
 use crate::log::intent;
 use crate::log::record::head_of_write;
 use crate::log::replay::Apply;
@@ -29,17 +29,6 @@ pub(crate) type InBlock = (Located, Range<u64>);
 
 /// The committed state as the owner of the writer lock sees it.
 pub(crate) struct Present<'a>(&'a Inner);
-
-impl Present<'_> {
-    /// Whether these bytes are at that place.
-    pub(crate) fn holds(&self, (block, range): &InBlock, bytes: &[u8]) -> Result<bool> {
-        if range.end.wrapping_sub(range.start) != bytes.len() as u64 {
-            return Ok(false);
-        }
-        in_block(block, range.start, range.end)?;
-        Ok(self.bytes_at(block.offset + range.start, bytes.len() as u64)? == bytes)
-    }
-}
 
 impl Source for Present<'_> {
     #[inline]
@@ -59,7 +48,7 @@ impl Source for Present<'_> {
 
     #[inline]
     fn prefetch(&self, offset: u64) {
-        self.0.media().prefetch(offset, 2 * LINE);
+        prefetch_committed(self.0.media(), offset);
     }
 
     fn heap_page(&self) -> u32 {
@@ -67,13 +56,14 @@ impl Source for Present<'_> {
     }
 }
 
-/// Overwrites the bytes that `find` finds, if they are as many as these, in a transaction of its own. Otherwise that transaction, to be gone on with: where a
+/// Overwrites the bytes that `find` finds, if they are as many as these and `may` agrees to what they are, in a transaction of its own. Otherwise that transaction, to be gone on with: where a
 /// commit costs no flush it has the gate.
 #[inline]
 pub(crate) fn overwrite<'a>(
     arena: &'a Inner,
     bytes: &[u8],
     find: impl FnOnce(&Present<'_>) -> Result<Option<InBlock>>,
+    may: impl FnOnce(&[u8]) -> bool,
 ) -> Result<Option<WriteTxn<'a>>> {
     let (locked, mut state) = arena.lock_state(arena.power_log().is_none())?;
     if arena.apply() == Apply::Store
@@ -83,8 +73,11 @@ pub(crate) fn overwrite<'a>(
         && range.end.wrapping_sub(range.start) == bytes.len() as u64
     {
         in_block(&block, range.start, range.end)?;
-        commit(arena, &mut state, block.offset + range.start, bytes)?;
-        return Ok(None);
+        let at = block.offset + range.start;
+        if may(view_committed(arena.media(), at, bytes.len() as u64)?) {
+            commit(arena, &mut state, at, bytes)?;
+            return Ok(None);
+        }
     }
     Ok(Some(WriteTxn::locked(arena, locked, state)))
 }

@@ -1,10 +1,9 @@
 //! Read transactions.
 
 use super::view::Source;
-use super::work::{load_committed, view_committed};
+use super::work::{load_committed, prefetch_committed, view_committed};
 use crate::arena::Inner;
 use crate::error::Result;
-use crate::layout::LINE;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
 
@@ -60,7 +59,7 @@ impl Source for ReadTxn<'_> {
 
     #[inline]
     fn prefetch(&self, offset: u64) {
-        self.arena.media().prefetch(offset, 2 * LINE);
+        prefetch_committed(self.arena.media(), offset);
     }
 
     fn heap_page(&self) -> u32 {

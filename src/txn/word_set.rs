@@ -41,7 +41,6 @@ pub(crate) struct WordSet {
     /// One more than the index of an entry; 0: empty.
     slots: Vec<u32>,
     shift: u32,
-    forgotten: usize,
     /// Index of an entry that counts, or one that is not there: where to look first for the word that was used last.
     last: Cell<usize>,
     /// Entries from here on were made since the innermost save point.
@@ -56,7 +55,6 @@ impl Default for WordSet {
             entries: Vec::new(),
             slots: vec![0; FIRST_SLOTS],
             shift: shift_for(FIRST_SLOTS),
-            forgotten: 0,
             last: Cell::new(0),
             floor: 0,
             replaced: Vec::new(),
@@ -89,7 +87,6 @@ impl WordSet {
         } else {
             self.slots.fill(0);
             self.entries.clear();
-            self.forgotten = 0;
             self.replaced.clear();
         }
         self.floor = 0;
@@ -213,11 +210,7 @@ impl WordSet {
 
     fn forget_entry(&mut self, index: usize) {
         debug_assert!(index >= self.floor, "a run that was taken since a save point had words before it");
-        let head = &mut self.entries[index][0];
-        if *head & COUNT != 0 {
-            *head &= !COUNT;
-            self.forgotten += 1;
-        }
+        self.entries[index][0] &= !COUNT;
     }
 
     /// Begins a save point.
@@ -254,7 +247,6 @@ impl WordSet {
             && let Some([head, _]) = self.entries.pop()
         {
             let index = self.entries.len() as u32;
-            self.forgotten -= usize::from(head & COUNT == 0);
             let mut at = self.home(head | 1) & mask;
             while self.slots[at] != index + 1 {
                 at = (at + 1) & mask;
@@ -264,27 +256,15 @@ impl WordSet {
         }
     }
 
-    /// Calls `each` with runs of entries, in the order in which they have to be applied: each run is a piece of the record.
-    #[inline(always)]
-    pub(crate) fn try_each_run<E>(
-        &self,
-        mut each: impl FnMut(&[[u64; 2]]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if self.forgotten == 0 {
-            return each(&self.entries);
-        }
-        let mut runs = self.entries.split(|entry| entry[0] & COUNT == 0);
-        runs.try_for_each(each)
-    }
-
-    /// Head and word of each, in that order.
-    fn entries(&self) -> impl Iterator<Item = &[u64; 2]> {
-        self.entries.iter().filter(|entry| entry[0] & COUNT != 0)
+    /// Runs of entries, in the order in which they have to be applied: each is a piece of the record.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &[[u64; 2]]> {
+        self.entries.split(|entry| entry[0] & COUNT == 0)
     }
 
     /// Offset and content of each word in ascending order of offsets; of several of one offset the last counts.
     pub(crate) fn sorted(&self) -> Vec<(u64, u64)> {
-        let mut words: Vec<_> = self.entries().map(|&[head, word]| (offset_of_write(head), word)).collect();
+        let mut words: Vec<_> =
+            self.runs().flatten().map(|&[head, word]| (offset_of_write(head), word)).collect();
         words.sort_by_key(|&(offset, _)| offset);
         words
     }

@@ -6,7 +6,7 @@ use super::write_set::{self, WriteSet};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
-use crate::layout::{MAX_PAGES, PAGE, Page, page_offset};
+use crate::layout::{LINE, MAX_PAGES, PAGE, Page, page_offset};
 use crate::log::replay::Apply;
 use crate::media::Media;
 
@@ -104,6 +104,12 @@ pub(crate) fn view_committed(media: &Media, offset: u64, len: u64) -> Result<&[u
     }
     let bytes = media.view(offset, len);
     bytes.ok_or_else(|| Error::corrupt(offset, "a block reaches past the end of the file"))
+}
+
+/// Has the first bytes of a block fetched into the cache.
+#[inline]
+pub(crate) fn prefetch_committed(media: &Media, offset: u64) {
+    media.prefetch(offset, 2 * LINE);
 }
 
 #[cold]

@@ -9,12 +9,12 @@ use super::commit::{self, Outcome};
 use super::scratch::Scratch;
 use super::short;
 use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
-use super::work::{Changes, ChangesMark, Work, load_committed};
+use super::work::{Changes, ChangesMark, Work, load_committed, prefetch_committed};
 use super::write_set::Seen;
 use crate::arena::{Exclusive, Inner};
 use crate::error::{Error, OffsetFault, Result};
 use crate::heap::Heap;
-use crate::layout::{LINE, Page};
+use crate::layout::Page;
 use crate::lock::guarded::Owned;
 use crate::log::record::Body;
 use crate::offset::Offset;
@@ -576,7 +576,7 @@ impl Source for WriteTxn<'_> {
 
     #[inline]
     fn prefetch(&self, offset: u64) {
-        self.arena.media().prefetch(offset, 2 * LINE);
+        prefetch_committed(self.arena.media(), offset);
     }
 
     fn heap_page(&self) -> u32 {

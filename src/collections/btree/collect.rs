@@ -26,7 +26,7 @@ impl Collected {
     }
 
     pub(super) fn value(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.at as usize + usize::from(self.key_len)..][..(self.value_len & !LONG_VALUE).into()]
+        &bytes[self.at as usize + usize::from(self.key_len)..][..stored_len(self.value_len)]
     }
 
     /// Lengths of key and value, the latter with [`LONG_VALUE`].
@@ -44,6 +44,11 @@ impl Collected {
     pub(super) fn block(self, bytes: &[u8]) -> Option<Offset<[u8]>> {
         block_of(self.value_len, self.value(bytes))
     }
+}
+
+/// Bytes that a leaf stores of a value with this length.
+pub(super) fn stored_len(value_len: u16) -> usize {
+    (value_len & !LONG_VALUE).into()
 }
 
 /// The block of a value with this length, if it is a long one.

@@ -87,12 +87,10 @@ impl Batch {
 
     /// Puts everything in.
     pub(super) fn finish(mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        if self.spool.is_some() {
-            self.put_aside(tx)?;
-            return self.put_in_spool(tx);
-        }
-        free_all(tx, self.collected.sort())?;
-        put_in(tx, self.tree, &self.collected)
+        // What never overflowed needs none.
+        self.has_no_spool |= self.spool.is_none();
+        self.put_aside(tx)?;
+        self.put_in_spool(tx)
     }
 
     /// Puts in what is in the spool, if there is one.
@@ -150,9 +148,7 @@ fn merge(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entries: &[Collected])
         return Ok((count, false));
     }
     let merged = Merged::new(tx, tree, path.node(0), bytes, &entries[..count])?;
-    for block in merged.outdated {
-        own(tx.free(block), block.raw())?;
-    }
+    free_all(tx, merged.outdated)?;
     head.len = head.len.saturating_add(merged.more);
     let Some(((_, first), more)) = merged.nodes.split_first() else { return Ok((count, true)) };
     tree.renew(tx, &mut head, &mut path, 0, merged.old_len, first)?;

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::collect::{Collection, LONG_VALUE, block_of};
+use super::collect::{Collection, block_of, stored_len};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use std::cmp::Ordering;
@@ -137,7 +137,7 @@ struct Head<'a> {
 impl Head<'_> {
     /// Bytes of the entry.
     fn len(&self) -> usize {
-        FRONT + usize::from(self.lengths[0]) + usize::from(self.lengths[1] & !LONG_VALUE)
+        FRONT + usize::from(self.lengths[0]) + stored_len(self.lengths[1])
     }
 
     /// Key and stored value.

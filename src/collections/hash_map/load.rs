@@ -17,6 +17,7 @@ use crate::txn::WriteTxn;
 const MOST: usize = 8 << 20;
 /// Longer entries are written one by one.
 const SHORT: u64 = 4096;
+
 /// Entries on their way into a map without entries.
 pub(super) struct Loader<K: ?Sized + 'static, V: ?Sized + 'static> {
     map: HashMap<K, V>,

@@ -39,7 +39,7 @@ fn assert_is(set: &WordSet, model: &Model) {
         assert_eq!(set.load(word * 8), model.get(&word).copied(), "word {word}");
     }
     let mut applied = Model::new();
-    for &[head, word] in set.entries() {
+    for &[head, word] in set.runs().flatten() {
         applied.insert(offset_of_write(head) / 8, word);
     }
     assert!(applied == *model, "applied in order the entries are something else");

@@ -1,3 +1,4 @@
+use super::super::collect::LONG_VALUE;
 use super::*;
 
 fn collection(entries: &[(&str, &str, u16)]) -> Collection {
