@@ -99,9 +99,33 @@ pub(crate) struct CheckpointSlot {
     pub(crate) sequence: u64,
     /// CRC seed of that record.
     pub(crate) seed: u32,
-    pub(crate) reserved: [u32; 6],
+    /// Where the log ring lies.
+    pub(crate) log: LogPlace,
+    pub(crate) reserved: [u32; 4],
     /// CRC-32 of all bytes before it.
     pub(crate) crc: u32,
+}
+
+/// Where the log ring lies: in a run of the heap, or, while both are 0, where the superblock has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct LogPlace {
+    pub(crate) page: Page,
+    pub(crate) pages: u32,
+}
+
+impl LogPlace {
+    /// Where the superblock has it.
+    pub(crate) const FIRST: Self = Self { page: 0, pages: 0 };
+
+    /// Both in one word: the page in the low half.
+    pub(crate) const fn word(self) -> u64 {
+        self.page as u64 | (self.pages as u64) << 32
+    }
+
+    pub(crate) const fn of_word(word: u64) -> Self {
+        Self { page: word as Page, pages: (word >> 32) as u32 }
+    }
 }
 
 /// Page 3 of a `Process` arena: whether the heap on the disk is one state.
@@ -126,6 +150,7 @@ pub(crate) const MARK_MAGIC: [u8; 8] = *b"HFMARK\0\0";
 const _: () = {
     assert!(size_of::<Superblock>() == 96 && offset_of!(Superblock, crc) == 92);
     assert!(size_of::<CheckpointSlot>() == 64 && offset_of!(CheckpointSlot, crc) == 60);
+    assert!(offset_of!(CheckpointSlot, log) == 36);
     assert!(size_of::<Mark>() == 64 && offset_of!(Mark, crc) == 60);
     assert!(offset_of!(Superblock, id) == 16 && offset_of!(Superblock, runtime_page) == 40);
 };

@@ -3,7 +3,7 @@
 //! They are always changed atomically and are never the truth about the heap: all of them can be computed anew from
 //! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
 
-use crate::layout::{PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
+use crate::layout::{LogPlace, PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
 use crate::media::RuntimeWords;
 use crate::sabotage::{Break, broken};
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -40,6 +40,8 @@ const GENERATION: usize = 28;
 const LAST: usize = 29;
 /// When the file was last written by who keeps the log: nanoseconds since 1970.
 const ACTIVE: usize = 30;
+/// Where the log ring lies, as the newest checkpoint slot has it: a [`LogPlace`].
+const PLACE: usize = 31;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
 /// Which file in which mount these words are of ([`Home`]): four words.
@@ -98,6 +100,7 @@ pub(crate) struct LogState {
     pub(crate) seed: u32,
     pub(crate) tail: u64,
     pub(crate) generation: u64,
+    pub(crate) place: LogPlace,
 }
 
 impl<'a> Runtime<'a> {
@@ -160,6 +163,7 @@ impl<'a> Runtime<'a> {
             seed: self.0[SEED].load(Acquire) as u32,
             tail: self.0[TAIL].load(Acquire),
             generation: self.0[GENERATION].load(Acquire),
+            place: LogPlace::of_word(self.0[PLACE].load(Acquire)),
         }
     }
 
@@ -168,6 +172,7 @@ impl<'a> Runtime<'a> {
         self.0[SEED].store(u64::from(log.seed), Release);
         self.0[TAIL].store(log.tail, Release);
         self.0[GENERATION].store(log.generation, Release);
+        self.0[PLACE].store(log.place.word(), Release);
     }
 
     #[inline]

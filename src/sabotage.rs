@@ -19,6 +19,8 @@ pub enum Break {
     CheckpointWithoutSync,
     /// Rule 5: the ring counts as free before the slot is on the disk.
     SlotNotFlushed,
+    /// Rule 5: while the log moves into another ring nobody is told that it may have.
+    MoveWithoutDoubt,
     /// Rule 7: space is cut off or punched before the tail has passed the records that touch it.
     CutBeforeCheckpoint,
     /// The revoke rule: old writes are replayed over what was filled in place later.

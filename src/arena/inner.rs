@@ -195,7 +195,7 @@ impl Inner {
 
     /// Changed bytes from which on a batch is committed: a quarter of the log, over which a record does not go into it.
     pub(super) fn batch_bytes(&self) -> u64 {
-        self.power.as_ref().map_or(1 << 20, |log| log.capacity() / 4)
+        self.power.as_ref().map_or(1 << 20, |log| log.capacity(self.media.runtime()) / 4)
     }
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
@@ -487,13 +487,13 @@ impl Inner {
         log.checkpoint_end(&self.media, runtime, head)
     }
 
-    /// The checkpoint that a commit found due. Its own failure is not the commit's: the next one tries again.
+    /// The checkpoint that a commit found due, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
     pub(crate) fn checkpoint_in_passing(&self, head: Cursor) {
         let Some(log) = &self.power else { return };
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let _ = self.finish_checkpoint(log, head);
+        let _ = self.finish_checkpoint(log, head).and_then(|()| self.lengthen_log(log));
         self.checkpointing.store(false, Ordering::Release);
     }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod inner;
+mod log_place;
 mod open;
 mod options;
 mod repair;

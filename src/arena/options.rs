@@ -49,6 +49,7 @@ pub struct Options {
     pub(crate) locking: Option<Locking>,
     pub(crate) lock_timeout: Duration,
     pub(crate) log_size: u64,
+    pub(crate) log_limit: u64,
     pub(crate) log_align: u32,
     pub(crate) mode: u32,
     pub(crate) follow_links: bool,
@@ -66,6 +67,7 @@ impl Default for Options {
             locking: None,
             lock_timeout: Duration::from_secs(5),
             log_size: 4 << 20,
+            log_limit: 256 << 20,
             log_align: LINE as u32,
             mode: 0o600,
             follow_links: true,
@@ -153,7 +155,7 @@ impl Options {
     }
 
     /// Length of the log ring of a `Power` arena that is created, in bytes: a multiple of 4096 from 64 KiB to 1 GiB. Default 4 MiB. A longer one makes
-    /// checkpoints rarer, and recovery after a power cut longer.
+    /// checkpoints rarer, and recovery after a power cut longer; it becomes longer by itself, see [`log_limit`](Self::log_limit).
     ///
     /// ```
     /// let options = heapfile::Options::new().log_size(1 << 20);
@@ -162,6 +164,20 @@ impl Options {
     #[must_use]
     pub fn log_size(mut self, bytes: u64) -> Self {
         self.log_size = bytes;
+        self
+    }
+
+    /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits go on, one that is shorter than an eighth
+    /// of the heap becomes twice as long, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. With 0 it stays as it is. Where little room is left below
+    /// [`max_size`](Self::max_size) it stays as it is too.
+    ///
+    /// ```
+    /// let options = heapfile::Options::new().log_limit(32 << 20);
+    /// # let _ = options;
+    /// ```
+    #[must_use]
+    pub fn log_limit(mut self, bytes: u64) -> Self {
+        self.log_limit = bytes;
         self
     }
 

@@ -12,7 +12,7 @@
 use super::{Arena, Committed, Finding, Options, Report, open};
 use crate::error::{Error, Result};
 use crate::heap::{Heap, Rebuilt, Space};
-use crate::layout::{MARK_PAGE, PAGE, Page, page_offset};
+use crate::layout::{LogPlace, MARK_PAGE, PAGE, Page, page_offset};
 use crate::log::slots;
 use crate::roots;
 use crate::runtime::{LogState, MarkState, boot_id};
@@ -91,6 +91,14 @@ fn run(arena: &Arena) -> Result<Repair> {
     let media = &arena.inner.media;
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
+    if let Some(log) = &arena.inner.power {
+        let runtime = media.runtime();
+        if runtime.log().place != LogPlace::FIRST {
+            // What is rebuilt must not be what the log lies in.
+            let _locked = arena.inner.lock_exclusive(false)?;
+            log.move_to(media, runtime, LogPlace::FIRST)?;
+        }
+    }
     let mut findings = 0u64;
     heap.check(&Committed(media), &[], &mut |_| findings += 1)?;
     // What is sound stays as it is, though it would be built in another shape.
@@ -119,6 +127,9 @@ fn run(arena: &Arena) -> Result<Repair> {
             media.runtime().set_mark(MarkState::Unknown);
         }
         media.runtime().set_boot(boot_id());
+    }
+    if let Some(log) = &arena.inner.power {
+        arena.inner.move_log(log, 0)?;
     }
     arena.checkpoint()?;
     Ok(Repair { losses, changed_words: words.len() as u64, backup, report: arena.check()? })
@@ -159,7 +170,7 @@ fn mend_slots(arena: &Arena, losses: &mut Vec<Finding>) -> Result<()> {
     for index in 0..2 {
         if slots::read(media, index)?.is_none() {
             let (newest, ..) = log.read(media)?;
-            slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest)))?;
+            slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest), newest.log))?;
             let runtime = media.runtime();
             let now = runtime.log();
             runtime.set_log(LogState { generation: newest.generation + 1, ..now });

@@ -57,7 +57,7 @@ pub enum RunKind {
     Runtime,
     /// Where a `Process` arena keeps the commit under way.
     IntentArea,
-    /// The log of a `Power` arena.
+    /// The log of a `Power` arena, or where it was before it needed more room.
     LogRing,
     /// The heap's header.
     HeapHeader,
@@ -186,6 +186,7 @@ impl From<Stretch> for Run {
             Use::Nodes => RunKind::FreeTree,
             Use::Map => RunKind::PageMap,
             Use::Header => RunKind::HeapHeader,
+            Use::Log => RunKind::LogRing,
             Use::Unknown => RunKind::Unknown,
         };
         Self { offset: page_offset(stretch.page), len_bytes: page_offset(stretch.pages), kind }

@@ -9,7 +9,7 @@
 use super::{Access, Arena, Committed, Durability, Finding, Options, open};
 use crate::error::Result;
 use crate::heap::{Block, Heap};
-use crate::layout::{PAGE, Page};
+use crate::layout::{PAGE, Page, page_offset};
 use crate::offset::Offset;
 use crate::roots;
 use crate::txn::RootInfo;
@@ -95,8 +95,9 @@ impl Arena {
         let source = open::attach_path(from.as_ref(), &options, Access::Private)?;
         let durability = if source.inner.power.is_some() { Durability::Power } else { Durability::Process };
         let mut options = Options::new().durability(durability);
-        if let Some(log) = &source.inner.power {
-            options = options.log_size(log.capacity()).log_align(source.inner.superblock.log_align);
+        if source.inner.power.is_some() {
+            let superblock = &source.inner.superblock;
+            options = options.log_size(page_offset(superblock.log_pages)).log_align(superblock.log_align);
         }
         // Looked at before anything is made.
         let found = Found::of(&source)?;

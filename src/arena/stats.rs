@@ -70,7 +70,7 @@ pub(super) fn collect(arena: &Arena) -> Result<Stats> {
         extents: heap.extents.into(),
         longest_extent_bytes: u64::from(heap.longest_extent) * PAGE,
         slabs: heap.classes.iter().filter(|c| c.slabs > 0).map(|c| (c.size, c.slabs)).collect(),
-        log_bytes: inner.power.as_ref().map_or(0, |log| log.capacity()),
+        log_bytes: inner.power.as_ref().map_or(0, |log| log.capacity(runtime)),
         log_used_bytes: inner.power.as_ref().map_or(0, |log| log.used(runtime)),
         sequence: runtime.sequence(),
         synced: inner.power.is_some() || runtime.mark() == MarkState::Clear,

@@ -12,8 +12,8 @@ use super::Heap;
 use super::class::{CLASSES, Shape};
 use super::header::{HEADER_WORDS, halves, word_of};
 use super::map::{
-    ARRAY, ARRAYS, BLOCK, HEADER, HEADER_ENTRY, MOST_PAGES, NODES, NODES_ENTRY, Run, SLAB, array_entry,
-    array_pages, array_start, kind, last_array,
+    ARRAY, ARRAYS, BLOCK, HEADER, HEADER_ENTRY, LOG, MOST_PAGES, NODES, NODES_ENTRY, Run, SLAB, array_entry,
+    array_pages, array_start, kind, last_array, log_entry,
 };
 use super::slab::{Slot, is_listed, links_at, padding, state_word_at};
 use super::space::Load;
@@ -66,6 +66,8 @@ struct Checker<'a, L> {
     report: Report,
     /// Arrays of the page map; `None` if there is none to be read.
     arrays: [Option<Page>; ARRAYS],
+    /// Runs of the log: first page and pages.
+    logs: [u64; 2],
     /// Node pages in order, with a bit for each node that was seen.
     nodes: Vec<(Page, u128)>,
     /// Slabs of each class, and those with a free slot.
@@ -98,6 +100,7 @@ impl Heap {
             found,
             report: Report::default(),
             arrays: [None; ARRAYS],
+            logs: [0; 2],
             nodes: Vec::new(),
             slabs: [(0, 0); CLASSES],
             reached: self.header.first,
@@ -123,13 +126,14 @@ impl<L: Load> Checker<'_, L> {
             return Ok(());
         }
         (self.end, self.tree) = (end, Tree::new(header, end));
-        for word in (7..8).chain(HEADER_WORDS..PAGE / 8) {
+        for word in HEADER_WORDS..PAGE / 8 {
             let at = page_offset(header.first) + word * 8;
             if self.word(at)?.is_some_and(|word| word != 0) {
                 self.find(at, "a spare word of the heap's header is not 0");
             }
         }
         self.find_arrays()?;
+        self.find_logs()?;
         self.find_nodes()?;
         let root = self.tree.link(self.l, header.root_at());
         if let Some(root) = self.told(root)? {
@@ -244,6 +248,21 @@ impl<L: Load> Checker<'_, L> {
         let header = self.heap.header;
         let (array, _) = header.array_of(page);
         (u64::from(header.first) + array_start(array + 1)).min(self.end.into()) as Page
+    }
+
+    /// Notes the runs of the log, which the page map has to have as such.
+    fn find_logs(&mut self) -> Result<()> {
+        for (place, at) in self.heap.header.logs_at().into_iter().enumerate() {
+            let Some(word) = self.word(at)?.filter(|&word| word != 0) else { continue };
+            let (page, pages) = halves(word);
+            let is_there = page > self.heap.header.first && page < self.end;
+            if is_there && self.entry(page)? == Some(log_entry(pages)) && self.logs[0] != word {
+                self.logs[place] = word;
+            } else {
+                self.find(at, format!("the page map has no run of the log at page {page}"));
+            }
+        }
+        Ok(())
     }
 
     fn find_nodes(&mut self) -> Result<()> {
@@ -415,6 +434,10 @@ impl<L: Load> Checker<'_, L> {
             }
             NODES => entry == NODES_ENTRY,
             HEADER => entry == HEADER_ENTRY && page == self.heap.header.first,
+            LOG => {
+                self.logs.contains(&word_of(page, (entry >> 32) as u32))
+                    && entry == log_entry((entry >> 32) as u32)
+            }
             ARRAY => {
                 let array = entry >> 8 & 0xFF;
                 array < ARRAYS as u64

@@ -1,7 +1,7 @@
 //! Why an offset is refused: the search, done only then, for what lies there.
 
 use super::header::Header;
-use super::map::{BLOCK, HEADER, NODES, Run, SLAB, kind};
+use super::map::{BLOCK, LOG, NODES, Run, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::Tree;
@@ -53,7 +53,7 @@ impl Header {
                     }
                 }
             }
-            NODES..=HEADER => OffsetFault::Metadata,
+            NODES..=LOG => OffsetFault::Metadata,
             _ => {
                 let at = self.entry_at(l, page)?;
                 return Err(Error::corrupt(at, "the page map has a word of unknown kind"));

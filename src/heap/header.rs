@@ -10,13 +10,14 @@
 //! 4          32..40       first of the spare nodes (offset; 0: none)
 //! 5          40..48       nodes in all u32 | nodes in the tree u32
 //! 6          48..56       roots: belongs to the layer above
-//! 7          56..64       0
+//! 7          56..64       run A of the log (first page; 0: none) u32 | its pages u32
 //! 8 ..= 31   64..256      page-map array k (page; 0: none)
 //! 32 ..=103  256..832     class c: first slab of its list (page; 0: none) u32 | number of slabs u32
-//! 104 ..     832..4096    0
+//! 104        832..840     run B of the log, as A
+//! 105 ..     840..4096    0
 //! ```
 //!
-//! A *run* is a range of pages in use as one: a block, a slab, a node page, a page-map array, this page. A
+//! A *run* is a range of pages in use as one: a block, a slab, a node page, a page-map array, a run of the log, this page. A
 //! run that was freed but may not be used again before the commit counts as used until it joins the free
 //! tree.
 
@@ -35,12 +36,14 @@ const ROOT_WORD: u64 = 3;
 const SPARE_WORD: u64 = 4;
 const NODES_WORD: u64 = 5;
 const ROOTS_WORD: u64 = 6;
+const LOG_WORDS: [u64; 2] = [7, 104];
 const ARRAYS_WORD: u64 = 8;
 const CLASSES_WORD: u64 = ARRAYS_WORD + ARRAYS as u64;
 /// Words in use; the rest of the page is zero.
-pub(super) const HEADER_WORDS: u64 = CLASSES_WORD + CLASSES as u64;
+pub(super) const HEADER_WORDS: u64 = LOG_WORDS[1] + 1;
 
-const _: () = assert!(CLASSES_WORD == 32 && HEADER_WORDS == 104 && HEADER_WORDS * 8 <= PAGE);
+const _: () =
+    assert!(CLASSES_WORD == 32 && CLASSES_WORD + CLASSES as u64 == LOG_WORDS[1] && HEADER_WORDS * 8 <= PAGE);
 
 /// Low and high half of a word.
 #[inline]
@@ -91,6 +94,11 @@ impl Header {
 
     pub(super) const fn roots_at(self) -> u64 {
         self.at(ROOTS_WORD)
+    }
+
+    /// Where the header names the runs that the log has in the heap.
+    pub(super) fn logs_at(self) -> [u64; 2] {
+        LOG_WORDS.map(|word| self.at(word))
     }
 
     #[inline]

@@ -16,6 +16,7 @@
 //! nodes      3           0                                           1
 //! array      4           8..16: number of the array                  pages
 //! header     5           0                                           1
+//! log        6           0                                           pages
 //! ```
 //!
 //! Bits not named are 0. The word of a page is nonzero if, and only if, the page is the first of a run, or
@@ -37,12 +38,18 @@ pub(super) const SLAB: u64 = SLAB_KIND as u64;
 pub(super) const NODES: u64 = 3;
 pub(super) const ARRAY: u64 = 4;
 pub(super) const HEADER: u64 = 5;
+pub(super) const LOG: u64 = 6;
 
 const UNLOGGED: u64 = 1 << 4;
 const BLOCK_BITS: u64 = 0xFFFF_FFFF_FFFF_001F;
 
 pub(super) const NODES_ENTRY: u64 = NODES | 1 << 32;
 pub(super) const HEADER_ENTRY: u64 = HEADER | 1 << 32;
+
+/// Entry of the first page of a run that the log has.
+pub(super) const fn log_entry(pages: u32) -> u64 {
+    LOG | (pages as u64) << 32
+}
 
 #[inline]
 pub(super) const fn kind(entry: u64) -> u64 {

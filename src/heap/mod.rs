@@ -19,6 +19,7 @@ mod class;
 mod cut;
 mod fault;
 mod header;
+mod log_run;
 mod map;
 #[cfg(test)]
 mod mock;

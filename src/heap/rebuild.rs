@@ -216,8 +216,8 @@ impl<L: Load> Builder<'_, L> {
     fn header_words(&mut self, free: &[Extent], classes: &[(Page, u32)]) {
         let header = self.header;
         let first = page_offset(header.first);
-        for word in (7..8).chain(HEADER_WORDS..PAGE / 8) {
-            self.put(first + word * 8, 0);
+        for at in header.logs_at().into_iter().chain((first + HEADER_WORDS * 8..first + PAGE).step_by(8)) {
+            self.put(at, 0);
         }
         self.put(header.magic_at(), super::header::MAGIC);
         let punched = header.end_and_punched(self.l).map_or(0, |(_, punched)| punched);

@@ -5,7 +5,7 @@
 
 use super::Heap;
 use super::header::Header;
-use super::map::{ARRAY, ARRAYS, BLOCK, HEADER, NODES, Run, SLAB, array_pages, array_start, kind};
+use super::map::{ARRAY, ARRAYS, BLOCK, HEADER, LOG, NODES, Run, SLAB, array_pages, array_start, kind};
 use super::slab::{is_listed, used_slots};
 use super::space::Load;
 use super::tree::Tree;
@@ -27,6 +27,8 @@ pub(crate) enum Use {
     Map,
     /// The heap's header.
     Header,
+    /// A run that the log has.
+    Log,
     /// Neither free nor the start of anything: the rest of a run that came here since the last step, or damage.
     Unknown,
 }
@@ -88,6 +90,7 @@ impl Header {
             NODES => (pages, Use::Nodes),
             ARRAY => (pages, Use::Map),
             HEADER => (pages, Use::Header),
+            LOG => (pages, Use::Log),
             _ => (1, Use::Unknown),
         };
         Ok(Some(Stretch { page, pages: pages.clamp(1, end - page), used }))

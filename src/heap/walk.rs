@@ -2,7 +2,7 @@
 
 use super::class::{CLASSES, size_of_class};
 use super::header::{Header, halves};
-use super::map::{BLOCK, HEADER, NODES, SLAB, kind};
+use super::map::{BLOCK, LOG, NODES, SLAB, kind};
 use super::slab::Slot;
 use super::space::Load;
 use super::tree::{Extent, NODES_PER_PAGE, Summary, Tree};
@@ -95,7 +95,7 @@ impl Header {
                     }
                     u64::from(page) + u64::from(run.pages)
                 }
-                NODES..=HEADER if entry >> 32 != 0 => u64::from(page) + (entry >> 32),
+                NODES..=LOG if entry >> 32 != 0 => u64::from(page) + (entry >> 32),
                 _ => {
                     let at = self.entry_at(l, page)?;
                     return Err(Error::corrupt(at, "the page map has a word that names nothing"));

@@ -10,7 +10,7 @@ use super::ring::{Cursor, Record, Ring};
 use super::slots;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::layout::{CheckpointSlot, Page, Superblock, page_offset};
+use crate::layout::{CheckpointSlot, LogPlace, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::runtime::{LogState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
@@ -18,7 +18,8 @@ use crate::sabotage::{Break, broken};
 /// The log of one mapped arena.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PowerLog {
-    pub(super) ring: Ring,
+    /// The ring where the superblock has it. It may have moved: see [`move_to`](Self::move_to).
+    first: Ring,
     heap_page: Page,
 }
 
@@ -43,17 +44,28 @@ pub(super) struct Found {
 
 impl PowerLog {
     pub(crate) fn new(superblock: &Superblock) -> Self {
-        Self { ring: Ring::new(superblock), heap_page: superblock.heap_page }
+        Self { first: Ring::new(superblock), heap_page: superblock.heap_page }
+    }
+
+    /// The ring at a place that a slot or the runtime words name.
+    pub(crate) fn ring_at(&self, place: LogPlace) -> Result<Ring> {
+        self.first.moved(place, self.heap_page)
+    }
+
+    /// The ring in use.
+    pub(crate) fn ring(&self, runtime: Runtime<'_>) -> Result<Ring> {
+        self.ring_at(runtime.log().place)
     }
 
     /// Writes the first slots and an empty log. Part of creation.
     pub(crate) fn format(&self, media: &Media, salt: u32) -> Result<()> {
         let start = Cursor { position: 0, sequence: 1, seed: salt };
         // Both slots are valid from the start, so that a damaged one is always damage.
-        slots::write(media, &slots::slot(1, start))?;
-        slots::write(media, &slots::slot(2, start))?;
+        for generation in [1, 2] {
+            slots::write(media, &slots::slot(generation, start, LogPlace::FIRST))?;
+        }
         let zeros = vec![0u8; 1 << 20];
-        let (mut at, end) = (self.ring.offset(0), self.ring.offset(0) + self.ring.len());
+        let (mut at, end) = (self.first.offset(0), self.first.offset(0) + self.first.len());
         while at < end {
             let n = (end - at).min(zeros.len() as u64);
             // Written, not only reserved: a first write to reserved space would change metadata at each commit.
@@ -75,14 +87,14 @@ impl PowerLog {
         log.head.saturating_sub(log.tail)
     }
 
-    /// Length of the ring in bytes.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.ring.len()
+    /// Length of the ring in bytes. Where the runtime words lead to none, a commit will tell.
+    pub(crate) fn capacity(&self, runtime: Runtime<'_>) -> u64 {
+        self.ring(runtime).unwrap_or(self.first).len()
     }
 
     /// Whether the record is too long for the ring and its body has to go to a spill extent.
-    pub(crate) fn must_spill(&self, body: &Body) -> bool {
-        (body.words().len() as u64) * 8 + 64 > self.ring.largest()
+    pub(crate) fn must_spill(&self, runtime: Runtime<'_>, body: &Body) -> bool {
+        (body.words().len() as u64) * 8 + 64 > self.capacity(runtime) / 4
     }
 
     /// Writes the record of a commit, durably; then it counts. `spill_page` is where the body was written and synced, if it
@@ -112,12 +124,13 @@ impl PowerLog {
             crc: 0,
         };
         let bytes = 64 + if spill_page.is_some() { 0 } else { header.body_words * 8 };
+        let ring = self.ring(runtime)?;
         let mut cursor = self.head(runtime);
-        if !self.ring.fits_with_void(cursor.position, runtime.log().tail, bytes) {
+        if !ring.fits_with_void(cursor.position, runtime.log().tail, bytes) {
             self.checkpoint_now(media, runtime)?;
             cursor = self.head(runtime);
         }
-        cursor.position = self.ring.place(cursor.position, bytes);
+        cursor.position = ring.place(cursor.position, bytes);
         (header.sequence, header.position, header.seed) = (cursor.sequence, cursor.position, cursor.seed);
         header.crc = header.computed_crc(body.words());
         let record = &body.with_header(header)[..bytes as usize];
@@ -126,12 +139,12 @@ impl PowerLog {
         runtime.set_in_doubt(true);
         runtime.set_last_record(cursor.position);
         failpoint("commit: in doubt set");
-        if let Err(e) = media.write_durable(self.ring.offset(cursor.position), record) {
+        if let Err(e) = media.write_durable(ring.offset(cursor.position), record) {
             runtime.set_sync_failed(true);
             return Err(e);
         }
         failpoint("commit: record durable");
-        let position = self.ring.after(cursor.position, bytes);
+        let position = ring.after(cursor.position, bytes);
         Ok(Cursor { position, sequence: cursor.sequence + 1, seed: header.crc })
     }
 
@@ -143,11 +156,12 @@ impl PowerLog {
         next: Cursor,
         end_page: Page,
     ) -> Result<()> {
+        let ring = self.ring(runtime)?;
         let mut header = RecordHeader {
             magic: RECORD_MAGIC,
             kind: KIND_VOID,
             sequence: next.sequence,
-            position: self.ring.place(next.position, 64),
+            position: ring.place(next.position, 64),
             body_words: 0,
             ranges: 0,
             writes: 0,
@@ -161,10 +175,10 @@ impl PowerLog {
         failpoint("commit: before void");
         runtime.set_last_record(header.position);
         media
-            .write_durable(self.ring.offset(header.position), bytemuck::bytes_of(&header))
+            .write_durable(ring.offset(header.position), bytemuck::bytes_of(&header))
             .inspect_err(|_| runtime.set_sync_failed(true))?;
         failpoint("commit: void durable");
-        let position = self.ring.after(header.position, 64);
+        let position = ring.after(header.position, 64);
         self.applied(runtime, Cursor { position, sequence: next.sequence + 1, seed: header.crc });
         Ok(())
     }
@@ -212,24 +226,51 @@ impl PowerLog {
             return Err(Error::SyncFailed);
         }
         let generation = log.generation + 1;
-        slots::write(media, &slots::slot(generation, head)).inspect_err(|_| runtime.set_sync_failed(true))?;
+        let slot = slots::slot(generation, head, log.place);
+        slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
         runtime.set_active(now());
         failpoint("checkpoint: slot durable");
         runtime.set_log(LogState { tail: head.position, generation, ..runtime.log() });
         Ok(())
     }
 
+    /// Has the log go on in another ring, empty: a checkpoint whose slot names it. The lock is held; what is at `place` is written, on the disk and
+    /// nobody else's. On an error it goes on in one of both, which the next owner of the lock finds out.
+    ///
+    /// Both slots are written, so that a damaged one never leads back to the ring that is given up. Whoever comes after a death in between must not
+    /// write to that either, as the runtime words would have it: so the log is in doubt from before the first of them.
+    pub(crate) fn move_to(&self, media: &Media, runtime: Runtime<'_>, place: LogPlace) -> Result<()> {
+        self.ring_at(place)?;
+        self.checkpoint_sync(media, runtime)?;
+        let head = self.head(runtime);
+        if !broken(Break::MoveWithoutDoubt) {
+            runtime.set_in_doubt(true);
+        }
+        failpoint("log: about to move");
+        for _ in 0..2 {
+            let generation = runtime.log().generation + 1;
+            let slot = slots::slot(generation, head, place);
+            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
+            failpoint("log: a slot names its new place");
+            runtime.set_log(LogState { tail: head.position, generation, place, ..runtime.log() });
+        }
+        runtime.set_active(now());
+        runtime.set_in_doubt(false);
+        failpoint("log: moved");
+        Ok(())
+    }
+
     /// Reads the log since the tail without changing anything.
     pub(crate) fn read(&self, media: &Media) -> Result<(CheckpointSlot, Vec<Record>, Cursor)> {
-        let slot = slots::newest(media, &self.ring)?;
-        let (records, head) = self.ring.scan(media, slots::cursor(&slot))?;
+        let slot = slots::newest(media, self)?;
+        let (records, head) = self.ring_at(slot.log)?.scan(media, slots::cursor(&slot))?;
         Ok((slot, records, head))
     }
 
     /// Replays the log into the heap without writing to log or runtime: for handles that may not write the file.
     pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<()> {
-        let (_, records, _) = self.read(media)?;
-        replay(media, &self.ring, &records, self.heap_page, (apply, false))
+        let (slot, records, _) = self.read(media)?;
+        replay(media, &self.ring_at(slot.log)?, &records, self.heap_page, (apply, false))
     }
 
     /// Applies every valid record that may not be applied, and computes the runtime words anew.
@@ -245,7 +286,7 @@ impl PowerLog {
             Extent::SinceApplied if !failed => self.left_undone(media, runtime)?,
             _ => None,
         };
-        let Found { slot, records, head, done } = match left {
+        let Found { mut slot, records, head, done } = match left {
             Some(found) => found,
             None => {
                 let (slot, records, head) = self.read(media)?;
@@ -257,29 +298,38 @@ impl PowerLog {
             // had it. The older one on the disk still needs the ring that this one gives up.
             slots::write(media, &slot)?;
         }
+        let ring = self.ring_at(slot.log)?;
         // Whatever is in doubt is the last commit, or that and the record that voids it.
         let in_doubt = &records[records.len().saturating_sub(2).max(done)..];
         if failed {
             // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
-            self.rewrite(&records, |at, bytes| media.write(at, bytes))?;
+            rewrite(&ring, &records, |at, bytes| media.write(at, bytes))?;
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable.
-            self.rewrite(in_doubt, |at, bytes| media.write_durable(at, bytes))
+            rewrite(&ring, in_doubt, |at, bytes| media.write_durable(at, bytes))
                 .inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         failpoint("recover: log rewritten");
-        replay(media, &self.ring, &records[done..], self.heap_page, (apply, failed))?;
+        replay(media, &ring, &records[done..], self.heap_page, (apply, failed))?;
         failpoint("recover: replayed");
         if failed {
             media.sync()?;
             runtime.set_sync_failed(false);
+        }
+        if let Some(other) = slots::read(media, slots::index(slot.generation + 1))?
+            && other.log != slot.log
+        {
+            // The move was cut off between its two slots.
+            slot = slots::slot(slot.generation + 1, slots::cursor(&slot), slot.log);
+            slots::write(media, &slot)?;
         }
         runtime.set_log(LogState {
             head: head.position,
             seed: head.seed,
             tail: slot.tail,
             generation: slot.generation,
+            place: slot.log,
         });
         runtime.set_sequence(head.sequence - 1);
         runtime.set_last_record(records.last().map_or(0, |record| record.header.position));
@@ -296,19 +346,19 @@ impl PowerLog {
         runtime.set_in_doubt(false);
         outcome
     }
+}
 
-    /// Writes records again as they were read, by `write`.
-    fn rewrite(&self, records: &[Record], write: impl Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
-        for record in records {
-            let at = self.ring.offset(record.header.position);
-            let (header, body) = (bytemuck::bytes_of(&record.header), bytemuck::cast_slice(&record.body));
-            if record.header.kind == KIND_SPILL {
-                write(page_offset(record.header.spill_page), body)?;
-                write(at, header)?;
-            } else {
-                write(at, &[header, body].concat())?;
-            }
+/// Writes records again as they were read, by `write`.
+fn rewrite(ring: &Ring, records: &[Record], write: impl Fn(u64, &[u8]) -> Result<()>) -> Result<()> {
+    for record in records {
+        let at = ring.offset(record.header.position);
+        let (header, body) = (bytemuck::bytes_of(&record.header), bytemuck::cast_slice(&record.body));
+        if record.header.kind == KIND_SPILL {
+            write(page_offset(record.header.spill_page), body)?;
+            write(at, header)?;
+        } else {
+            write(at, &[header, body].concat())?;
         }
-        Ok(())
     }
+    Ok(())
 }

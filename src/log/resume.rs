@@ -58,15 +58,17 @@ pub(crate) fn goes_on(runtime: Runtime<'_>, seen: Seen) -> bool {
 impl PowerLog {
     /// The last applied record, if there is one since the tail and it is not in doubt itself, and all behind it; nothing if words and log contradict each other.
     pub(super) fn left_undone(&self, media: &Media, runtime: Runtime<'_>) -> Result<Option<Found>> {
-        let slot = slots::newest(media, &self.ring)?;
+        let slot = slots::newest(media, self)?;
         let (log, last, applied) = (runtime.log(), runtime.last_record(), runtime.sequence());
-        let inside = log.head.checked_sub(log.tail).is_some_and(|used| used <= self.ring.len());
-        if slot.generation != log.generation || slot.tail != log.tail || !inside || applied >= 1 << 62 {
+        let ring = self.ring_at(slot.log)?;
+        let inside = log.head.checked_sub(log.tail).is_some_and(|used| used <= ring.len());
+        let same_slot = (slot.generation, slot.tail, slot.log) == (log.generation, log.tail, log.place);
+        if !same_slot || !inside || applied >= 1 << 62 {
             return Ok(None);
         }
         let (mut records, mut head) = (Vec::new(), self.head(runtime));
         if last < log.head && log.head > log.tail {
-            match self.ring.read_alone(media, last, applied, log.tail)? {
+            match ring.read_alone(media, last, applied, log.tail)? {
                 Some((record, next)) if last >= log.tail && next == head => records.push(record),
                 _ => return Ok(None),
             }
@@ -74,7 +76,7 @@ impl PowerLog {
             return Ok(None);
         }
         let done = records.len();
-        while let Some((record, next)) = self.ring.read(media, head, log.tail)? {
+        while let Some((record, next)) = ring.read(media, head, log.tail)? {
             records.push(record);
             head = next;
         }

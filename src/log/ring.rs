@@ -9,7 +9,7 @@
 
 use super::record::*;
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, Superblock, page_offset};
+use crate::layout::{LogPlace, PAGE, Page, Superblock, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
 use std::cmp::Ordering;
@@ -37,7 +37,11 @@ pub(crate) struct Record {
     pub(crate) body: Vec<u64>,
 }
 
+/// Least and most pages of a ring.
+pub(crate) const PAGES: std::ops::RangeInclusive<u32> = 16..=1 << 18;
+
 impl Ring {
+    /// Where the superblock has it.
     pub(crate) fn new(superblock: &Superblock) -> Self {
         Self {
             start: page_offset(superblock.log_page),
@@ -46,13 +50,20 @@ impl Ring {
         }
     }
 
-    pub(crate) fn len(&self) -> u64 {
-        self.len
+    /// The same log's ring in another place, which must lie in a heap that starts at `heap_page`.
+    pub(crate) fn moved(self, to: LogPlace, heap_page: Page) -> Result<Self> {
+        if to == LogPlace::FIRST {
+            return Ok(self);
+        }
+        let fits = to.page > heap_page && to.page.checked_add(to.pages).is_some();
+        if !fits || !PAGES.contains(&to.pages) {
+            return Err(Error::corrupt(page_offset(to.page), "the log is said to lie where it cannot"));
+        }
+        Ok(Self { start: page_offset(to.page), len: page_offset(to.pages), ..self })
     }
 
-    /// Records longer than this go to a spill extent.
-    pub(crate) fn largest(&self) -> u64 {
-        self.len / 4
+    pub(crate) fn len(&self) -> u64 {
+        self.len
     }
 
     /// File offset of a log position.

@@ -4,24 +4,26 @@
 //! where one slot is damaged, the other counts only if the records from its tail on are all that the ring has seen; otherwise some
 //! that it needs were overwritten, and an older state would be passed off as the current one.
 
-use super::ring::{Cursor, Ring};
+use super::power::PowerLog;
+use super::ring::Cursor;
 use crate::error::{Error, Result};
-use crate::layout::{CheckpointSlot, SLOT_MAGIC, SLOT_PAGES, Sealed, page_offset};
+use crate::layout::{CheckpointSlot, LogPlace, SLOT_MAGIC, SLOT_PAGES, Sealed, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
 
 /// Positions, sequences and generations stay far below this; a slot that says otherwise is damaged.
 const LIMIT: u64 = 1 << 62;
 
-/// The slot for a tail at `cursor`.
-pub(crate) fn slot(generation: u64, cursor: Cursor) -> CheckpointSlot {
+/// The slot for a tail at `cursor` of a ring at `log`.
+pub(crate) fn slot(generation: u64, cursor: Cursor, log: LogPlace) -> CheckpointSlot {
     CheckpointSlot {
         magic: SLOT_MAGIC,
         generation,
         tail: cursor.position,
         sequence: cursor.sequence,
         seed: cursor.seed,
-        reserved: [0; 6],
+        log,
+        reserved: [0; 4],
         crc: 0,
     }
     .sealed()
@@ -37,9 +39,14 @@ pub(crate) fn read(media: &Media, index: usize) -> Result<Option<CheckpointSlot>
     Ok((slot.is_sound() && slot.magic == SLOT_MAGIC && sane).then_some(slot))
 }
 
+/// Which of the two slots is written for a generation.
+pub(crate) fn index(generation: u64) -> usize {
+    (generation % 2) as usize
+}
+
 /// Writes a slot, durably, over the one of the generation before the last.
 pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
-    let at = page_offset(SLOT_PAGES[(slot.generation % 2) as usize]);
+    let at = page_offset(SLOT_PAGES[index(slot.generation)]);
     if broken(Break::SlotNotFlushed) {
         return media.write(at, bytemuck::bytes_of(slot));
     }
@@ -47,16 +54,17 @@ pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
 }
 
 /// The slot that counts.
-pub(crate) fn newest(media: &Media, ring: &Ring) -> Result<CheckpointSlot> {
+pub(crate) fn newest(media: &Media, log: &PowerLog) -> Result<CheckpointSlot> {
     match (read(media, 0)?, read(media, 1)?) {
         (Some(a), Some(b)) => Ok(if a.generation > b.generation { a } else { b }),
         (None, None) => Err(Error::corrupt(page_offset(SLOT_PAGES[0]), "both checkpoint slots are damaged")),
         (Some(slot), None) | (None, Some(slot)) => {
+            let ring = log.ring_at(slot.log)?;
             let (_, head) = ring.scan(media, cursor(&slot))?;
             if !ring.has_later(media, head)? {
                 return Ok(slot);
             }
-            let damaged = SLOT_PAGES[1 - (slot.generation % 2) as usize];
+            let damaged = SLOT_PAGES[index(slot.generation + 1)];
             Err(Error::corrupt(
                 page_offset(damaged),
                 "the newest checkpoint slot is damaged and the log before it is overwritten",

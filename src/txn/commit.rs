@@ -138,7 +138,7 @@ fn commit_power(
     mut sync_first: bool,
 ) -> Result<Outcome> {
     let media = arena.media();
-    let spill = log.must_spill(body);
+    let spill = log.must_spill(runtime, body);
     if spill {
         let pages = spill_pages(body.words().len() as u64);
         reserve_spill(media, end, pages)?;
@@ -197,7 +197,7 @@ fn commit_power(
         return Ok(Outcome::Done);
     }
     runtime.set_in_doubt(false);
-    if log.used(runtime) > log.capacity() / 4 * 3 {
+    if log.used(runtime) > log.capacity(runtime) / 4 * 3 {
         return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
     }
     Ok(Outcome::Done)

@@ -22,6 +22,7 @@ use crate::arena::{Access, Arena, Committed, runs};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::{Heap, Stretch, Use};
+use crate::layout::LogPlace;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::follow::follow;
 use crate::log::ring::{Cursor, Ring};
@@ -154,7 +155,9 @@ impl<'a> Copy<'a> {
     /// One start of copying while others write; false if the log could not be followed.
     fn beside_writers(&mut self) -> Result<bool> {
         (self.touched, self.mapped) = (Pages::default(), Pages::default());
-        self.followed = Some((Ring::new(&self.arena.inner.superblock), self.head()));
+        let (place, head) = self.head();
+        let Some(log) = &self.arena.inner.power else { return Ok(false) };
+        self.followed = Some((log.ring_at(place)?, head));
         failpoint("snapshot: begun");
         let mut from: Page = 0;
         loop {
@@ -212,12 +215,13 @@ impl<'a> Copy<'a> {
         Ok(true)
     }
 
-    /// Where the log goes on. Its words change one by one, so they are read until they are the same twice.
-    fn head(&self) -> Cursor {
+    /// Where the log lies and where it goes on. Its words change one by one, so they are read until they are the same twice.
+    fn head(&self) -> (LogPlace, Cursor) {
         let runtime = self.arena.inner.media.runtime();
         let read = || {
             let log = runtime.log();
-            Cursor { position: log.head, sequence: runtime.sequence().wrapping_add(1), seed: log.seed }
+            let sequence = runtime.sequence().wrapping_add(1);
+            (log.place, Cursor { position: log.head, sequence, seed: log.seed })
         };
         let mut last = read();
         loop {
@@ -311,8 +315,9 @@ impl<'a> Copy<'a> {
     }
 }
 
+/// Whether the copy has to have it. What is in the log is none of the copy's.
 fn is_in_use(stretch: &Stretch) -> bool {
-    !matches!(stretch.used, Use::Free { .. })
+    !matches!(stretch.used, Use::Free { .. } | Use::Log)
 }
 
 /// What it means that the target could not be written.

@@ -62,6 +62,10 @@ impl Target {
         self.write_front(&source.inner.superblock, sequence)?;
         let options = Options { accept_unsynced: false, follow_links: false, ..source.inner.options.clone() };
         let arena = options.open(&self.temporary)?;
+        if let Some(log) = &arena.inner.power {
+            // Its log begins where the superblock has it, wherever the source's lies.
+            arena.inner.move_log(log, 0)?;
+        }
         reserve_used(&arena, &self.file)?;
         shrink::hollow(&arena)?;
         arena.checkpoint()?;
@@ -105,7 +109,7 @@ impl Target {
             let start =
                 Cursor { position: 0, sequence: sequence + 1, seed: u32::from_le_bytes([a, b, c, d]) };
             for generation in [1, 2] {
-                let slot = slots::slot(generation, start);
+                let slot = slots::slot(generation, start, LogPlace::FIRST);
                 self.write(page_offset(SLOT_PAGES[generation as usize % 2]), bytemuck::bytes_of(&slot))?;
             }
         } else {

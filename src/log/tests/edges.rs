@@ -4,6 +4,7 @@ use super::super::intent;
 use super::super::ring::Cursor;
 use super::*;
 use crate::layout::DURABILITY_PROCESS;
+use crate::layout::LogPlace;
 
 fn body_of(words: usize) -> Body {
     let mut body = Body::default();
@@ -30,11 +31,11 @@ fn creation_writes_the_whole_ring() {
 fn a_record_of_a_quarter_of_the_ring_is_not_spilled() {
     let bench = bench();
     let most = ((RING / 4 - 64) / 8) as usize;
-    assert!(!bench.log.must_spill(&body_of(most)));
-    assert!(bench.log.must_spill(&body_of(most + 1)));
+    assert!(!bench.log.must_spill(bench.runtime(), &body_of(most)));
+    assert!(bench.log.must_spill(bench.runtime(), &body_of(most + 1)));
     bench.append(body_of(most));
     assert_eq!(bench.log.used(bench.runtime()), RING / 4);
-    assert_eq!(bench.log.capacity(), RING);
+    assert_eq!(bench.log.capacity(bench.runtime()), RING);
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn what_a_slot_cannot_say_makes_it_none() {
     let limit = 1 << 62;
     let good = Cursor { position: 64, sequence: 9, seed: 1 };
     let is_one = |generation: u64, cursor: Cursor| {
-        slots::write(&bench.media, &slots::slot(generation, cursor)).unwrap();
+        slots::write(&bench.media, &slots::slot(generation, cursor, LogPlace::FIRST)).unwrap();
         slots::read(&bench.media, (generation % 2) as usize).unwrap().is_some()
     };
     assert!(is_one(4, good));

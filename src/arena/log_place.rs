@@ -1,0 +1,73 @@
+//! Where the log of a `Power` arena lies, and how long it is.
+//!
+//! A checkpoint writes each page that was changed since the one before, once. How many of them fall to a commit depends on how many commits there are
+//! between two checkpoints, thus on the log's length: where they change a few bytes here and there, one that is short for its heap has nearly every
+//! changed page written anew for each commit. So as the heap grows, the log does: from where the superblock has it into a run of the heap of twice its
+//! length, and so on.
+//!
+//! Steps of a move, each of which finds out anew, with the writer lock held, what there is:
+//!
+//! 1. A transaction frees what runs of the log are not in use, and takes a new one, full of zeros, of which the heap's header takes note.
+//! 2. `PowerLog::move_to`: everything is synced, and both checkpoint slots come to name the new place.
+//! 3. A transaction frees the run that the log has left.
+//!
+//! A death in between leaves a run too many, which the next move frees. Several handles may be at it together: who finds the run of its first step gone, or
+//! in use, has nothing left to do.
+
+use super::{Committed, Inner};
+use crate::error::Result;
+use crate::heap::Heap;
+use crate::layout::{LogPlace, PAGE, page_offset};
+use crate::log::power::PowerLog;
+use crate::txn::WriteTxn;
+
+/// The part of the heap that the log may become.
+const PART: u64 = 4;
+/// So many times its length has to be free in the handle's address space: blocks come first.
+const ROOM: u64 = 8;
+
+impl Inner {
+    /// Makes a log that is short for its heap twice as long.
+    pub(super) fn lengthen_log(&self, log: &PowerLog) -> Result<()> {
+        let len = 2 * log.capacity(self.media.runtime());
+        let end = self.heap_end()?;
+        let heap_len = end - page_offset(self.heap_page());
+        if len > self.options.log_limit
+            || len > heap_len / PART
+            || end.saturating_add(ROOM * len) > self.media.capacity()
+        {
+            return Ok(());
+        }
+        self.move_log(log, (len / PAGE) as u32)
+    }
+
+    /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.
+    pub(super) fn move_log(&self, log: &PowerLog, pages: u32) -> Result<()> {
+        self.change_log_runs(pages)?;
+        {
+            let runtime = self.media.runtime();
+            let _locked = self.lock_exclusive(false)?;
+            self.see_whole()?;
+            let from = runtime.log().place;
+            let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
+            let to = match pages {
+                0 => Some(LogPlace::FIRST),
+                _ => runs.into_iter().find(|run| run.pages == pages),
+            };
+            let Some(to) = to.filter(|&to| to != from) else { return Ok(()) };
+            log.move_to(&self.media, runtime, to)?;
+        }
+        self.change_log_runs(0)
+    }
+
+    /// Frees the runs of the log that are not in use, and takes a new one if `pages` is not 0.
+    fn change_log_runs(&self, pages: u32) -> Result<()> {
+        let mut tx = WriteTxn::begin(self, false)?;
+        let used = self.media.runtime().log().place;
+        tx.with_heap(|heap, work| {
+            heap.free_log_runs(work, used)?;
+            if pages > 0 { heap.take_log_run(work, pages) } else { Ok(()) }
+        })?;
+        tx.commit()
+    }
+}

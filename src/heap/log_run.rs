@@ -1,0 +1,53 @@
+//! Runs of the heap that the log's ring lies in.
+//!
+//! A log that became too short for its heap goes on in a run of this heap; see `arena::log`. There are two at most: the one
+//! that the newest checkpoint slot names, and one that is about to take its place or has just lost it. The header names both, so that
+//! whatever a death leaves behind is found again.
+//!
+//! Nothing is ever changed in such a run through a transaction but its zeros at the start: it is listed as filled in place, so that replay leaves it alone.
+
+use super::Heap;
+use super::header::{halves, word_of};
+use super::map::log_entry;
+use super::space::{Load, Space};
+use crate::error::{Error, Result};
+use crate::layout::LogPlace;
+
+impl Heap {
+    /// The runs that the log has, where there are any.
+    pub(crate) fn log_runs<L: Load>(&self, l: &L) -> Result<[LogPlace; 2]> {
+        let [a, b] = self.header.logs_at();
+        Ok([LogPlace::of_word(l.load(a)?), LogPlace::of_word(l.load(b)?)])
+    }
+
+    /// Takes a run of `pages` pages for the log, filled with zeros; there must be one at most already.
+    pub(crate) fn take_log_run<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<()> {
+        let page = self.take_run(s, pages)?;
+        self.header.set_entry(s, page, log_entry(pages))?;
+        s.zero_run(page, pages)?;
+        for at in self.header.logs_at() {
+            if s.load(at)? == 0 {
+                return s.store(at, word_of(page, pages));
+            }
+        }
+        Err(Error::corrupt(self.header.logs_at()[0], "the log has two runs of the heap already"))
+    }
+
+    /// Frees all runs that the log has, but `kept`.
+    pub(crate) fn free_log_runs<S: Space>(&mut self, s: &mut S, kept: LogPlace) -> Result<()> {
+        for at in self.header.logs_at() {
+            let word = s.load(at)?;
+            if word == 0 || word == kept.word() {
+                continue;
+            }
+            let (page, pages) = halves(word);
+            if page <= self.header.first || self.header.entry(s, page)? != log_entry(pages) {
+                return Err(Error::corrupt(at, "the page map has no run of the log there"));
+            }
+            s.store(at, 0)?;
+            self.header.set_entry(s, page, 0)?;
+            self.give_run(s, page, pages, 0)?;
+        }
+        Ok(())
+    }
+}
