@@ -132,6 +132,11 @@ pub mod testing {
     pub fn open(disk: &SimDisk, options: &crate::Options) -> crate::Result<crate::Arena> {
         crate::arena::on_disk(disk, options, false)
     }
+
+    /// Moves the log of an arena into a run of `pages` pages of its heap, or for 0 back to where it was at first. A `Process` arena has none.
+    pub fn move_log(arena: &crate::Arena, pages: u32) -> crate::Result<()> {
+        arena.move_log(pages)
+    }
     pub use crate::runtime::set_boot;
     pub use crate::sabotage::{Break, sabotage};
 

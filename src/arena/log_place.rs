@@ -52,10 +52,11 @@ impl Inner {
             let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
             let to = match pages {
                 0 => Some(LogPlace::FIRST),
-                _ => runs.into_iter().find(|run| run.pages == pages),
+                _ => runs.into_iter().find(|run| run.pages == pages && *run != from),
             };
-            let Some(to) = to.filter(|&to| to != from) else { return Ok(()) };
-            log.move_to(&self.media, runtime, to)?;
+            if let Some(to) = to.filter(|&to| to != from) {
+                log.move_to(&self.media, runtime, to)?;
+            }
         }
         self.change_log_runs(0)
     }
@@ -69,5 +70,13 @@ impl Inner {
             if pages > 0 { heap.take_log_run(work, pages) } else { Ok(()) }
         })?;
         tx.commit()
+    }
+}
+
+#[cfg(feature = "testing")]
+impl super::Arena {
+    /// See `testing::move_log`.
+    pub(crate) fn move_log(&self, pages: u32) -> Result<()> {
+        self.inner.power.as_ref().map_or(Ok(()), |log| self.inner.move_log(log, pages))
     }
 }

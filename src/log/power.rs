@@ -235,7 +235,7 @@ impl PowerLog {
     }
 
     /// Has the log go on in another ring, empty: a checkpoint whose slot names it. The lock is held; what is at `place` is written, on the disk and
-    /// nobody else's. On an error it goes on in one of both, which the next owner of the lock finds out.
+    /// nobody else's. On an error it goes on in one of both, which the next writer finds out.
     ///
     /// Both slots are written, so that a damaged one never leads back to the ring that is given up. Whoever comes after a death in between must not
     /// write to that either, as the runtime words would have it: so the log is in doubt from before the first of them.
@@ -250,7 +250,11 @@ impl PowerLog {
         for _ in 0..2 {
             let generation = runtime.log().generation + 1;
             let slot = slots::slot(generation, head, place);
-            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
+            slots::write(media, &slot).inspect_err(|_| {
+                // The heap is whole: only the next writer has to find out what the disk has.
+                runtime.set_sync_failed(true);
+                runtime.set_in_doubt(false);
+            })?;
             failpoint("log: a slot names its new place");
             runtime.set_log(LogState { tail: head.position, generation, place, ..runtime.log() });
         }

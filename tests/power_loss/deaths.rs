@@ -4,7 +4,7 @@ use crate::harness::budget::Budget;
 use crate::harness::killed::{history, mortal};
 use crate::harness::model::{Kind, State, transact};
 use crate::harness::oracle::{Bench, find, is_exactly};
-use crate::harness::recording::{Ack, Recorder, boot, options};
+use crate::harness::recording::{Ack, Recorder, Recording, boot, options};
 use heapfile::testing::{self, Break, SplitMix64};
 use heapfile::{Arena, Durability};
 use std::sync::Arc;
@@ -13,6 +13,44 @@ use std::sync::Arc;
 #[test]
 fn rule_3_readable_is_not_durable() {
     crate::controls::must_be_found(Break::TrustReadable, |seed| history(seed, Durability::Power));
+}
+
+/// The log moves, at a death it has moved or not, and a handle that was open all the while goes on.
+fn moves(seed: u64) -> Recording {
+    let mut recorder = Recorder::create(seed, Durability::Power);
+    for round in 0..4 {
+        recorder.commit(Kind::Even);
+        let bystander = testing::open(&recorder.disk, &recorder.options).unwrap();
+        let mover = recorder.take_arena();
+        let pages = if round == 3 { 0 } else { 16 + 4 * round };
+        let survived =
+            mortal(seed * 3 % 60 + u64::from(round % 3), || testing::move_log(&mover, pages).unwrap());
+        drop(mover);
+        if survived.is_none() {
+            testing::die_after(None);
+        }
+        recorder.put_arena(bystander);
+        [Kind::Even, Kind::Small].into_iter().for_each(|kind| recorder.commit(kind));
+    }
+    recorder.finish()
+}
+
+#[test]
+fn deaths_while_the_log_moves() {
+    let mut bench = Bench::new(options(Durability::Power));
+    for seed in 0..20 {
+        let recording = moves(seed);
+        bench
+            .sweep(&recording, &Budget::of(0).sparse(3))
+            .unwrap_or_else(|violation| panic!("{}", violation.describe(&recording)));
+    }
+    println!("deaths_while_the_log_moves: {} images", bench.images);
+}
+
+/// Rule 5's control: nobody is told that the log may have moved.
+#[test]
+fn rule_5_a_log_that_moves_is_in_doubt() {
+    crate::controls::must_be_found(Break::MoveWithoutDoubt, moves);
 }
 
 /// A `Process` arena survives deaths as well; power cuts are another matter.

@@ -15,13 +15,14 @@ const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
 /// What the history does: each kind of commit, checkpoints (or syncs) and shrinking between.
-const SCRIPT: [Step; 16] = [
+const SCRIPT: [Step; 18] = [
     Step::Commit(Kind::Small),
     Step::Commit(Kind::Pages),
     Step::Commit(Kind::InPlace),
     Step::Commit(Kind::Spill),
     Step::Checkpoint,
     Step::Commit(Kind::Even),
+    Step::MoveLog(20),
     Step::Commit(Kind::FreeLarge),
     Step::Shrink,
     Step::Commit(Kind::InPlace),
@@ -29,6 +30,7 @@ const SCRIPT: [Step; 16] = [
     Step::Checkpoint,
     Step::Commit(Kind::Spill),
     Step::Commit(Kind::SavePoints),
+    Step::MoveLog(16),
     Step::Shrink,
     Step::Commit(Kind::InPlace),
     Step::Commit(Kind::Small),
@@ -70,6 +72,7 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
         let done = match step {
             Step::Checkpoint => arena.checkpoint().and_then(|()| arena.sync()),
             Step::Shrink => arena.shrink().map(drop),
+            Step::MoveLog(pages) => testing::move_log(&arena, pages),
             Step::RollBack(_) | Step::Reopen => unreachable!("not in the script"),
             Step::Commit(kind) => transact(&arena, &before, kind, &mut recorder.rng).and_then(|pending| {
                 next = Some(Arc::new(pending.next.clone()));

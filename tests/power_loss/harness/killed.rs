@@ -4,7 +4,7 @@ use super::Outcome;
 use super::budget::Budget;
 use super::model::{Kind, State, transact};
 use super::oracle::{Bench, find};
-use super::recording::{Ack, Recorder, Recording, mixed};
+use super::recording::{Ack, Recorder, Recording, mixed, moved_log};
 use heapfile::Durability;
 use heapfile::testing::{self, Died, SplitMix64};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,7 +24,7 @@ pub(crate) fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// A commit, checkpoint or opening during which the process may die. Another handle, open already or opened then, finds what there is.
+/// A commit, checkpoint, move of the log or opening during which the process may die. Another handle, open already or opened then, finds what there is.
 fn risk(recorder: &mut Recorder, rng: &mut SplitMix64) {
     let before = recorder.state();
     let begun = recorder.disk.steps();
@@ -32,11 +32,12 @@ fn risk(recorder: &mut Recorder, rng: &mut SplitMix64) {
     let most = [6, 30, 150][rng.below(3) as usize];
     let points = rng.below(most);
     let kind = [Kind::Small, Kind::Pages, Kind::InPlace, Kind::Spill][rng.below(4) as usize];
-    let what = rng.below(8);
+    let (what, pages) = (rng.below(9), moved_log(rng));
     let mut arena = Some(recorder.take_arena());
     let mut next: Option<State> = None;
     let survived = mortal(points, || match what {
         0 => arena.as_ref().unwrap().checkpoint().unwrap(),
+        2 => testing::move_log(arena.as_ref().unwrap(), pages).unwrap(),
         1 => {
             drop(arena.take());
             arena = Some(testing::open(&recorder.disk, &recorder.options).unwrap());

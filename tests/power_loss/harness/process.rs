@@ -38,7 +38,7 @@ pub(crate) fn history(seed: u64) -> (Recording, Vec<Event>) {
                 recorder.step(step);
                 events.push(synced(&recorder));
             }
-            Step::Commit(_) | Step::RollBack(_) | Step::Shrink => {
+            Step::Commit(_) | Step::RollBack(_) | Step::Shrink | Step::MoveLog(_) => {
                 recorder.step(step);
                 events.push(Event::Changed { begun });
             }

@@ -28,6 +28,7 @@ pub(crate) enum Step {
     RollBack(Kind),
     Checkpoint,
     Shrink,
+    MoveLog(u32),
     Reopen,
 }
 
@@ -155,6 +156,7 @@ impl Recorder {
             }
             Step::Checkpoint => self.arena().checkpoint().unwrap(),
             Step::Shrink => drop(self.arena().shrink().unwrap()),
+            Step::MoveLog(pages) => testing::move_log(self.arena(), pages).unwrap(),
             Step::Reopen => {
                 drop(self.take_arena());
                 self.arena = Some(testing::open(&self.disk, &self.options).unwrap());
@@ -175,10 +177,15 @@ impl Recorder {
     }
 }
 
+/// Pages of a ring that the log moves into; 0: back.
+pub(crate) fn moved_log(rng: &mut SplitMix64) -> u32 {
+    [0, 16, 16, 21, 40][rng.below(5) as usize]
+}
+
 /// `count` steps of all kinds.
 pub(crate) fn mixed(seed: u64, count: u64) -> Vec<Step> {
     let mut rng = SplitMix64(seed ^ 0x5EED);
-    let step = |_| match rng.below(25) {
+    let step = |_| match rng.below(27) {
         0..=7 => Step::Commit(Kind::Small),
         8..=9 => Step::Commit(Kind::Pages),
         10 => Step::Commit(Kind::Patch),
@@ -190,6 +197,7 @@ pub(crate) fn mixed(seed: u64, count: u64) -> Vec<Step> {
         21 => Step::RollBack(Kind::SavePoints),
         22 => Step::Checkpoint,
         23 => Step::Shrink,
+        24..=25 => Step::MoveLog(moved_log(&mut rng)),
         _ => Step::Reopen,
     };
     (0..count).map(step).collect()

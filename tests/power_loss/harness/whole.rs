@@ -2,7 +2,7 @@
 
 use super::model::Kind;
 use super::oracle::Bench;
-use super::recording::{Recorder, Step, mixed};
+use super::recording::{Recorder, Step, mixed, moved_log};
 use super::{Budget, Outcome};
 use heapfile::Durability;
 use heapfile::testing::{self, Recipe, SplitMix64};
@@ -74,7 +74,10 @@ fn other_log(options: &Options, align: u32, pages: u64) -> Options {
 pub(crate) fn damaged_slots(bench: &mut Bench, seed: u64, budget: &Budget) -> Outcome {
     let kinds = [Kind::Even, Kind::Small, Kind::Patch, Kind::Pages, Kind::Spill, Kind::InPlace];
     let mut rng = SplitMix64(seed);
-    let steps = (0..60).map(|_| Step::Commit(kinds[(rng.below(8) as usize).saturating_sub(2)]));
+    let steps = (0..60).map(|_| match rng.below(12) {
+        0 => Step::MoveLog(moved_log(&mut rng)),
+        kind => Step::Commit(kinds[(kind as usize % 8).saturating_sub(2)]),
+    });
     let recording = Recorder::create(seed, Durability::Power).steps(steps.collect::<Vec<_>>()).finish();
     let (mut image, before) = (Vec::new(), bench.images);
     for ack in recording.acks.iter().filter(|ack| budget.point.is_none_or(|point| point == ack.done)) {
