@@ -5,6 +5,7 @@ use crate::harness::killed::{history, mortal};
 use crate::harness::model::{Kind, State, transact};
 use crate::harness::oracle::{Bench, find, is_exactly};
 use crate::harness::recording::{Ack, Recorder, Recording, boot, options};
+use crate::harness::whole::without_a_slot;
 use heapfile::testing::{self, Break, SplitMix64};
 use heapfile::{Arena, Durability};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ fn deaths_while_the_log_moves() {
         bench
             .sweep(&recording, &Budget::of(0).sparse(3))
             .unwrap_or_else(|violation| panic!("{}", violation.describe(&recording)));
+        without_a_slot(&mut bench, &recording, &Budget::of(0)).unwrap_or_else(|what| panic!("{what}"));
     }
     println!("deaths_while_the_log_moves: {} images", bench.images);
 }

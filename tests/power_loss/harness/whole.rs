@@ -2,7 +2,7 @@
 
 use super::model::Kind;
 use super::oracle::Bench;
-use super::recording::{Recorder, Step, mixed, moved_log};
+use super::recording::{Recorder, Recording, Step, mixed, moved_log};
 use super::{Budget, Outcome};
 use heapfile::Durability;
 use heapfile::testing::{self, Recipe, SplitMix64};
@@ -79,6 +79,11 @@ pub(crate) fn damaged_slots(bench: &mut Bench, seed: u64, budget: &Budget) -> Ou
         kind => Step::Commit(kinds[(kind as usize % 8).saturating_sub(2)]),
     });
     let recording = Recorder::create(seed, Durability::Power).steps(steps.collect::<Vec<_>>()).finish();
+    without_a_slot(bench, &recording, budget)
+}
+
+/// Damages each slot after each commit.
+pub(crate) fn without_a_slot(bench: &mut Bench, recording: &Recording, budget: &Budget) -> Outcome {
     let (mut image, before) = (Vec::new(), bench.images);
     for ack in recording.acks.iter().filter(|ack| budget.point.is_none_or(|point| point == ack.done)) {
         for slot in [1, 2] {
@@ -87,7 +92,9 @@ pub(crate) fn damaged_slots(bench: &mut Bench, seed: u64, budget: &Budget) -> Ou
             bench.boot();
             bench.images += 1;
             bench.disk.reset(&image).map_err(|e| e.to_string())?;
-            let wrong = |what: String| format!("seed {seed}, crash point {}, slot {slot}: {what}", ack.done);
+            let wrong = |what: String| {
+                format!("seed {}, crash point {}, slot {slot}: {what}", recording.seed, ack.done)
+            };
             match testing::open(&bench.disk, &bench.options) {
                 Ok(arena) => match ack.state.difference(&arena) {
                     Ok(None) => bench.found.opened += 1,
