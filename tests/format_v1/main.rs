@@ -257,6 +257,13 @@ fn the_page_describes_recovery() {
 /// The log alone gives the newest state: nothing of the heap since the last checkpoint reached the disk.
 #[test]
 fn the_page_describes_replay_over_an_old_heap() {
+    for moved in [0, 100] {
+        replay_over_an_old_heap(moved);
+    }
+}
+
+/// `moved`: pages of the run of the heap that the log lies in, or 0.
+fn replay_over_an_old_heap(moved: u32) {
     let dir = dir();
     let path = dir.path().join("a");
     let arena = small(Durability::Power).log_size(4 << 20).create(&path).unwrap();
@@ -264,6 +271,7 @@ fn the_page_describes_replay_over_an_old_heap() {
     for _ in 0..5 {
         script::play(&arena).unwrap();
     }
+    heapfile::testing::move_log(&arena, moved).unwrap();
     arena.checkpoint().unwrap();
     let old = std::fs::read(&path).unwrap();
     for _ in 0..2 {
@@ -274,8 +282,19 @@ fn the_page_describes_replay_over_an_old_heap() {
         tx.commit().unwrap();
     }
     let mut image = std::fs::read(&path).unwrap();
-    let heap = arena.stats().unwrap().heap_offset as usize;
+    let stats = arena.stats().unwrap();
     assert_eq!(image.len(), old.len());
-    image[heap..].copy_from_slice(&old[heap..]);
+    let log = arena
+        .runs()
+        .map(|run| run.unwrap())
+        .filter(|run| run.kind == heapfile::RunKind::LogRing)
+        .last()
+        .unwrap();
+    let heap = stats.heap_offset as usize..image.len();
+    let log = log.offset as usize..(log.offset + log.len_bytes) as usize;
+    assert_eq!((log.len() as u64, heap.contains(&log.start)), (stats.log_bytes, moved > 0));
+    for at in heap.filter(|at| !log.contains(at)) {
+        image[at] = old[at];
+    }
     compare(&arena, image);
 }

@@ -76,18 +76,23 @@ impl Reader {
         (self.heap * 4096 + word * 8) as usize
     }
 
-    /// Tail, sequence and seed of the slot that counts.
-    fn slot(&self, ring: usize, len: u64) -> Result<(u64, u64, u32), String> {
+    /// Tail, sequence and seed of the slot that counts, and where its ring is: first byte and length.
+    fn slot(&self) -> Result<(u64, u64, u32, (usize, u64)), String> {
         let valid = |page: usize| {
             let at = page * 4096;
             let sound = &self.bytes[at..at + 8] == b"HFCHKPNT"
                 && crc32(0, &self.bytes[at..at + 60]) == self.u32(at + 60)
                 && [8, 16, 24].iter().all(|field| self.u64(at + field) < 1 << 62);
-            sound.then(|| (self.u64(at + 8), self.u64(at + 16), self.u64(at + 24), self.u32(at + 32)))
+            let ring = match (self.u32(at + 36), self.u32(at + 40)) {
+                (0, 0) => (self.u32(56) as usize * 4096, u64::from(self.u32(60)) * 4096),
+                (page, pages) => (page as usize * 4096, u64::from(pages) * 4096),
+            };
+            sound.then(|| (self.u64(at + 8), self.u64(at + 16), self.u64(at + 24), self.u32(at + 32), ring))
         };
-        let (_, tail, sequence, seed) = match (valid(1), valid(2)) {
+        let (_, tail, sequence, seed, ring) = match (valid(1), valid(2)) {
             (Some(a), Some(b)) => a.max(b),
             (Some(one), None) | (None, Some(one)) => {
+                let (ring, len) = one.4;
                 let came_round = &self.bytes[ring..ring + 4] == b"HFRC" && self.u64(ring + 16) >= one.1 + len;
                 if came_round || self.record(ring, len, one.1, one.1, one.2, one.3).is_none() {
                     return Err("slot".into());
@@ -96,7 +101,7 @@ impl Reader {
             }
             (None, None) => return Err("slots".into()),
         };
-        Ok((tail, sequence, seed))
+        Ok((tail, sequence, seed, ring))
     }
 
     /// The record expected at position `at`: its own position, the position behind it, and its CRC.
@@ -131,8 +136,7 @@ impl Reader {
     }
 
     fn replay_log(&mut self) -> Result<(), String> {
-        let (ring, len) = (self.u32(56) as usize * 4096, u64::from(self.u32(60)) * 4096);
-        let (tail, mut sequence, mut seed) = self.slot(ring, len)?;
+        let (tail, mut sequence, mut seed, (ring, len)) = self.slot()?;
         let (mut at, mut records) = (tail, Vec::new());
         while let Some(record) = self.record(ring, len, tail, at, sequence, seed) {
             (at, seed, sequence) = (record.next, record.crc, sequence + 1);
