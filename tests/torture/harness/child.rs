@@ -4,7 +4,7 @@ use super::alone::Alone;
 use super::plan::{Part, Told, bequeath, told};
 use super::work::Work;
 use crate::common::tell;
-use heapfile::testing::SplitMix64;
+use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Error, Result, SnapshotOptions};
 use std::hash::{Hash, Hasher};
 use std::os::unix::process::CommandExt;
@@ -284,7 +284,8 @@ impl Life {
             n @ 4..=6 => {
                 let done = match n {
                     4 => arena.sync(),
-                    5 => arena.checkpoint(),
+                    5 if self.rng.below(2) == 0 => arena.checkpoint(),
+                    5 => testing::move_log(&arena, [0, 16, 24, 64][self.rng.below(4) as usize]),
                     _ => arena.shrink().map(drop),
                 };
                 self.settle(done)?;

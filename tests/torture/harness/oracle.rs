@@ -87,7 +87,7 @@ impl Oracle {
             ["did", "open"] => count("opens"),
             ["did", "group"] => count("transactions of several threads"),
             ["did", "snapshot"] => count("snapshots"),
-            ["did", "maintain"] => count("syncs, checkpoints, shrinks"),
+            ["did", "maintain"] => count("syncs, checkpoints, moves of the log, shrinks"),
             ["bad", ..] => return Err(format!("{line}\n{}", self.noise)),
             _ => {
                 if self.noise.len() < 4_000 {
