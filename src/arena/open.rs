@@ -572,8 +572,8 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
             match log.replay_only(&inner.media, inner.apply) {
-                // What there is without the log is to be salvaged.
-                Err(Error::Corrupt { .. }) if inner.options.repairing => {}
+                // What there is without the log is to be salvaged; its ring may have gone with the end of the file.
+                Err(Error::Corrupt { .. } | Error::Truncated { .. }) if inner.options.repairing => {}
                 replayed => replayed?,
             }
         }
