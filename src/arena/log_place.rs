@@ -19,6 +19,7 @@ use crate::error::Result;
 use crate::heap::Heap;
 use crate::layout::{LogPlace, PAGE, page_offset};
 use crate::log::power::PowerLog;
+use crate::log::ring;
 use crate::txn::WriteTxn;
 
 /// The part of the heap that the log may become.
@@ -32,7 +33,7 @@ impl Inner {
         let len = 2 * log.capacity(self.media.runtime());
         let end = self.heap_end()?;
         let heap_len = end - page_offset(self.heap_page());
-        if len > self.options.log_limit
+        if len > self.options.log_limit.min(page_offset(*ring::PAGES.end()))
             || len > heap_len / PART
             || end.saturating_add(ROOM * len) > self.media.capacity()
         {
@@ -43,7 +44,7 @@ impl Inner {
 
     /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.
     pub(super) fn move_log(&self, log: &PowerLog, pages: u32) -> Result<()> {
-        self.change_log_runs(pages)?;
+        self.change_log_runs(log, pages)?;
         {
             let runtime = self.media.runtime();
             let _locked = self.lock_exclusive(false)?;
@@ -58,16 +59,19 @@ impl Inner {
                 log.move_to(&self.media, runtime, to)?;
             }
         }
-        self.change_log_runs(0)
+        self.change_log_runs(log, 0)
     }
 
-    /// Frees the runs of the log that are not in use, and takes a new one if `pages` is not 0.
-    fn change_log_runs(&self, pages: u32) -> Result<()> {
+    /// Frees the runs of the log that are not in use, and takes a new one of `pages` pages, unless the log is as long already: another handle
+    /// may have been first.
+    fn change_log_runs(&self, log: &PowerLog, pages: u32) -> Result<()> {
         let mut tx = WriteTxn::begin(self, false)?;
-        let used = self.media.runtime().log().place;
+        let runtime = self.media.runtime();
+        let used = runtime.log().place;
+        let is_short = page_offset(pages) > log.capacity(runtime);
         tx.with_heap(|heap, work| {
             heap.free_log_runs(work, used)?;
-            if pages > 0 { heap.take_log_run(work, pages) } else { Ok(()) }
+            if is_short { heap.take_log_run(work, pages) } else { Ok(()) }
         })?;
         tx.commit()
     }

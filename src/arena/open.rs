@@ -538,8 +538,16 @@ fn byte_locks_work(media: &Media) -> bool {
 
 /// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
 fn look_at_heap(inner: &Inner) -> Result<()> {
-    Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
+    let (heap, committed) = (Heap::new(inner.heap_page()), Committed(&inner.media));
+    heap.open(&committed)?;
     inner.see_length()?;
+    let log = inner.media.runtime().log().place;
+    if inner.power.is_some() && inner.access != Access::Private && log != LogPlace::FIRST {
+        // The next record would be written over whatever else lies there.
+        if !heap.is_log_run(&committed, log)? {
+            return Err(Error::corrupt(page_offset(log.page), "the heap has no run where the log lies"));
+        }
+    }
     if inner.access != Access::Private {
         inner.lock.open(&inner.media);
     }
@@ -564,8 +572,8 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
         _ if !alone => {}
         (Some(log), _) if inner.access == Access::Private => {
             match log.replay_only(&inner.media, inner.apply) {
-                // What there is without the log is to be salvaged.
-                Err(Error::Corrupt { .. }) if inner.options.repairing => {}
+                // What there is without the log is to be salvaged; its ring may have gone with the end of the file.
+                Err(Error::Corrupt { .. } | Error::Truncated { .. }) if inner.options.repairing => {}
                 replayed => replayed?,
             }
         }

@@ -255,7 +255,7 @@ impl<L: Load> Checker<'_, L> {
         for (place, at) in self.heap.header.logs_at().into_iter().enumerate() {
             let Some(word) = self.word(at)?.filter(|&word| word != 0) else { continue };
             let (page, pages) = halves(word);
-            let is_there = page > self.heap.header.first && page < self.end;
+            let is_there = page > self.heap.header.first && page < self.end && pages > 0;
             if is_there && self.entry(page)? == Some(log_entry(pages)) && self.logs[0] != word {
                 self.logs[place] = word;
             } else {

@@ -20,6 +20,14 @@ impl Heap {
         Ok([LogPlace::of_word(l.load(a)?), LogPlace::of_word(l.load(b)?)])
     }
 
+    /// Whether the page map has this run as the log's, so that no block lies in it.
+    pub(crate) fn is_log_run<L: Load>(&self, l: &L, run: LogPlace) -> Result<bool> {
+        let end = self.header.end(l)?;
+        let inside =
+            run.page > self.header.first && run.page.checked_add(run.pages).is_some_and(|to| to <= end);
+        Ok(inside && run.pages > 0 && self.header.entry(l, run.page)? == log_entry(run.pages))
+    }
+
     /// Takes a run of `pages` pages for the log, filled with zeros; there must be one at most already.
     pub(crate) fn take_log_run<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<()> {
         let page = self.take_run(s, pages)?;
@@ -41,7 +49,7 @@ impl Heap {
                 continue;
             }
             let (page, pages) = halves(word);
-            if page <= self.header.first || self.header.entry(s, page)? != log_entry(pages) {
+            if !self.is_log_run(s, LogPlace { page, pages })? {
                 return Err(Error::corrupt(at, "the page map has no run of the log there"));
             }
             s.store(at, 0)?;

@@ -223,7 +223,7 @@ impl<L: Load> Surveyor<'_, L> {
         let pages = (entry >> 32) as u32;
         let named =
             self.header.logs_at().into_iter().any(|at| self.l.load(at).ok() == Some(word_of(page, pages)));
-        (kind(entry) == LOG && named).then_some(pages)
+        (kind(entry) == LOG && pages > 0 && named).then_some(pages)
     }
 
     fn keep(&mut self, page: Page, pages: u32, found: Found) -> Page {

@@ -1,16 +1,16 @@
 //! Following the log of a `Power` arena while others write it: what of the heap did the records change?
 //!
-//! The follower holds no lock, so the ring may be written over before it comes there, or may have moved and be gone. The chain of checksums tells: the follower
+//! The follower holds no lock, so the ring may be written over before it comes there. The chain of checksums tells: the follower
 //! either reads every record up to a head that it saw, or learns that it lost some.
 
 use super::record::{Bounds, KIND_SPILL, KIND_VOID, Parsed, RECORD_MAGIC, RecordHeader, range_of};
 use super::ring::{Cursor, Ring};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout::{Page, page_offset};
 use crate::media::Media;
 
 /// Calls `touch` with start and end of everything in the heap that the records from `from` up to log position `head` write, or list as
-/// filled in place. Returns where to go on, or nothing if some of them cannot be read any more: they were written over, or lay in a ring or a spill
+/// filled in place. Returns where to go on, or nothing if some of them cannot be read any more: they were written over, or lay in a spill
 /// extent that is gone.
 pub(crate) fn follow(
     media: &Media,
@@ -25,11 +25,7 @@ pub(crate) fn follow(
         if is_spill(media, ring, cursor) {
             return Ok(None);
         }
-        let (record, next) = match ring.read(media, cursor, cursor.position) {
-            Ok(Some(found)) => found,
-            Ok(None) | Err(Error::Truncated { .. }) => return Ok(None),
-            Err(e) => return Err(e),
-        };
+        let Some((record, next)) = ring.read(media, cursor, cursor.position)? else { return Ok(None) };
         cursor = next;
         if record.header.kind == KIND_VOID {
             continue;

@@ -242,6 +242,10 @@ impl PowerLog {
     pub(crate) fn move_to(&self, media: &Media, runtime: Runtime<'_>, place: LogPlace) -> Result<()> {
         self.ring_at(place)?;
         self.checkpoint_sync(media, runtime)?;
+        // One without the lock may have failed meanwhile, and been told alone of what both should have written.
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
         let head = self.head(runtime);
         if !broken(Break::MoveWithoutDoubt) {
             runtime.set_in_doubt(true);

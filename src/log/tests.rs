@@ -321,6 +321,19 @@ fn rule_4_after_a_failed_sync_the_tail_stays_until_all_is_written_again() {
     assert_eq!(bench.scan(), []);
 }
 
+/// Who syncs beside it may have been told alone that what both were to write is lost.
+#[test]
+fn rule_5_a_move_notices_the_sync_that_failed_beside_its_own() {
+    let bench = bench();
+    bench.append(body(&bench, 1, 20, 1));
+    let before = bench.runtime().log();
+    let other = bench.disk.open_media(page_offset(bench.end) * 2, Writable::Runtime).unwrap();
+    crate::failpoint::at_failpoint("checkpoint: after sync", move || other.runtime().set_sync_failed(true));
+    let moved = bench.log.move_to(&bench.media, bench.runtime(), LogPlace::FIRST);
+    assert!(matches!(moved, Err(Error::SyncFailed)), "{moved:?}");
+    assert_eq!((bench.runtime().log(), bench.runtime().in_doubt()), (before, false));
+}
+
 #[test]
 fn rule_5_the_tail_never_moves_back() {
     let bench = bench();

@@ -23,7 +23,7 @@ fn moves(seed: u64) -> Recording {
         recorder.commit(Kind::Even);
         let bystander = testing::open(&recorder.disk, &recorder.options).unwrap();
         let mover = recorder.take_arena();
-        let pages = if round == 3 { 0 } else { 16 + 4 * round };
+        let pages = if round == 3 { 0 } else { 20 + 4 * round };
         let survived =
             mortal(seed * 3 % 60 + u64::from(round % 3), || testing::move_log(&mover, pages).unwrap());
         drop(mover);

@@ -30,7 +30,7 @@ const SCRIPT: [Step; 18] = [
     Step::Checkpoint,
     Step::Commit(Kind::Spill),
     Step::Commit(Kind::SavePoints),
-    Step::MoveLog(16),
+    Step::MoveLog(24),
     Step::Shrink,
     Step::Commit(Kind::InPlace),
     Step::Commit(Kind::Small),

@@ -70,7 +70,7 @@ pub(super) struct Copy<'a> {
     /// Pages whose words in the page map were written: where runs begin that are in use since, maybe.
     mapped: Pages,
     /// Up to where the log was read; nothing where there is none to be read.
-    followed: Option<(Ring, Cursor)>,
+    followed: Option<(LogPlace, Ring, Cursor)>,
     done: Copied,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Copy<'a> {
         (self.touched, self.mapped) = (Pages::default(), Pages::default());
         let (place, head) = self.head();
         let Some(log) = &self.arena.inner.power else { return Ok(false) };
-        self.followed = Some((log.ring_at(place)?, head));
+        self.followed = Some((place, log.ring_at(place)?, head));
         failpoint("snapshot: begun");
         let mut from: Page = 0;
         loop {
@@ -176,7 +176,7 @@ impl<'a> Copy<'a> {
             failpoint("snapshot: piece copied");
         }
         for _ in 0..ROUNDS {
-            if !self.follow()? {
+            if !self.follow(false)? {
                 return Ok(false);
             }
             self.touch_new_runs(false)?;
@@ -197,7 +197,7 @@ impl<'a> Copy<'a> {
 
     fn last_round(&mut self) -> Result<bool> {
         let frozen = self.freeze(self.touched.count() > FEW)?;
-        if !self.follow()? {
+        if !self.follow(true)? {
             return Ok(false);
         }
         self.touch_new_runs(true)?;
@@ -233,10 +233,15 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Reads the log up to its head; false if a part of it is gone.
-    fn follow(&mut self) -> Result<bool> {
-        let Some((ring, cursor)) = self.followed else { return Ok(true) };
+    /// Reads the log up to its head; false if a part of it is gone. `frozen`: the state stands still.
+    fn follow(&mut self, frozen: bool) -> Result<bool> {
+        let Some((place, ring, cursor)) = self.followed else { return Ok(true) };
         let inner = &self.arena.inner;
+        // A ring in the heap may be freed, and cut off with the end of the file, as soon as the log has left it; but not under a reader.
+        let _tx = if frozen || place == LogPlace::FIRST { None } else { Some(self.arena.read()?) };
+        if inner.media.runtime().log().place != place {
+            return Ok(false);
+        }
         let head = inner.media.runtime().log().head;
         // After the head was looked at: what lies before it knows no other page map.
         let map = self.heap.page_map_places(&Committed(&inner.media))?;
@@ -249,7 +254,7 @@ impl<'a> Copy<'a> {
             }
         };
         let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), touch)?;
-        self.followed = followed.map(|cursor| (ring, cursor));
+        self.followed = followed.map(|cursor| (place, ring, cursor));
         Ok(followed.is_some())
     }
 
@@ -285,7 +290,7 @@ impl<'a> Copy<'a> {
             self.target.write_all_at(&self.buffer[..read], at).map_err(|e| target_error(e, n))?;
             self.done.copied_bytes += n;
             at += n;
-            if n == CHUNK && !self.follow()? {
+            if n == CHUNK && !self.follow(false)? {
                 return Ok(false);
             }
         }

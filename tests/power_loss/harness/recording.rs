@@ -179,7 +179,7 @@ impl Recorder {
 
 /// Pages of a ring that the log moves into; 0: back.
 pub(crate) fn moved_log(rng: &mut SplitMix64) -> u32 {
-    [0, 16, 16, 21, 40][rng.below(5) as usize]
+    [0, 17, 20, 21, 40][rng.below(5) as usize]
 }
 
 /// `count` steps of all kinds.

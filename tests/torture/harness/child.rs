@@ -285,7 +285,7 @@ impl Life {
                 let done = match n {
                     4 => arena.sync(),
                     5 if self.rng.below(2) == 0 => arena.checkpoint(),
-                    5 => testing::move_log(&arena, [0, 16, 24, 64][self.rng.below(4) as usize]),
+                    5 => testing::move_log(&arena, [0, 20, 24, 64][self.rng.below(4) as usize]),
                     _ => arena.shrink().map(drop),
                 };
                 self.settle(done)?;
