@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 const LOG: u64 = 64 << 10;
@@ -557,6 +558,45 @@ fn another_process_goes_on_after_the_mover_was_killed() {
             assert_clean(&copy);
         }
     }
+}
+
+/// A reader is in the way when the run is to be freed that the log has left: that is done later.
+#[test]
+fn a_run_that_could_not_be_freed_goes_later() {
+    let dir = fast_dir();
+    let path = dir.path().join("a");
+    let options = options().log_limit(4 * LOG).lock_timeout(Duration::from_millis(50));
+    let (arena, ledger) = make(&path, &options);
+    let (end, ends) = channel::<()>();
+    let (tells, told) = channel();
+    let told = Rc::new(told);
+    let (file, hears) = (path.clone(), told.clone());
+    at_failpoint("log: moved", move || {
+        std::thread::spawn(move || {
+            let other = Arena::open_read_only(&file).unwrap();
+            let reads = other.read().unwrap();
+            tells.send("reads").unwrap();
+            let _ = ends.recv();
+            drop(reads);
+            tells.send("is gone").unwrap();
+        });
+        assert_eq!(hears.recv(), Ok("reads"));
+    });
+    while log_len(&arena) < 4 * LOG {
+        ledger.commit(&arena).unwrap();
+    }
+    let named = || {
+        let image = std::fs::read(&path).unwrap();
+        header_words(&image).into_iter().filter(|&at| u64_at(&image, at) != 0).count()
+    };
+    assert_eq!(named(), 2);
+    drop(end);
+    assert_eq!(told.recv(), Ok("is gone"));
+    for _ in 0..400 {
+        ledger.commit(&arena).unwrap();
+    }
+    assert_eq!((named(), log_len(&arena)), (1, 4 * LOG));
+    assert_clean(&arena);
 }
 
 /// Batches are as large as the ring allows, which becomes longer under them; some of their records are spilled.

@@ -11,7 +11,7 @@
 //! 2. `PowerLog::move_to`: everything is synced, and both checkpoint slots come to name the new place.
 //! 3. A transaction frees the run that the log has left.
 //!
-//! A death in between leaves a run too many, which the next move frees. Several handles may be at it together: who finds the run of its first step gone, or
+//! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: who finds the run of its first step gone, or
 //! in use, has nothing left to do.
 
 use super::{Committed, Inner};
@@ -28,7 +28,7 @@ const PART: u64 = 4;
 const ROOM: u64 = 8;
 
 impl Inner {
-    /// Makes a log that is short for its heap twice as long.
+    /// Makes a log that is short for its heap twice as long, and frees what a move that was cut off has left over.
     pub(super) fn lengthen_log(&self, log: &PowerLog) -> Result<()> {
         let len = 2 * log.capacity(self.media.runtime());
         let end = self.heap_end()?;
@@ -37,7 +37,10 @@ impl Inner {
             || len > heap_len / PART
             || end.saturating_add(ROOM * len) > self.media.capacity()
         {
-            return Ok(());
+            let used = self.media.runtime().log().place;
+            let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
+            let is_left = runs.into_iter().any(|run| run != LogPlace::FIRST && run != used);
+            return if is_left { self.change_log_runs(log, 0) } else { Ok(()) };
         }
         self.move_log(log, (len / PAGE) as u32)
     }
