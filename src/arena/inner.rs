@@ -493,7 +493,7 @@ impl Inner {
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let _ = self.finish_checkpoint(log, head).and_then(|()| self.lengthen_log(log));
+        let _ = self.finish_checkpoint(log, head).and_then(|()| self.tend_log(log));
         self.checkpointing.store(false, Ordering::Release);
     }
 

@@ -28,21 +28,27 @@ const PART: u64 = 4;
 const ROOM: u64 = 8;
 
 impl Inner {
-    /// Makes a log that is short for its heap twice as long, and frees what a move that was cut off has left over.
-    pub(super) fn lengthen_log(&self, log: &PowerLog) -> Result<()> {
+    /// Makes a log that is short for its heap twice as long; else frees what a move that was cut off has left over.
+    pub(super) fn tend_log(&self, log: &PowerLog) -> Result<()> {
+        if let Some(pages) = self.longer_log(log)? {
+            return self.move_log(log, pages);
+        }
+        let used = self.media.runtime().log().place;
+        let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
+        if runs.into_iter().any(|run| run != LogPlace::FIRST && run != used) {
+            self.change_log_runs(log, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Pages that the log should have, if those are more than it has.
+    fn longer_log(&self, log: &PowerLog) -> Result<Option<u32>> {
         let len = 2 * log.capacity(self.media.runtime());
         let end = self.heap_end()?;
-        let heap_len = end - page_offset(self.heap_page());
-        if len > self.options.log_limit.min(page_offset(*ring::PAGES.end()))
-            || len > heap_len / PART
-            || end.saturating_add(ROOM * len) > self.media.capacity()
-        {
-            let used = self.media.runtime().log().place;
-            let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
-            let is_left = runs.into_iter().any(|run| run != LogPlace::FIRST && run != used);
-            return if is_left { self.change_log_runs(log, 0) } else { Ok(()) };
-        }
-        self.move_log(log, (len / PAGE) as u32)
+        let most = self.options.log_limit.min(page_offset(*ring::PAGES.end()));
+        let is_short = len <= most && len <= (end - page_offset(self.heap_page())) / PART;
+        let has_room = end.saturating_add(ROOM * len) <= self.media.capacity();
+        Ok((is_short && has_room).then_some((len / PAGE) as u32))
     }
 
     /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.

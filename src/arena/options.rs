@@ -168,7 +168,7 @@ impl Options {
     }
 
     /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits go on, one that is shorter than an eighth
-    /// of the heap becomes twice as long, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. With 0 it stays as it is. Where little room is left below
+    /// of the heap becomes twice as long, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. Others wait while that run is filled and synced. With 0 it stays as it is. Where little room is left below
     /// [`max_size`](Self::max_size) it stays as it is too.
     ///
     /// ```

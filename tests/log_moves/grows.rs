@@ -1,8 +1,6 @@
-//! The log becomes longer with its heap: it moves, and whatever ends on the way, nothing that was committed is lost.
+//! The log becomes longer with its heap, and short again.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use heapfile::{Arena, Offset, Options, SnapshotOptions, View};
 use std::path::PathBuf;
 
@@ -126,39 +124,6 @@ fn a_log_grows_with_its_heap_and_goes_back() {
     assert!(stats.log_bytes == LOG && stats.heap_bytes <= full - len, "{stats:?}");
     assert_clean(&arena);
     numbers.assert(&arena, 1..=done);
-}
-
-/// The ring that a snapshot follows is gone, and its place cut off the file.
-#[test]
-fn a_snapshot_starts_anew_when_the_log_moves() {
-    let dir = fast_dir();
-    for point in ["snapshot: begun", "snapshot: piece copied", "snapshot: before the last round"] {
-        for pages in [0, 200] {
-            let (path, copy) = (dir.path().join("a"), dir.path().join("b"));
-            let arena = options().create(&path).unwrap();
-            let numbers = Numbers::new(&arena, 16);
-            heapfile::testing::move_log(&arena, 100).unwrap();
-            numbers.set(&arena, 1);
-            let other = Arena::open(&path).unwrap();
-            let others = Numbers::find(&other);
-            heapfile::testing::at_failpoint(point, move || {
-                others.set(&other, 2);
-                match pages {
-                    0 => drop(other.shrink().unwrap()),
-                    _ => heapfile::testing::move_log(&other, pages).unwrap(),
-                }
-                others.set(&other, 3);
-            });
-            arena.snapshot(&copy, &SnapshotOptions::new()).unwrap();
-            let copied = Arena::open(&copy).unwrap();
-            assert_clean(&copied);
-            numbers.assert(&copied, 1..4);
-            assert_eq!(log_len(&copied), LOG);
-            for file in [path, copy] {
-                std::fs::remove_file(file).unwrap();
-            }
-        }
-    }
 }
 
 #[test]
