@@ -37,7 +37,7 @@ impl Kind {
 pub(crate) enum StoreId {
     HeapfileHashed,
     HeapfileOrdered,
-    /// Hashed, with a log of 256 MiB instead of 4: fjall's journals may take 512.
+    /// Hashed, with a log of 256 MiB from the start, instead of 4: fjall's journals may take 512.
     HeapfileLongLog,
     Gdbm,
     Libmdbx,
