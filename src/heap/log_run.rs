@@ -1,6 +1,6 @@
 //! Runs of the heap that the log's ring lies in.
 //!
-//! A log that became too short for its heap goes on in a run of this heap; see `arena::log`. There are two at most: the one
+//! A log that became too short for its heap goes on in a run of this heap; see `arena::log_place`. There are two at most: the one
 //! that the newest checkpoint slot names, and one that is about to take its place or has just lost it. The header names both, so that
 //! whatever a death leaves behind is found again.
 //!
