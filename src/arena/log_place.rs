@@ -44,11 +44,14 @@ impl Inner {
     /// Pages that the log should have, if those are more than it has.
     fn longer_log(&self, log: &PowerLog) -> Result<Option<u32>> {
         let len = 2 * log.capacity(self.media.runtime());
-        let end = self.heap_end()?;
-        let most = self.options.log_limit.min(page_offset(*ring::PAGES.end()));
-        let is_short = len <= most && len <= (end - page_offset(self.heap_page())) / PART;
-        let has_room = end.saturating_add(ROOM * len) <= self.media.capacity();
-        Ok((is_short && has_room).then_some((len / PAGE) as u32))
+        let has_room = self.heap_end()?.saturating_add(ROOM * len) <= self.media.capacity();
+        Ok((len <= self.longest_log()? && has_room).then_some((len / PAGE) as u32))
+    }
+
+    /// Bytes that the log may have in a heap as long as this one.
+    pub(crate) fn longest_log(&self) -> Result<u64> {
+        let heap_len = self.heap_end()? - page_offset(self.heap_page());
+        Ok((heap_len / PART).min(self.options.log_limit).min(page_offset(*ring::PAGES.end())))
     }
 
     /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.

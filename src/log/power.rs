@@ -94,7 +94,7 @@ impl PowerLog {
 
     /// Whether the record is too long for the ring and its body has to go to a spill extent.
     pub(crate) fn must_spill(&self, runtime: Runtime<'_>, body: &Body) -> bool {
-        (body.words().len() as u64) * 8 + 64 > self.capacity(runtime) / 4
+        !fits_into(self.capacity(runtime), body)
     }
 
     /// Writes the record of a commit, durably; then it counts. `spill_page` is where the body was written and synced, if it
@@ -354,6 +354,11 @@ impl PowerLog {
         runtime.set_in_doubt(false);
         outcome
     }
+}
+
+/// Whether the record may lie in a ring of `len` bytes.
+pub(crate) fn fits_into(len: u64, body: &Body) -> bool {
+    body.words().len() as u64 * 8 + 64 <= len / 4
 }
 
 /// Writes records again as they were read, by `write`.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
-use crate::log::power::PowerLog;
+use crate::log::power::{PowerLog, fits_into};
 use crate::log::record::{Body, Write, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
@@ -24,7 +24,7 @@ use crate::sabotage::{Break, broken};
 /// How a commit went.
 pub(crate) enum Outcome {
     Done,
-    /// The log is more than three quarters full; a checkpoint up to this head should follow, without the lock.
+    /// The log is more than three quarters full, or could be long enough for this commit and is not; a checkpoint up to this head should follow, without the lock.
     CheckpointDue(Cursor),
 }
 
@@ -193,6 +193,9 @@ fn commit_power(
         runtime.set_in_doubt(false);
         if checkpointed.is_ok() {
             cut(media, runtime, end);
+            if arena.longest_log().is_ok_and(|len| fits_into(len, body)) {
+                return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
+            }
         }
         return Ok(Outcome::Done);
     }

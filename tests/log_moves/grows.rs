@@ -126,6 +126,30 @@ fn a_log_grows_with_its_heap_and_goes_back() {
     numbers.assert(&arena, 1..=done);
 }
 
+/// Records that are too long for the log make it longer, if that would do.
+#[test]
+fn long_records_make_it_longer() {
+    let dir = fast_dir();
+    let arena = options().create(dir.path().join("a.heap")).unwrap();
+    let numbers = Numbers::new(&arena, 64);
+    let commit = |blocks: usize, byte: u8| {
+        let mut tx = arena.write().unwrap();
+        for &block in &numbers.0[..blocks] {
+            tx.write_at(block, 0, &[byte; 20_000]).unwrap();
+        }
+        tx.commit().unwrap();
+    };
+    // Longer than a quarter of the longest that it may become.
+    (0..5).for_each(|byte| commit(30, byte));
+    assert_eq!(log_len(&arena), LOG);
+    (0..5).for_each(|byte| commit(2, byte));
+    assert_eq!(log_len(&arena), 4 * LOG);
+    assert_clean(&arena);
+    let tx = arena.read().unwrap();
+    let holds = |block: usize, byte: u8| tx.bytes(numbers.0[block]).unwrap()[..20_000] == vec![byte; 20_000];
+    assert!(holds(0, 4) && holds(1, 4) && holds(2, 4) && holds(29, 4));
+}
+
 #[test]
 fn a_limit_keeps_it_as_it_is() {
     let dir = fast_dir();
