@@ -257,7 +257,7 @@ fn the_page_describes_recovery() {
 /// The log alone gives the newest state: nothing of the heap since the last checkpoint reached the disk.
 #[test]
 fn the_page_describes_replay_over_an_old_heap() {
-    for moved in [0, 100] {
+    for moved in [0, 1100] {
         replay_over_an_old_heap(moved);
     }
 }
