@@ -17,11 +17,12 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let mut image = match input.image % 5 {
+    let mut image = match input.image % 6 {
         0 => Image::power(),
         1 => Image::power_left(),
         2 => Image::process(),
         3 => Image::process_left(),
+        4 => Image::power_moved_left(),
         _ => Image::power_spilled_left(),
     }
     .clone();

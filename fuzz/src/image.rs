@@ -20,15 +20,29 @@ pub struct Image {
     pub intent_pages: usize,
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// Where the checkpoint slot of the larger generation is.
+fn newest_slot(bytes: &[u8]) -> usize {
+    if u64_at(bytes, PAGE + 8) > u64_at(bytes, 2 * PAGE + 8) { PAGE } else { 2 * PAGE }
 }
 
 impl Image {
     fn new(bytes: Vec<u8>) -> Self {
         let page = |at| u32_at(&bytes, at) as usize;
-        let (log_page, log_pages, heap_page) = (page(56), page(60), page(64));
-        let intent_pages = page(52);
+        let (heap_page, intent_pages) = (page(64), page(52));
+        let slot = newest_slot(&bytes);
+        // Where the log moved to, if it has.
+        let (log_page, log_pages) = match (page(slot + 36), page(slot + 40)) {
+            (0, 0) => (page(56), page(60)),
+            moved => moved,
+        };
         Self { bytes, log_page, log_pages, heap_page, intent_pages }
     }
 
@@ -60,6 +74,12 @@ impl Image {
     pub fn power_spilled_left() -> &'static Self {
         static IMAGE: OnceLock<Image> = OnceLock::new();
         IMAGE.get_or_init(|| build_killed(Durability::Power, 40_000))
+    }
+
+    /// A `Power` arena whose last process died after its log had moved.
+    pub fn power_moved_left() -> &'static Self {
+        static IMAGE: OnceLock<Image> = OnceLock::new();
+        IMAGE.get_or_init(build_moved)
     }
 
     /// An empty `Power` arena.
@@ -98,8 +118,10 @@ impl Image {
         if len == 0 || self.bytes.len() < ring + len {
             return;
         }
-        let mut seed = u32_at(&self.bytes, 16);
-        let (mut at, mut sequence) = (0usize, 1u64);
+        let slot = newest_slot(&self.bytes);
+        let (tail, mut sequence) = (u64_at(&self.bytes, slot + 16), u64_at(&self.bytes, slot + 24));
+        let (mut seed, first) = (u32_at(&self.bytes, slot + 32), (tail % len as u64) as usize);
+        let mut at = first;
         while at + 64 <= len {
             let start = ring + at;
             let header = &mut self.bytes[start..start + 64];
@@ -107,7 +129,7 @@ impl Image {
                 return;
             }
             header[8..16].copy_from_slice(&sequence.to_le_bytes());
-            header[16..24].copy_from_slice(&(at as u64).to_le_bytes());
+            header[16..24].copy_from_slice(&tail.wrapping_add((at - first) as u64).to_le_bytes());
             header[56..60].copy_from_slice(&seed.to_le_bytes());
             let spilled = u32_at(header, 4) == 3;
             let words = u64::from_le_bytes(header[24..32].try_into().expect("eight bytes"));
@@ -121,7 +143,7 @@ impl Image {
             seed = crc.finalize();
             self.bytes[start + 60..start + 64].copy_from_slice(&seed.to_le_bytes());
             at += if spilled { 64 } else { (64 + bytes).next_multiple_of(64) };
-            sequence += 1;
+            sequence = sequence.wrapping_add(1);
         }
     }
 }
@@ -175,6 +197,16 @@ fn build(durability: Durability, close: bool) -> Image {
         drop(arena);
     }
     Image::new(std::fs::read(path).expect("the arena can be read"))
+}
+
+fn build_moved() -> Image {
+    let (dir, arena) = scratch(Durability::Power);
+    fill(&arena).expect("blocks can be made");
+    heapfile::testing::move_log(&arena, 20).expect("there is room");
+    for i in 0..10u64 {
+        arena.alloc(&i).expect("a block can be made");
+    }
+    Image::new(std::fs::read(dir.path().join("a.heap")).expect("the arena can be read"))
 }
 
 /// Killed when half of a commit is applied that overwrites so many bytes of a block.
