@@ -12,7 +12,7 @@
 //! 3. A transaction frees the run that the log has left.
 //!
 //! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: who finds the run of its first step gone, or
-//! in use, has nothing left to do.
+//! in use, has nothing left to do. A call on the file that fails here fails no commit; but as in any transaction, it may take the handle out of use.
 
 use super::{Committed, Inner};
 use crate::error::Result;
