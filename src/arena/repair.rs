@@ -12,7 +12,7 @@
 use super::{Arena, Committed, Finding, Options, Report, open};
 use crate::error::{Error, Result};
 use crate::heap::{Heap, Rebuilt, Space};
-use crate::layout::{LogPlace, MARK_PAGE, PAGE, Page, page_offset};
+use crate::layout::{LogPlace, MARK_PAGE, PAGE, Page, SLOT_PAGES, page_offset};
 use crate::log::slots;
 use crate::roots;
 use crate::runtime::{LogState, MarkState, boot_id};
@@ -91,6 +91,7 @@ fn run(arena: &Arena) -> Result<Repair> {
     let media = &arena.inner.media;
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
+    let damaged_slots = damaged_slots(arena)?;
     if let Some(log) = &arena.inner.power {
         let runtime = media.runtime();
         if runtime.log().place != LogPlace::FIRST {
@@ -119,7 +120,9 @@ fn run(arena: &Arena) -> Result<Repair> {
     let lost = roots::mend(&mut tx)?;
     losses.extend(lost.into_iter().map(|(offset, what)| Finding { offset, what }));
     tx.commit()?;
-    mend_slots(arena, &mut losses)?;
+    for index in damaged_slots {
+        losses.push(mend_slot(arena, index)?);
+    }
     if arena.inner.power.is_none() {
         if open::read_mark(media).is_err() {
             losses
@@ -164,22 +167,28 @@ fn save(arena: &Arena, pages: &[u64]) -> Result<PathBuf> {
     unreachable!("there is always a next number")
 }
 
-/// Writes a checkpoint slot anew that is damaged.
-fn mend_slots(arena: &Arena, losses: &mut Vec<Finding>) -> Result<()> {
-    let (Some(log), media) = (&arena.inner.power, &arena.inner.media) else { return Ok(()) };
-    for index in 0..2 {
-        if slots::read(media, index)?.is_none() {
-            let (newest, ..) = log.read(media)?;
-            slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest), newest.log))?;
-            let runtime = media.runtime();
-            let now = runtime.log();
-            runtime.set_log(LogState { generation: newest.generation + 1, ..now });
-            let offset = page_offset(crate::layout::SLOT_PAGES[index]);
-            losses.push(Finding {
-                offset,
-                what: "a checkpoint slot: written anew, nothing is lost".to_owned(),
-            });
+/// Which of the checkpoint slots are damaged.
+fn damaged_slots(arena: &Arena) -> Result<Vec<usize>> {
+    let mut damaged = Vec::new();
+    for index in 0..if arena.inner.power.is_some() { 2 } else { 0 } {
+        if slots::read(&arena.inner.media, index)?.is_none() {
+            damaged.push(index);
         }
     }
-    Ok(())
+    Ok(damaged)
+}
+
+/// Writes a checkpoint slot anew that was damaged, unless that has been done.
+fn mend_slot(arena: &Arena, index: usize) -> Result<Finding> {
+    let media = &arena.inner.media;
+    if let Some(log) = &arena.inner.power
+        && slots::read(media, index)?.is_none()
+    {
+        let (newest, ..) = log.read(media)?;
+        slots::write(media, &slots::slot(newest.generation + 1, slots::cursor(&newest), newest.log))?;
+        let runtime = media.runtime();
+        runtime.set_log(LogState { generation: newest.generation + 1, ..runtime.log() });
+    }
+    let what = "a checkpoint slot: written anew, nothing is lost".to_owned();
+    Ok(Finding { offset: page_offset(SLOT_PAGES[index]), what })
 }

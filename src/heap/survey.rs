@@ -11,8 +11,8 @@ use super::Heap;
 use super::class::Shape;
 use super::header::{Header, word_of};
 use super::map::{
-    ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, LOG, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start,
-    kind, last_array,
+    ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
+    last_array, log_entry,
 };
 use super::slab::{LISTED, padding, state_word_at};
 use super::space::Load;
@@ -207,8 +207,8 @@ impl<L: Load> Surveyor<'_, L> {
         if let Some(shape) = self.slab_at(page, limit) {
             return self.keep(page, shape.pages, Found::Slab(shape));
         }
-        if let Some(pages) = self.log_at(page, entry) {
-            // Nobody repairs a heap that the log is in: what is named here is no longer in use.
+        if let Some(pages) = Self::log_of(entry) {
+            // Nobody repairs a heap that the log is in: what it had is no longer in use.
             return self.body_end(page, limit.min(page.saturating_add(pages)));
         }
         match Run::of(entry) {
@@ -218,12 +218,10 @@ impl<L: Load> Surveyor<'_, L> {
         }
     }
 
-    /// Pages of the run of the log at `page`, if both page map and header know of it.
-    fn log_at(&self, page: Page, entry: u64) -> Option<u32> {
+    /// Pages of a run of the log with this word.
+    fn log_of(entry: u64) -> Option<u32> {
         let pages = (entry >> 32) as u32;
-        let named =
-            self.header.logs_at().into_iter().any(|at| self.l.load(at).ok() == Some(word_of(page, pages)));
-        (kind(entry) == LOG && pages > 0 && named).then_some(pages)
+        (entry == log_entry(pages) && pages > 0).then_some(pages)
     }
 
     fn keep(&mut self, page: Page, pages: u32, found: Found) -> Page {
@@ -312,7 +310,7 @@ impl<L: Load> Surveyor<'_, L> {
         let entry = self.entry(other);
         let own = entry == word_of(shape.entry, other - page);
         let sound = entry == NODES_ENTRY
-            || self.log_at(other, entry).is_some()
+            || Self::log_of(entry).is_some()
             || self.survey.arrays.contains(&other)
             || kind(entry) == BLOCK && Run::of(entry).is_some()
             || kind(entry) == SLAB && self.header.find_slab(entry, other).is_some();

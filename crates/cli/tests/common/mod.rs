@@ -73,7 +73,7 @@ impl Place {
     /// With an arena that `fill` made something of.
     pub(crate) fn with(fill: impl FnOnce(&Arena)) -> Self {
         let place = Self::new();
-        let arena = Options::new().log_size(1 << 16).create(&place.path).unwrap();
+        let arena = Options::new().log_size(1 << 16).log_limit(0).create(&place.path).unwrap();
         fill(&arena);
         place
     }
