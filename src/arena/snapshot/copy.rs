@@ -98,6 +98,7 @@ impl<'a> Copy<'a> {
             }
         }
         let frozen = self.freeze(true)?;
+        // What an earlier start lost is not to be looked for.
         self.followed = None;
         let mut from = 0;
         while let Some(stretch) = self.heap.next_stretch(&Committed(&self.arena.inner.media), from)? {
@@ -241,7 +242,6 @@ impl<'a> Copy<'a> {
         // A ring in the heap may be freed, and cut off with the end of the file, as soon as the log has left it; but not under a reader.
         let _tx = if frozen || place == LogPlace::FIRST { None } else { Some(self.arena.read()?) };
         if inner.media.runtime().log().place != place {
-            self.followed = None;
             return Ok(false);
         }
         let head = inner.media.runtime().log().head;
