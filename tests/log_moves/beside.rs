@@ -5,6 +5,7 @@ use crate::image::*;
 use crate::ledger::*;
 use heapfile::testing::at_failpoint;
 use heapfile::{Arena, Locking, SnapshotOptions, View};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -142,6 +143,33 @@ fn a_snapshot_goes_on_when_the_log_moves_away() {
         assert_eq!(ledger.count(&copy).unwrap(), ledger.count(&arena).unwrap(), "{point}");
         assert_clean(&copy);
     }
+}
+
+/// The log moves in each start of a snapshot: it ends under the writer lock, and is whole.
+#[test]
+fn a_snapshot_whose_log_always_moves_is_whole() {
+    fn lose(path: PathBuf, times: u32) {
+        at_failpoint("snapshot: begun", move || {
+            let other = options().open(&path).unwrap();
+            let ledger = Ledger::find(&other).unwrap();
+            ledger.commit(&other).unwrap();
+            heapfile::testing::move_log(&other, 1000 + 100 * times).unwrap();
+            ledger.commit(&other).unwrap();
+            lose(path, times + 1);
+        });
+    }
+    let dir = fast_dir();
+    let (path, copy) = (dir.path().join("a"), dir.path().join("b"));
+    let (arena, ledger) = make(&path, &options());
+    // More than is copied at once.
+    let long = vec![7; 5 << 20];
+    let block = arena.alloc_bytes(&long).unwrap();
+    lose(path, 0);
+    arena.snapshot(&copy, &SnapshotOptions::new()).unwrap();
+    let copy = Arena::open(&copy).unwrap();
+    assert_eq!(ledger.count(&copy).unwrap(), ledger.count(&arena).unwrap());
+    assert!(copy.read().unwrap().bytes(block).unwrap() == long);
+    assert_clean(&copy);
 }
 
 /// Two handles find the log short at the same time: it becomes twice as long, and no run is left over.
