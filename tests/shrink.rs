@@ -47,3 +47,27 @@ fn what_is_free_is_given_back_and_what_is_not_stays() {
         }
     }
 }
+
+/// Who asks for the file's length just before it is cut asks again: what it then does is no damage.
+#[test]
+fn a_length_from_just_before_a_cut_is_not_kept() {
+    for durability in [Durability::Power, Durability::Process] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.heap");
+        let arena = Options::new().durability(durability).create(&path).unwrap();
+        let other = Arena::open(&path).unwrap();
+        let block = arena.alloc_bytes(&vec![1; 3 << 20]).unwrap();
+        arena.free(block).unwrap();
+        let (told, reader) = (std::rc::Rc::new(std::cell::Cell::new(false)), other.clone());
+        let tell = told.clone();
+        heapfile::testing::at_failpoint("shrink: about to cut", move || {
+            drop(reader.read().unwrap());
+            tell.set(true);
+        });
+        arena.shrink().unwrap();
+        assert!(told.get());
+        let block = other.alloc_bytes(&vec![2; 2 << 20]).unwrap();
+        assert_eq!(other.read().unwrap().bytes(block).unwrap(), vec![2; 2 << 20]);
+        assert_eq!(other.check().unwrap().findings, []);
+    }
+}

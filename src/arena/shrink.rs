@@ -8,6 +8,7 @@
 
 use super::Arena;
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{Page, page_offset};
 use crate::sabotage::{Break, broken};
 
@@ -98,7 +99,11 @@ fn give_back(arena: &Arena) -> Result<u64> {
         let end = page_offset(heap.open(work)?);
         if media.file_len()? > end {
             media.runtime().count_cut();
-            media.truncate(end)?;
+            failpoint("shrink: about to cut");
+            let cut = media.truncate(end);
+            // Again: who asked in between was told the old length.
+            media.runtime().count_cut();
+            cut?;
         }
         let (mut at, mut punched) = (0, 0);
         while let Some(extent) = heap.next_extent(work, at)? {

@@ -230,10 +230,10 @@ impl Space for Work<'_> {
         if !self.media.is_in_place() {
             return Err(Error::Replaced { path: self.media.path().to_owned() });
         }
-        // Only the owner of the writer lock cuts the file: a shorter one was cut by somebody else, and lacks blocks.
-        let (before, now) = (self.media.len(), self.media.refresh_len()?);
-        if now < before {
-            return Err(Error::Truncated { needed: before, found: now });
+        // Only the owner of the writer lock cuts the file, and not so short: then it was somebody else, and it lacks blocks.
+        let (least, now) = (page_offset(from), self.media.refresh_len()?);
+        if now < least {
+            return Err(Error::Truncated { needed: least, found: now });
         }
         self.media.reserve_tail(page_offset(from))?;
         let now = now / PAGE;
