@@ -60,7 +60,7 @@ fn a_length_from_just_before_a_cut_is_not_kept() {
         arena.free(block).unwrap();
         let (told, reader) = (std::rc::Rc::new(std::cell::Cell::new(false)), other.clone());
         let tell = told.clone();
-        heapfile::testing::at_failpoint("shrink: about to cut", move || {
+        heapfile::testing::at_failpoint("file: about to be cut", move || {
             drop(reader.read().unwrap());
             tell.set(true);
         });

@@ -16,12 +16,12 @@ use crate::lock::held::{HandleNumber, Held};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
-use crate::log::ring::Cursor;
+use crate::log::ring::{Cursor, largest};
 use crate::log::{intent, power};
 use crate::media::Media;
 use crate::runtime::{MarkState, Runtime, boot_id};
 use crate::sabotage::{Break, broken};
-use crate::txn::commit;
+use crate::txn::commit::{self, Outcome};
 use crate::txn::write::State;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -182,7 +182,7 @@ impl Inner {
     }
 
     /// Commits a batch, and gives the writer lock back.
-    pub(super) fn commit_batch(&self) -> Result<commit::Outcome> {
+    pub(super) fn commit_batch(&self) -> Result<Outcome> {
         let mut state = self.batch_state();
         let outcome = match self.poisoned.get() {
             // A member's part in it is lost.
@@ -195,7 +195,7 @@ impl Inner {
 
     /// Changed bytes from which on a batch is committed: a quarter of the log, over which a record does not go into it.
     pub(super) fn batch_bytes(&self) -> u64 {
-        self.power.as_ref().map_or(1 << 20, |log| log.capacity(self.media.runtime()) / 4)
+        self.power.as_ref().map_or(1 << 20, |log| largest(log.capacity(self.media.runtime())))
     }
 
     /// The writer lock, with `shut` the gate too, for a transaction that is about to commit; and what it works with, to be used no longer than
@@ -487,13 +487,19 @@ impl Inner {
         log.checkpoint_end(&self.media, runtime, head)
     }
 
-    /// The checkpoint that a commit found due, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
-    pub(crate) fn checkpoint_in_passing(&self, head: Cursor) {
-        let Some(log) = &self.power else { return };
+    /// What a commit found due: a checkpoint, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
+    pub(crate) fn follow_up(&self, outcome: Outcome) {
+        let (Some(log), Outcome::CheckpointDue(_) | Outcome::LogShort) = (&self.power, &outcome) else {
+            return;
+        };
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let _ = self.finish_checkpoint(log, head).and_then(|()| self.tend_log(log));
+        let checkpointed = match outcome {
+            Outcome::CheckpointDue(head) => self.finish_checkpoint(log, head),
+            _ => Ok(()),
+        };
+        let _ = checkpointed.and_then(|()| self.tend_log(log));
         self.checkpointing.store(false, Ordering::Release);
     }
 

@@ -15,7 +15,7 @@
 //! in use, has nothing left to do. A call on the file that fails here fails no commit; but as in any transaction, it may take the handle out of use.
 
 use super::{Committed, Inner};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::heap::Heap;
 use crate::layout::{LogPlace, PAGE, page_offset};
 use crate::log::power::PowerLog;
@@ -34,9 +34,22 @@ impl Inner {
             return self.move_log(log, pages);
         }
         let used = self.media.runtime().log().place;
-        let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
-        if runs.into_iter().any(|run| run != LogPlace::FIRST && run != used) {
+        if self.log_runs()?.into_iter().any(|run| run != LogPlace::FIRST && run != used) {
             self.change_log_runs(log, 0)?;
+        }
+        Ok(())
+    }
+
+    fn log_runs(&self) -> Result<[LogPlace; 2]> {
+        Heap::new(self.heap_page()).log_runs(&Committed(&self.media))
+    }
+
+    /// Whether the committed heap has a run for a log at `place`, in which nothing else lies; `Corrupt` if not.
+    pub(super) fn see_log_run(&self, place: LogPlace) -> Result<()> {
+        if place != LogPlace::FIRST
+            && !Heap::new(self.heap_page()).is_log_run(&Committed(&self.media), place)?
+        {
+            return Err(Error::corrupt(page_offset(place.page), "the heap has no run where the log lies"));
         }
         Ok(())
     }
@@ -62,10 +75,9 @@ impl Inner {
             let _locked = self.lock_exclusive(false)?;
             self.see_whole()?;
             let from = runtime.log().place;
-            let runs = Heap::new(self.heap_page()).log_runs(&Committed(&self.media))?;
             let to = match pages {
                 0 => Some(LogPlace::FIRST),
-                _ => runs.into_iter().find(|run| run.pages == pages && *run != from),
+                _ => self.log_runs()?.into_iter().find(|run| run.pages == pages && *run != from),
             };
             if let Some(to) = to.filter(|&to| to != from) {
                 log.move_to(&self.media, runtime, to)?;

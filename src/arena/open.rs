@@ -538,15 +538,11 @@ fn byte_locks_work(media: &Media) -> bool {
 
 /// The header's first words, so that a heap that is none is refused here and not at the first use; and the file's length.
 fn look_at_heap(inner: &Inner) -> Result<()> {
-    let (heap, committed) = (Heap::new(inner.heap_page()), Committed(&inner.media));
-    heap.open(&committed)?;
+    Heap::new(inner.heap_page()).open(&Committed(&inner.media))?;
     inner.see_length()?;
-    let log = inner.media.runtime().log().place;
-    if inner.power.is_some() && inner.access != Access::Private && log != LogPlace::FIRST {
+    if inner.power.is_some() && inner.access != Access::Private {
         // The next record would be written over whatever else lies there.
-        if !heap.is_log_run(&committed, log)? {
-            return Err(Error::corrupt(page_offset(log.page), "the heap has no run where the log lies"));
-        }
+        inner.see_log_run(inner.media.runtime().log().place)?;
     }
     if inner.access != Access::Private {
         inner.lock.open(&inner.media);

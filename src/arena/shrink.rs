@@ -8,7 +8,6 @@
 
 use super::Arena;
 use crate::error::{Error, Result};
-use crate::failpoint::failpoint;
 use crate::layout::{Page, page_offset};
 use crate::sabotage::{Break, broken};
 
@@ -98,12 +97,7 @@ fn give_back(arena: &Arena) -> Result<u64> {
     tx.with_heap(|heap, work| {
         let end = page_offset(heap.open(work)?);
         if media.file_len()? > end {
-            media.runtime().count_cut();
-            failpoint("shrink: about to cut");
-            let cut = media.truncate(end);
-            // Again: who asked in between was told the old length.
-            media.runtime().count_cut();
-            cut?;
+            media.cut(end)?;
         }
         let (mut at, mut punched) = (0, 0);
         while let Some(extent) = heap.next_extent(work, at)? {

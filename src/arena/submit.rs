@@ -176,9 +176,7 @@ pub(super) fn run<T, E: From<Error>>(
     }
     drop(batches);
     let committed = ending.wait();
-    if let Outcome::CheckpointDue(head) = due {
-        arena.checkpoint_in_passing(head);
-    }
+    arena.follow_up(due);
     match outcome {
         Ok(done) => {
             let value = done?;

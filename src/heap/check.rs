@@ -13,13 +13,13 @@ use super::class::{CLASSES, Shape};
 use super::header::{HEADER_WORDS, halves, word_of};
 use super::map::{
     ARRAY, ARRAYS, BLOCK, HEADER, HEADER_ENTRY, LOG, MOST_PAGES, NODES, NODES_ENTRY, Run, SLAB, array_entry,
-    array_pages, array_start, kind, last_array, log_entry,
+    array_pages, array_start, kind, last_array, log_pages,
 };
 use super::slab::{Slot, is_listed, links_at, padding, state_word_at};
 use super::space::Load;
 use super::tree::{Extent, HIGHEST, NODE, NODES_PER_PAGE, Summary, Tree};
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, Page, page_offset};
+use crate::layout::{LogPlace, PAGE, Page, page_offset};
 
 /// A contradiction in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,8 @@ struct Checker<'a, L> {
     report: Report,
     /// Arrays of the page map; `None` if there is none to be read.
     arrays: [Option<Page>; ARRAYS],
-    /// Runs of the log: first page and pages.
-    logs: [u64; 2],
+    /// Runs of the log.
+    logs: [LogPlace; 2],
     /// Node pages in order, with a bit for each node that was seen.
     nodes: Vec<(Page, u128)>,
     /// Slabs of each class, and those with a free slot.
@@ -100,7 +100,7 @@ impl Heap {
             found,
             report: Report::default(),
             arrays: [None; ARRAYS],
-            logs: [0; 2],
+            logs: [LogPlace::FIRST; 2],
             nodes: Vec::new(),
             slabs: [(0, 0); CLASSES],
             reached: self.header.first,
@@ -252,14 +252,14 @@ impl<L: Load> Checker<'_, L> {
 
     /// Notes the runs of the log, which the page map has to have as such.
     fn find_logs(&mut self) -> Result<()> {
-        for (place, at) in self.heap.header.logs_at().into_iter().enumerate() {
+        for (index, at) in self.heap.header.logs_at().into_iter().enumerate() {
             let Some(word) = self.word(at)?.filter(|&word| word != 0) else { continue };
-            let (page, pages) = halves(word);
-            let is_there = page > self.heap.header.first && page < self.end && pages > 0;
-            if is_there && self.entry(page)? == Some(log_entry(pages)) && self.logs[0] != word {
-                self.logs[place] = word;
+            let run = LogPlace::of_word(word);
+            let is_there = self.heap.is_log_run(self.l, run);
+            if self.told(is_there)? == Some(true) && self.logs[0] != run {
+                self.logs[index] = run;
             } else {
-                self.find(at, format!("the page map has no run of the log at page {page}"));
+                self.find(at, format!("the page map has no run of the log at page {}", run.page));
             }
         }
         Ok(())
@@ -434,10 +434,7 @@ impl<L: Load> Checker<'_, L> {
             }
             NODES => entry == NODES_ENTRY,
             HEADER => entry == HEADER_ENTRY && page == self.heap.header.first,
-            LOG => {
-                self.logs.contains(&word_of(page, (entry >> 32) as u32))
-                    && entry == log_entry((entry >> 32) as u32)
-            }
+            LOG => log_pages(entry).is_some_and(|pages| self.logs.contains(&LogPlace { page, pages })),
             ARRAY => {
                 let array = entry >> 8 & 0xFF;
                 array < ARRAYS as u64

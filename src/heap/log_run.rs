@@ -7,8 +7,7 @@
 //! Nothing is ever changed in such a run through a transaction but its zeros at the start: it is listed as filled in place, so that replay leaves it alone.
 
 use super::Heap;
-use super::header::{halves, word_of};
-use super::map::log_entry;
+use super::map::{log_entry, log_pages};
 use super::space::{Load, Space};
 use crate::error::{Error, Result};
 use crate::layout::LogPlace;
@@ -25,7 +24,7 @@ impl Heap {
         let end = self.header.end(l)?;
         let inside =
             run.page > self.header.first && run.page.checked_add(run.pages).is_some_and(|to| to <= end);
-        Ok(inside && run.pages > 0 && self.header.entry(l, run.page)? == log_entry(run.pages))
+        Ok(inside && log_pages(self.header.entry(l, run.page)?) == Some(run.pages))
     }
 
     /// Takes a run of `pages` pages for the log, filled with zeros; there must be one at most already.
@@ -35,7 +34,7 @@ impl Heap {
         s.zero_run(page, pages)?;
         for at in self.header.logs_at() {
             if s.load(at)? == 0 {
-                return s.store(at, word_of(page, pages));
+                return s.store(at, LogPlace { page, pages }.word());
             }
         }
         Err(Error::corrupt(self.header.logs_at()[0], "the log has two runs of the heap already"))
@@ -48,13 +47,13 @@ impl Heap {
             if word == 0 || word == kept.word() {
                 continue;
             }
-            let (page, pages) = halves(word);
-            if !self.is_log_run(s, LogPlace { page, pages })? {
+            let run = LogPlace::of_word(word);
+            if !self.is_log_run(s, run)? {
                 return Err(Error::corrupt(at, "the page map has no run of the log there"));
             }
             s.store(at, 0)?;
-            self.header.set_entry(s, page, 0)?;
-            self.give_run(s, page, pages, 0)?;
+            self.header.set_entry(s, run.page, 0)?;
+            self.give_run(s, run.page, run.pages, 0)?;
         }
         Ok(())
     }

@@ -51,6 +51,12 @@ pub(super) const fn log_entry(pages: u32) -> u64 {
     LOG | (pages as u64) << 32
 }
 
+/// Pages of the run of the log that has this entry.
+pub(super) fn log_pages(entry: u64) -> Option<u32> {
+    let pages = (entry >> 32) as u32;
+    (entry == log_entry(pages) && pages > 0).then_some(pages)
+}
+
 #[inline]
 pub(super) const fn kind(entry: u64) -> u64 {
     entry & 15

@@ -12,7 +12,7 @@ use super::class::Shape;
 use super::header::{Header, word_of};
 use super::map::{
     ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
-    last_array, log_entry,
+    last_array, log_pages,
 };
 use super::slab::{LISTED, padding, state_word_at};
 use super::space::Load;
@@ -207,7 +207,7 @@ impl<L: Load> Surveyor<'_, L> {
         if let Some(shape) = self.slab_at(page, limit) {
             return self.keep(page, shape.pages, Found::Slab(shape));
         }
-        if let Some(pages) = Self::log_of(entry) {
+        if let Some(pages) = log_pages(entry) {
             // Nobody repairs a heap that the log is in: what it had is no longer in use.
             return self.body_end(page, limit.min(page.saturating_add(pages)));
         }
@@ -216,12 +216,6 @@ impl<L: Load> Surveyor<'_, L> {
             _ if kind(entry) == ARRAY && entry >> 8 & 0xFF >= self.survey.arrays.len() as u64 => page + 1,
             _ => self.unknown(page, limit),
         }
-    }
-
-    /// Pages of a run of the log with this word.
-    fn log_of(entry: u64) -> Option<u32> {
-        let pages = (entry >> 32) as u32;
-        (entry == log_entry(pages) && pages > 0).then_some(pages)
     }
 
     fn keep(&mut self, page: Page, pages: u32, found: Found) -> Page {
@@ -310,7 +304,7 @@ impl<L: Load> Surveyor<'_, L> {
         let entry = self.entry(other);
         let own = entry == word_of(shape.entry, other - page);
         let sound = entry == NODES_ENTRY
-            || Self::log_of(entry).is_some()
+            || log_pages(entry).is_some()
             || self.survey.arrays.contains(&other)
             || kind(entry) == BLOCK && Run::of(entry).is_some()
             || kind(entry) == SLAB && self.header.find_slab(entry, other).is_some();

@@ -6,7 +6,7 @@
 use super::record::*;
 use super::replay::{Apply, replay};
 use super::resume::now;
-use super::ring::{Cursor, Record, Ring};
+use super::ring::{Cursor, Record, Ring, largest};
 use super::slots;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -225,12 +225,24 @@ impl PowerLog {
         if runtime.sync_failed() {
             return Err(Error::SyncFailed);
         }
-        let generation = log.generation + 1;
-        let slot = slots::slot(generation, head, log.place);
+        self.move_tail(media, runtime, head, log.place, "checkpoint: slot durable")
+    }
+
+    /// Writes the next slot, durably, and takes notice of it: with a tail at `head`, and a ring at `place`. `written`: the failpoint in between.
+    fn move_tail(
+        &self,
+        media: &Media,
+        runtime: Runtime<'_>,
+        head: Cursor,
+        place: LogPlace,
+        written: &'static str,
+    ) -> Result<()> {
+        let generation = runtime.log().generation + 1;
+        let slot = slots::slot(generation, head, place);
         slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
         runtime.set_active(now());
-        failpoint("checkpoint: slot durable");
-        runtime.set_log(LogState { tail: head.position, generation, ..runtime.log() });
+        failpoint(written);
+        runtime.set_log(LogState { tail: head.position, generation, place, ..runtime.log() });
         Ok(())
     }
 
@@ -251,19 +263,11 @@ impl PowerLog {
             runtime.set_in_doubt(true);
         }
         failpoint("log: about to move");
-        for _ in 0..2 {
-            let generation = runtime.log().generation + 1;
-            let slot = slots::slot(generation, head, place);
-            slots::write(media, &slot).inspect_err(|_| {
-                // The heap is whole: only the next writer has to find out what the disk has.
-                runtime.set_sync_failed(true);
-                runtime.set_in_doubt(false);
-            })?;
-            failpoint("log: a slot names its new place");
-            runtime.set_log(LogState { tail: head.position, generation, place, ..runtime.log() });
-        }
-        runtime.set_active(now());
+        let named = (0..2)
+            .try_for_each(|_| self.move_tail(media, runtime, head, place, "log: a slot names its new place"));
+        // Where a slot could not be written the heap is whole: only the next writer, who knows of the failed sync, has to find out what the disk has.
         runtime.set_in_doubt(false);
+        named?;
         failpoint("log: moved");
         Ok(())
     }
@@ -358,7 +362,7 @@ impl PowerLog {
 
 /// Whether the record may lie in a ring of `len` bytes.
 pub(crate) fn fits_into(len: u64, body: &Body) -> bool {
-    body.words().len() as u64 * 8 + 64 <= len / 4
+    body.words().len() as u64 * 8 + 64 <= largest(len)
 }
 
 /// Writes records again as they were read, by `write`.

@@ -40,6 +40,11 @@ pub(crate) struct Record {
 /// Least and most pages of a ring.
 pub(crate) const PAGES: std::ops::RangeInclusive<u32> = 16..=1 << 18;
 
+/// Records longer than this part of a ring of `len` bytes go to a spill extent.
+pub(crate) const fn largest(len: u64) -> u64 {
+    len / 4
+}
+
 impl Ring {
     /// Where the superblock has it.
     pub(crate) fn new(superblock: &Superblock) -> Self {

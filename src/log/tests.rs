@@ -8,7 +8,7 @@ mod resume;
 use super::power::{Extent, PowerLog};
 use super::record::*;
 use super::replay::Apply;
-use super::ring::Ring;
+use super::ring::{Ring, largest};
 use super::slots;
 use crate::error::{Error, Result};
 use crate::layout::{DURABILITY_POWER, LogPlace, PAGE, Page, SLOT_PAGES, Superblock, page_offset};
@@ -155,7 +155,7 @@ fn rule_6_a_void_never_overwrites_the_tail() {
     let mut tight = 0;
     for tail in [0, 64, RING - 64, 5 * RING, 5 * RING + 640] {
         for head in (tail..=tail + RING).step_by(64) {
-            for bytes in (64..=ring.len() / 4).step_by(448) {
+            for bytes in (64..=largest(ring.len())).step_by(448) {
                 let record = ring.place(head, bytes);
                 let next = ring.after(record, bytes);
                 let end = ring.after(ring.place(next, 64), 64);

@@ -24,6 +24,7 @@ pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 use region::HUGE_PAGE;
 
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{GROW_PAGES, PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use crate::lock::fork;
 use crate::runtime::{Runtime, Seen};
@@ -275,7 +276,17 @@ impl Media {
         on_backend!(self, b => b.punch(offset, len))
     }
 
-    /// Cuts the file to `len`.
+    /// Cuts a file that others may have open to `len`. Counted before, lest anybody looks at what is gone, and after, for who asked in between was told
+    /// the old length.
+    pub(crate) fn cut(&self, len: u64) -> Result<()> {
+        self.runtime().count_cut();
+        failpoint("file: about to be cut");
+        let cut = self.truncate(len);
+        self.runtime().count_cut();
+        cut
+    }
+
+    /// Makes the file no longer than `len`.
     pub(crate) fn truncate(&self, len: u64) -> Result<()> {
         self.mapping.set_len(len.min(self.mapping.len()));
         on_backend!(self, b => b.truncate(len))

@@ -24,8 +24,10 @@ use crate::sabotage::{Break, broken};
 /// How a commit went.
 pub(crate) enum Outcome {
     Done,
-    /// The log is more than three quarters full, or could be long enough for this commit and is not; a checkpoint up to this head should follow, without the lock.
+    /// The log is more than three quarters full; a checkpoint up to this head should follow, without the lock.
     CheckpointDue(Cursor),
+    /// The record had to be spilled, though the heap may have a log that would have held it.
+    LogShort,
 }
 
 /// Commits `state`. The writer lock is held; on success the changes are applied.
@@ -184,7 +186,7 @@ fn commit_power(
     log.applied(runtime, next);
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
-            cut(media, runtime, end);
+            cut(media, end);
         }
         // The record must not be needed any more when its extent goes. Whoever comes after a death in between has to see to that
         // first, for the heap may grow over the extent: so the doubt ends only now. A checkpoint that failed has set the
@@ -192,9 +194,9 @@ fn commit_power(
         let checkpointed = log.checkpoint_now(media, runtime);
         runtime.set_in_doubt(false);
         if checkpointed.is_ok() {
-            cut(media, runtime, end);
+            cut(media, end);
             if arena.longest_log().is_ok_and(|len| fits_into(len, body)) {
-                return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
+                return Ok(Outcome::LogShort);
             }
         }
         return Ok(Outcome::Done);
@@ -220,7 +222,7 @@ fn commit_process(arena: &Inner, runtime: Runtime<'_>, body: &Body, end: Page) -
     let apply = || apply_all(arena, body.parsed().writes());
     carry_out(arena, runtime, Intent { page, spilled }, sequence, apply)?;
     if spilled {
-        cut(media, runtime, end);
+        cut(media, end);
     }
     Ok(())
 }
@@ -286,8 +288,7 @@ fn reserve_spill(media: &Media, end: Page, pages: u64) -> Result<()> {
 }
 
 /// Gives back the space past the heap's end.
-fn cut(media: &Media, runtime: Runtime<'_>, end: Page) {
-    runtime.count_cut();
+fn cut(media: &Media, end: Page) {
     // The commit stands whether or not the space is given back.
-    let _ = media.truncate(page_offset(end));
+    let _ = media.cut(page_offset(end));
 }

@@ -5,7 +5,7 @@ mod save_points;
 
 pub use save_points::SavePoint;
 
-use super::commit::{self, Outcome};
+use super::commit;
 use super::scratch::Scratch;
 use super::short;
 use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
@@ -506,9 +506,7 @@ impl<'a> WriteTxn<'a> {
         let outcome = commit::run(self.arena, &mut self.state)?;
         let arena = self.arena;
         drop(self);
-        if let Outcome::CheckpointDue(head) = outcome {
-            arena.checkpoint_in_passing(head);
-        }
+        arena.follow_up(outcome);
         Ok(())
     }
 }

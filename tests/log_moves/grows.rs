@@ -1,10 +1,9 @@
 //! The log becomes longer with its heap, and short again.
 
 use crate::common::*;
-use heapfile::{Arena, Offset, Options, SnapshotOptions, View};
+use crate::ledger::{LOG, log_len, options};
+use heapfile::{Arena, Offset, SnapshotOptions, View};
 use std::path::PathBuf;
-
-const LOG: u64 = 64 << 10;
 
 /// Where a move of the log may end: when the last of these points was passed, in this order.
 const ENDS: [&[&str]; 10] = [
@@ -72,14 +71,6 @@ impl Numbers {
             }
         }
     }
-}
-
-fn options() -> Options {
-    Options::new().log_size(LOG).max_size(256 << 20)
-}
-
-fn log_len(arena: &Arena) -> u64 {
-    arena.stats().unwrap().log_bytes
 }
 
 /// Commits until the log is as long as it becomes.

@@ -41,12 +41,7 @@ fn use_all(path: &Path, count: u64, what: &str) {
     };
     assert!(repair.report.is_clean(), "{what}: {:#?}", repair.report.findings);
     let arena = options().open(path).unwrap();
-    let ledger = Ledger::find(&arena).unwrap();
-    assert_eq!(ledger.count(&arena).unwrap(), count, "{what}");
-    for _ in 0..100 {
-        ledger.commit(&arena).unwrap();
-    }
-    assert_clean(&arena);
+    assert_goes_on(&arena, &Ledger::find(&arena).unwrap(), count, 100, what);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Commits that can be counted, and arenas whose log has moved.
 
+use crate::common::assert_clean;
 use heapfile::{Arena, Error, Offset, Options, Result, View};
 use std::path::Path;
 use std::time::Duration;
@@ -67,6 +68,16 @@ impl Ledger {
         }
         Ok(count)
     }
+}
+
+/// All of `count` commits are there, so many more can be made, and the arena is sound.
+#[track_caller]
+pub(crate) fn assert_goes_on(arena: &Arena, ledger: &Ledger, count: u64, more: u64, what: &str) {
+    assert_eq!(ledger.count(arena).unwrap(), count, "{what}");
+    for number in 1..=more {
+        assert_eq!(ledger.commit(arena).unwrap(), count + number, "{what}");
+    }
+    assert_clean(arena);
 }
 
 pub(crate) fn log_len(arena: &Arena) -> u64 {

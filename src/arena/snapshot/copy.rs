@@ -25,7 +25,7 @@ use crate::heap::{Heap, Stretch, Use};
 use crate::layout::LogPlace;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::follow::follow;
-use crate::log::ring::{Cursor, Ring};
+use crate::log::ring::Cursor;
 use crate::txn::{ReadTxn, WriteTxn};
 use rustix::io::Errno;
 use std::fs::File;
@@ -70,7 +70,7 @@ pub(super) struct Copy<'a> {
     /// Pages whose words in the page map were written: where runs begin that are in use since, maybe.
     mapped: Pages,
     /// Up to where the log was read; nothing where there is none to be read.
-    followed: Option<(LogPlace, Ring, Cursor)>,
+    followed: Option<(LogPlace, Cursor)>,
     done: Copied,
 }
 
@@ -157,9 +157,7 @@ impl<'a> Copy<'a> {
     /// One start of copying while others write; false if the log could not be followed.
     fn beside_writers(&mut self) -> Result<bool> {
         (self.touched, self.mapped) = (Pages::default(), Pages::default());
-        let (place, head) = self.head();
-        let Some(log) = &self.arena.inner.power else { return Ok(false) };
-        self.followed = Some((place, log.ring_at(place)?, head));
+        self.followed = Some(self.head());
         failpoint("snapshot: begun");
         let mut from: Page = 0;
         loop {
@@ -237,8 +235,8 @@ impl<'a> Copy<'a> {
 
     /// Reads the log up to its head; false if a part of it is gone. `frozen`: the state stands still.
     fn follow(&mut self, frozen: bool) -> Result<bool> {
-        let Some((place, ring, cursor)) = self.followed else { return Ok(true) };
         let inner = &self.arena.inner;
+        let (Some((place, cursor)), Some(log)) = (self.followed, &inner.power) else { return Ok(true) };
         // A ring in the heap may be freed, and cut off with the end of the file, as soon as the log has left it; but not under a reader.
         let _tx = if frozen || place == LogPlace::FIRST { None } else { Some(self.arena.read()?) };
         if inner.media.runtime().log().place != place {
@@ -255,8 +253,8 @@ impl<'a> Copy<'a> {
                 mapped.add((u64::from(first) + low) * PAGE, (u64::from(first) + high) * PAGE);
             }
         };
-        let followed = follow(&inner.media, &ring, cursor, head, inner.heap_page(), touch)?;
-        self.followed = followed.map(|cursor| (place, ring, cursor));
+        let followed = follow(&inner.media, &log.ring_at(place)?, cursor, head, inner.heap_page(), touch)?;
+        self.followed = followed.map(|cursor| (place, cursor));
         Ok(followed.is_some())
     }
 
