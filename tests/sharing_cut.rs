@@ -4,6 +4,8 @@ mod sharing;
 
 use heapfile::{Arena, Durability, Options, View};
 use sharing::*;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 const LEN: usize = 3 << 20;
 
@@ -28,6 +30,32 @@ fn the_others_take_notice_of_a_cut() {
             assert_clean(&arena);
         }
     }
+}
+
+/// What was cut off is no longer part of the file for the others either: a damaged map that leads there is refused, not followed.
+#[test]
+fn the_others_do_not_look_at_what_was_cut_off() {
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    let arena = create(&file, &options(Durability::Process));
+    let other: Arena = Options::new().open(&file).expect("it opens");
+    let kept = arena.alloc_bytes(&[1; 9]).expect("space");
+    let block = arena.alloc_bytes(&vec![1; LEN]).expect("space");
+    assert_eq!(other.read().expect("a reader").bytes(block).expect("the block")[LEN - 1], 1);
+    arena.free(block).expect("it is a block");
+    arena.shrink().expect("the file is cut");
+    lead_the_map_behind_the_end(&file);
+    other.read().expect("a reader").bytes(kept).expect_err("its page is not in the map");
+}
+
+/// Damages a file: the page map is said to be in the second page behind its end.
+fn lead_the_map_behind_the_end(file: &Path) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(file).expect("it opens");
+    let behind = file.metadata().expect("its length").len() / 4096 + 1;
+    let mut heap_page = [0; 4];
+    file.read_exact_at(&mut heap_page, 64).expect("the superblock");
+    file.write_all_at(&behind.to_le_bytes(), u64::from(u32::from_le_bytes(heap_page)) * 4096 + 64)
+        .expect("it is written");
 }
 
 /// A record too long for the log lies behind the heap's end for a while. Who opened the file then knows it longer than it is, until it looks at the
@@ -56,4 +84,27 @@ fn a_handle_opened_while_the_file_was_longer() {
     assert_eq!(arena.read().expect("a reader").bytes(block).expect("the block")[LEN - 1], 7);
     assert_eq!(read_number(&late), 1);
     assert_clean(&late);
+}
+
+/// The same handle does not look there either, though nothing in the heap has changed.
+#[test]
+fn a_handle_opened_while_the_file_was_longer_does_not_look_there() {
+    const TEST: &str = "a_handle_opened_while_the_file_was_longer_does_not_look_there";
+    if let Some((_, file)) = role() {
+        let arena: Arena = Options::new().lock_timeout(PATIENCE).open(file).expect("it opens");
+        commit_next(&arena).expect("a commit");
+        return;
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    let arena = create(&file, &options(Durability::Power));
+    let kept = arena.alloc_bytes(&[1; 9]).expect("space");
+    arena.shrink().expect("the file is cut");
+    let child = start_stopped_at(TEST, "commit", &file, "commit: spill written");
+    child.wait_stopped();
+    let late: Arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
+    child.go_on();
+    child.finish();
+    lead_the_map_behind_the_end(&file);
+    late.read().expect("a reader").bytes(kept).expect_err("its page is not in the map");
 }
