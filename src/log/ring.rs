@@ -162,14 +162,23 @@ impl Ring {
     pub(crate) fn has_later(&self, media: &Media, head: Cursor) -> Result<bool> {
         for at in (0..self.len).step_by(size_of::<RecordHeader>()) {
             let header = self.header_at(media, self.start + at)?;
+            let sound = header.magic == RECORD_MAGIC && header.position % self.len == at;
+            if !sound || header.position < head.position {
+                continue;
+            }
             let later = match header.sequence.cmp(&head.sequence) {
                 Ordering::Greater => true,
+                Ordering::Equal if header.seed != head.seed => false,
                 // Its body was on the disk before it, and is gone: what it committed is lost.
-                Ordering::Equal => header.kind == KIND_SPILL && header.seed == head.seed,
+                Ordering::Equal if header.kind == KIND_SPILL => true,
+                // Whole, but further on than records from that tail can be: a newer slot let it.
+                Ordering::Equal => {
+                    let there = Cursor { position: header.position, ..head };
+                    self.read_at(media, there, header.position)?.is_some()
+                }
                 Ordering::Less => false,
             };
-            let sound = header.magic == RECORD_MAGIC && header.position % self.len == at;
-            if sound && later && header.position >= head.position {
+            if later {
                 return Ok(true);
             }
         }

@@ -433,6 +433,27 @@ fn rule_5_one_record_that_was_spared_is_no_whole_log() {
     assert!(is_damaged(outcome), "an older state was passed off as the current one");
 }
 
+/// No more is the log whole where the records of the older slot are, and the last one is not among them: it lies beyond what that slot's ring can have, but only
+/// over the ring's end, where the first of them found no room.
+#[test]
+fn rule_5_a_record_over_the_gap_at_the_ring_s_end_is_not_overlooked() {
+    let bench = bench();
+    let head = || bench.runtime().log().head;
+    let fill =
+        |end: u64| (head()..end).step_by(256).for_each(|_| bench.append(body(&bench, 1, words_of(4), 1)));
+    fill(RING - 256);
+    bench.checkpoint();
+    let older = bench.runtime().log().tail;
+    bench.append(body(&bench, 2, words_of(8), 2));
+    assert_eq!(head(), RING + 512, "it found no room at the ring's end");
+    bench.checkpoint();
+    fill(RING * 2 - 512);
+    bench.append(body(&bench, 3, words_of(6), 3));
+    assert!(head() > older + RING && head() < RING * 2);
+    bench.damage_newest_slot();
+    assert!(is_damaged(bench.recover()), "an older state was passed off as the current one");
+}
+
 #[test]
 fn the_revoke_rule() {
     let bench = bench();
