@@ -186,7 +186,7 @@ impl<S: ?Sized> Copy for Node<'_, S> {}
 
 impl<'t, S: View + ?Sized> Node<'t, S> {
     /// The node at `at`, which has to be of that level.
-    #[inline]
+    #[inline(always)]
     pub(super) fn open(tx: &'t S, at: u64, level: u8) -> Result<Self> {
         Self::open_as(tx, at, level, |len| tx.is_piecewise(at, len))
     }
@@ -196,7 +196,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         Self::open_as(tx, at, level, |_| false)
     }
 
-    #[inline]
+    #[inline(always)]
     fn open_as(tx: &'t S, at: u64, level: u8, is_piecewise: impl FnOnce(u64) -> bool) -> Result<Self> {
         let block = own(tx.block(at), at)?;
         let len = block.len as usize;
@@ -213,7 +213,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
         Ok(Self { tx, at, len, front, whole })
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_front(at: u64, len: usize, bytes: &[u8], level: u8) -> Result<Front> {
         let Some(bytes) = bytes.first_chunk::<FRONT>() else {
             return Err(Error::corrupt(at, "a node of an ordered map is too short"));
@@ -304,7 +304,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     }
 
     /// The key of entry `i`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&self, i: usize) -> Result<&'t [u8]> {
         let stored = self.stored_key(i)?;
         if self.slot(i)?.has_long_key() { self.long(stored) } else { Ok(stored) }
@@ -384,13 +384,13 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     }
 
     /// The entry with that key, if there is one: as [`search`](Self::search), but what does not begin with the prefix is not found by its head either.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, key: &[u8]) -> Result<Option<usize>> {
         Ok(self.search_heads(self.first_keyed().min(self.count()), key)?.ok())
     }
 
     /// Index of the entry with that key, or where it belongs if it has the node's prefix, among the entries from `first` on.
-    #[inline]
+    #[inline(always)]
     fn search_heads(&self, first: usize, key: &[u8]) -> Result<Result<usize, usize>> {
         let head = head_of(key, self.front.prefix);
         let least = u64::from(head) << 32;
