@@ -107,6 +107,9 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// One of them, where it does not matter which.
+    pub(super) const ANY: &'static Self = &SHAPE[0];
+
     /// The shape that the low half of a slab's first word, or of a slab page's entry, names in bits 8..24.
     #[inline(always)]
     pub(super) fn of(low: u64) -> Option<&'static Self> {
@@ -140,6 +143,21 @@ impl Shape {
         self.index() as usize / SHAPES
     }
 
+    /// The slot that starts `from` bytes, less than a slab has, behind the first of a word's.
+    #[inline(always)]
+    pub(super) fn slot_from(&self, from: u32) -> Option<u32> {
+        let slot = self.times_in(from);
+        (slot * self.size == from).then_some(slot)
+    }
+
+    /// How many whole slots so many bytes are.
+    #[inline(always)]
+    fn times_in(&self, bytes: u32) -> u32 {
+        // Exact: `bytes < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below
+        // 2^32.
+        ((u64::from(bytes) * u64::from(self.inverse)) >> 32) as u32
+    }
+
     /// The slot that starts `at` bytes from the slab's start.
     #[inline(always)]
     pub(super) fn slot_at(&self, at: u32) -> Option<u32> {
@@ -150,9 +168,7 @@ impl Shape {
     /// The slot that the byte `at` bytes from the slab's start (less than its pages) belongs to.
     #[inline(always)]
     pub(super) fn slot_around(&self, at: u32) -> Option<u32> {
-        // Exact: `at < 2^18`, the error of `inverse * size` is below `size <= 2^14`, and their product below
-        // 2^32.
-        let slot = ((u64::from(at.checked_sub(self.start)?) * u64::from(self.inverse)) >> 32) as u32;
+        let slot = self.times_in(at.checked_sub(self.start)?);
         (slot < self.slots).then_some(slot)
     }
 

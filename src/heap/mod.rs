@@ -19,6 +19,7 @@ mod class;
 mod cut;
 mod fault;
 mod header;
+mod hot;
 mod log_run;
 mod map;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use class::{SLOT_ALIGN, Shape, class_of};
 #[allow(unused_imports)]
 pub(crate) use cut::Cut;
 use header::Header;
+use hot::HotWord;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 pub(crate) use rebuild::Rebuilt;
 use slab::{FreeWord, RecentSlab, SlabHints, Slot};
@@ -88,6 +90,7 @@ pub(crate) struct Heap {
     header: Header,
     slabs: SlabHints,
     recent: RecentSlab,
+    hot: HotWord,
     /// Words in which this transaction freed a slot. Such a slot is used in the committed state: a block in it would have to be logged, one
     /// in another can be filled in place. So they are hints only after the commit.
     freed_later: Vec<FreeWord>,
@@ -104,6 +107,7 @@ impl Heap {
             header: Header { first },
             slabs: SlabHints::NONE,
             recent: RecentSlab::NONE,
+            hot: HotWord::NONE,
             freed_later: Vec::new(),
             arrays: [0; ARRAYS],
             in_free_place: false,
@@ -189,6 +193,9 @@ impl Heap {
     /// Frees the block at `offset`; `BadOffset` if there is none.
     #[inline]
     pub(crate) fn free<S: Space>(&mut self, s: &mut S, offset: u64) -> Result<()> {
+        if self.free_hot(s, offset)? {
+            return Ok(());
+        }
         match self.find_place(s, offset) {
             Some(Place::Slot(slot, states)) => self.free_slot(s, slot, states),
             Some(Place::Run(page, run)) => self.free_run(s, page, run),

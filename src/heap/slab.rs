@@ -171,7 +171,7 @@ pub(super) struct RecentSlab {
 }
 
 impl RecentSlab {
-    pub(super) const NONE: Self = Self { start: 0, bytes: 0, shape: &SHAPE[0] };
+    pub(super) const NONE: Self = Self { start: 0, bytes: 0, shape: Shape::ANY };
 
     fn new(slab: Page, shape: &'static Shape) -> Self {
         Self { start: page_offset(slab), bytes: page_offset(shape.pages), shape }
@@ -220,6 +220,12 @@ impl Slot {
     #[inline(always)]
     pub(super) fn offset(&self) -> u64 {
         page_offset(self.slab) + u64::from(self.shape.start + self.index * self.shape.size)
+    }
+
+    /// Where that word is, the first slot that has its state there, and how many have.
+    #[inline(always)]
+    pub(super) fn word(&self) -> (u64, u64, u32) {
+        (self.state_at(), self.in_same_word(0).offset(), 64 >> self.shape.state_shift)
     }
 
     /// The slot whose state is at a bit of the word that has this one's.
@@ -284,7 +290,7 @@ pub(super) fn padding(shape: &Shape) -> u64 {
 
 /// The first bit of the first free state in a word of states.
 #[inline(always)]
-fn free_in(states: u64, shape: &Shape) -> Option<u32> {
+pub(super) fn free_in(states: u64, shape: &Shape) -> Option<u32> {
     let free = states.wrapping_sub(shape.state_lows) & !states & shape.state_highs;
     (free != 0).then(|| free.trailing_zeros() + 1 - shape.state_bits())
 }
@@ -375,10 +381,12 @@ impl Heap {
         self.slabs.clear();
         self.freed_later.clear();
         self.recent = RecentSlab::NONE;
+        self.cool();
     }
 
     /// The transaction was committed: the slots that it freed are free in the committed state now.
     pub(super) fn remember_freed(&mut self) {
+        self.cool();
         for word in self.freed_later.drain(..) {
             if let Some(shape) = SHAPE.get(usize::from(word.shape)) {
                 self.slabs.of(shape.class()).push(word);
@@ -389,6 +397,9 @@ impl Heap {
     /// Allocates a block of a class.
     #[inline(always)]
     pub(super) fn alloc_slot<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
+        if let Some(offset) = self.alloc_hot(s, class, len)? {
+            return Ok(offset);
+        }
         let hint = self.slabs.of(class);
         let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0
@@ -407,6 +418,7 @@ impl Heap {
     #[inline(never)]
     fn alloc_slot_elsewhere<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
         self.in_free_place = true;
+        self.cool();
         let hint = self.slabs.of(class);
         loop {
             let FreeWord { slab, word, shape } = hint.latest();
@@ -532,7 +544,8 @@ impl Heap {
     /// Puts a slab in front of its class's list.
     #[cold]
     #[inline(never)]
-    fn link<S: Space>(&self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+    fn link<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
+        self.cool();
         let class = shape.class();
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);
@@ -582,11 +595,17 @@ impl Heap {
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = self.slabs.of(shape.class());
-        if hint.found == freed || S::IS_ONE_CALL && is_dense(left, shape) {
+        let came_and_goes = !S::IS_ONE_CALL && slot.state_in(s.used_before(slot.state_at())) == 0;
+        if hint.found == freed || (S::IS_ONE_CALL || came_and_goes) && is_dense(left, shape) {
             if hint.push(freed)
+                && S::IS_ONE_CALL
                 && let Some(bit) = free_in(left, shape)
             {
                 slot.in_same_word(bit).prefetch(s);
+            }
+            if came_and_goes {
+                let may_heat = hint.latest() == freed && word + 1 < shape.words && listed;
+                self.heat_or_cool(s, slot, may_heat)?;
             }
         } else if !is_dense(left, shape) {
             // What empties is left to empty: its slab may go back to the free pages.
@@ -622,6 +641,7 @@ impl Heap {
         self.slabs.of(class).forget(slab);
         self.freed_later.retain(|word| word.slab != slab);
         self.recent = RecentSlab::NONE;
+        self.cool();
         self.unlink(s, slab, shape)?;
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);

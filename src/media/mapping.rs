@@ -216,9 +216,13 @@ impl Mapping {
             return None;
         }
         let address = self.address(offset, words.len() as u64 * 8)?.cast::<AtomicU64>();
-        for (i, &word) in words.iter().enumerate() {
-            // SAFETY: as in `store`; aligned as in `load`; `i` stays inside the checked range.
-            unsafe { &*address.add(i) }.store(word, Ordering::Relaxed);
+        // SAFETY: as many words inside the mapping and the file (1, 2), which is mapped for writing; aligned as in `load`; atomics may change while
+        // they are borrowed.
+        let there = unsafe { std::slice::from_raw_parts(address, words.len()) };
+        match (there, words) {
+            // What most of a record is.
+            ([to], [word]) => to.store(*word, Ordering::Relaxed),
+            _ => there.iter().zip(words).for_each(|(to, &word)| to.store(word, Ordering::Relaxed)),
         }
         Some(())
     }

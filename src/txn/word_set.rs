@@ -76,20 +76,18 @@ impl WordSet {
         self.entries.len() as u64 * 16
     }
 
-    /// Forgets everything. Costs a step for each entry.
+    /// Forgets everything. What comes next finds as many slots as these entries needed: a hash that one large transaction has left so sparse would be in no
+    /// cache.
     pub(crate) fn clear(&mut self) {
         if self.slots.len() > MOST_KEPT {
             *self = Self::default();
             return;
         }
-        // Filling a slot is that much cheaper than finding one.
-        if self.entries.len() * 64 < self.slots.len() {
-            self.truncate(0);
-        } else {
-            self.slots.fill(0);
-            self.entries.clear();
-            self.replaced.clear();
-        }
+        self.slots.truncate((self.entries.len() * SPARSE).next_power_of_two().max(FIRST_SLOTS));
+        self.slots.fill(0);
+        self.shift = shift_for(self.slots.len());
+        self.entries.clear();
+        self.replaced.clear();
         self.floor = 0;
     }
 
@@ -158,7 +156,7 @@ impl WordSet {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, slot: usize, old: Option<usize>, entry: [u64; 2]) {
         let new = self.entries.len() as u32;
         self.last.set(self.entries.len());

@@ -105,6 +105,10 @@ impl Default for WriteSet {
     }
 }
 
+const fn shift_for(slots: usize) -> u32 {
+    64 - slots.trailing_zeros()
+}
+
 fn truncated(media: &Media, offset: u64) -> Error {
     Error::Truncated { needed: offset.saturating_add(LINE), found: media.len() }
 }
@@ -125,13 +129,10 @@ impl WriteSet {
             *self = Self::default();
             return;
         }
-        if self.shadows.len() * 4 < self.slots.len() {
-            for i in (0..self.shadows.len()).rev() {
-                self.remove_slot(self.shadows[i].line);
-            }
-        } else {
-            self.slots.fill(Slot { line: EMPTY, index: 0 });
-        }
+        // What comes next finds as many slots as these shadows needed.
+        self.slots.truncate((self.shadows.len() * 2).next_power_of_two().max(FIRST_SLOTS));
+        self.slots.fill(Slot { line: EMPTY, index: 0 });
+        self.shift = shift_for(self.slots.len());
         self.shadows.clear();
         self.lines.clear();
         self.undo.clear();
@@ -163,24 +164,10 @@ impl WriteSet {
         (slot.line == line).then_some(slot.index as usize)
     }
 
-    /// Right only in reverse order of insertion, or when all are removed.
-    fn remove_slot(&mut self, line: u64) {
-        let mask = self.slots.len() - 1;
-        let mut at = self.home(line);
-        // While all are being removed, the run before this line may have holes already.
-        for _ in 0..self.slots.len() {
-            if self.slots[at].line == line {
-                self.slots[at].line = EMPTY;
-                return;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
     #[cold]
     fn rehash(&mut self, slots: usize) {
         self.slots = vec![Slot { line: EMPTY, index: 0 }; slots];
-        self.shift = 64 - slots.trailing_zeros();
+        self.shift = shift_for(slots);
         // In order of first use, so that removal in reverse order stays right.
         for i in 0..self.shadows.len() {
             let line = self.shadows[i].line;

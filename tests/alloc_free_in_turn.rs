@@ -1,0 +1,111 @@
+//! Blocks that come and go within one transaction: they take the same place again and again, and are checked like all others.
+
+mod common;
+
+use common::{BOTH, small};
+use heapfile::{Arena, Durability, Error, Offset, View};
+
+const LEN: usize = 64;
+
+/// Blocks of one length, one behind the other, the last of which was freed in this transaction: its place is the one that is taken next.
+fn freed_last(tx: &mut heapfile::WriteTxn<'_>) -> (Vec<Offset<[u8]>>, Offset<[u8]>) {
+    let kept = (0..4u8).map(|i| tx.alloc_bytes(&[i; LEN]).unwrap()).collect();
+    let freed = tx.alloc_bytes(&[9; LEN]).unwrap();
+    tx.free(freed).unwrap();
+    (kept, freed)
+}
+
+fn assert_sound(arena: &Arena, blocks: usize) {
+    assert_eq!(arena.check().unwrap().findings, []);
+    assert_eq!(arena.read().unwrap().blocks().count(), blocks);
+}
+
+#[test]
+fn pairs_take_one_place() {
+    for durability in BOTH {
+        let dir = common::fast_dir();
+        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let mut tx = arena.write().unwrap();
+        let (kept, freed) = freed_last(&mut tx);
+        for len in [LEN, LEN - 1, LEN - 3, LEN] {
+            let block = tx.alloc_bytes(&vec![len as u8; len]).unwrap();
+            assert_eq!((block.raw(), tx.bytes(block).unwrap()), (freed.raw(), &vec![len as u8; len][..]));
+            tx.free(block).unwrap();
+        }
+        // One more than there is room for in what is kept ready.
+        let more: Vec<_> = (0..12u8).map(|i| tx.alloc_bytes(&[10 + i; LEN]).unwrap()).collect();
+        assert_eq!(more[0], freed);
+        tx.commit().unwrap();
+        let tx = arena.read().unwrap();
+        assert!(kept.iter().zip(0..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
+        assert!(more.iter().zip(10..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
+        drop(tx);
+        assert_sound(&arena, 16);
+    }
+}
+
+#[test]
+fn only_blocks_are_freed() {
+    for durability in BOTH {
+        let dir = common::fast_dir();
+        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let mut tx = arena.write().unwrap();
+        let (kept, freed) = freed_last(&mut tx);
+        let refused = |outcome| assert!(matches!(outcome, Err(Error::BadOffset { .. })), "{outcome:?}");
+        refused(tx.free(freed));
+        refused(tx.free(Offset::<u8>::from_raw(kept[0].raw() + 8)));
+        refused(tx.bytes(freed).map(drop));
+        kept.iter().for_each(|&block| tx.free(block).unwrap());
+        kept.iter().for_each(|&block| refused(tx.free(block)));
+        refused(tx.free(freed));
+        tx.commit().unwrap();
+        assert_sound(&arena, 0);
+    }
+}
+
+/// A place whose block the transaction freed, but others still see, is not filled in place, whatever an earlier transaction knew of it.
+#[test]
+fn what_others_see_stays_as_it_is() {
+    let dir = common::fast_dir();
+    let arena = small(Durability::Process).create(dir.path().join("a.heap")).unwrap();
+    let mut tx = arena.write().unwrap();
+    let (kept, freed) = freed_last(&mut tx);
+    let seen = tx.alloc_bytes(&[7; LEN]).unwrap();
+    assert_eq!(seen, freed);
+    tx.commit().unwrap();
+    for round in 0..3 {
+        let mut tx = arena.write().unwrap();
+        tx.free(seen).unwrap();
+        let other = tx.alloc_bytes(&[8; LEN]).unwrap();
+        assert_ne!(other, seen, "round {round}");
+        tx.free(other).unwrap();
+        assert_eq!(tx.alloc_bytes(&[6; LEN]).unwrap(), other);
+        drop(tx);
+        let tx = arena.read().unwrap();
+        assert_eq!(tx.bytes(seen).unwrap(), [7; LEN]);
+        assert!(kept.iter().zip(0..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
+    }
+    assert_sound(&arena, 5);
+}
+
+#[test]
+fn a_save_point_brings_them_back() {
+    for durability in BOTH {
+        let dir = common::fast_dir();
+        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let mut tx = arena.write().unwrap();
+        let (kept, freed) = freed_last(&mut tx);
+        let block = tx.alloc_bytes(&[5; LEN]).unwrap();
+        assert_eq!(block, freed);
+        let point = tx.save_point();
+        tx.free(block).unwrap();
+        assert_eq!(tx.alloc_bytes(&[6; LEN]).unwrap(), block);
+        tx.free(kept[1]).unwrap();
+        tx.roll_back_to(&point).unwrap();
+        assert_eq!(tx.bytes(block).unwrap(), [5; LEN]);
+        assert_eq!(tx.bytes(kept[1]).unwrap(), [1; LEN]);
+        assert_ne!(tx.alloc_bytes(&[6; LEN]).unwrap(), block);
+        tx.commit().unwrap();
+        assert_sound(&arena, 6);
+    }
+}
