@@ -143,7 +143,7 @@ impl Shape {
         self.index() as usize / SHAPES
     }
 
-    /// The slot that starts `from` bytes, less than a slab has, behind the first of a word's.
+    /// The slot that starts `from` bytes, less than a slab has, behind another one, counted from that.
     #[inline(always)]
     pub(super) fn slot_from(&self, from: u32) -> Option<u32> {
         let slot = self.times_in(from);

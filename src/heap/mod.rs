@@ -91,7 +91,7 @@ pub(crate) struct Heap {
     slabs: SlabHints,
     recent: RecentSlab,
     hot: HotWord,
-    /// Words in which this transaction freed a slot. Such a slot is used in the committed state: a block in it would have to be logged, one
+    /// Words in which this transaction freed a slot that is used in the committed state: a block in it would have to be logged, one
     /// in another can be filled in place. So they are hints only after the commit.
     freed_later: Vec<FreeWord>,
     /// The page-map arrays as far as known; 0: not known.
