@@ -2,17 +2,29 @@
 
 mod common;
 
-use common::{BOTH, small};
-use heapfile::{Arena, Durability, Error, Offset, View};
+use common::{BOTH, fast_dir, small};
+use heapfile::{Arena, Durability, Error, Offset, View, WriteTxn};
+use tempfile::TempDir;
 
 const LEN: usize = 64;
 
+fn new(durability: Durability) -> (TempDir, Arena) {
+    let dir = fast_dir();
+    let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+    (dir, arena)
+}
+
 /// Blocks of one length, one behind the other, the last of which was freed in this transaction: its place is the one that is taken next.
-fn freed_last(tx: &mut heapfile::WriteTxn<'_>) -> (Vec<Offset<[u8]>>, Offset<[u8]>) {
+fn freed_last(tx: &mut WriteTxn<'_>) -> (Vec<Offset<[u8]>>, Offset<[u8]>) {
     let kept = (0..4u8).map(|i| tx.alloc_bytes(&[i; LEN]).unwrap()).collect();
     let freed = tx.alloc_bytes(&[9; LEN]).unwrap();
     tx.free(freed).unwrap();
     (kept, freed)
+}
+
+/// The blocks hold what was written: numbers, each one more than the one before.
+fn assert_numbered(view: &impl View, blocks: &[Offset<[u8]>], from: u8) {
+    assert!(blocks.iter().zip(from..).all(|(&block, i)| view.bytes(block).unwrap() == [i; LEN]));
 }
 
 fn assert_sound(arena: &Arena, blocks: usize) {
@@ -23,8 +35,7 @@ fn assert_sound(arena: &Arena, blocks: usize) {
 #[test]
 fn pairs_take_one_place() {
     for durability in BOTH {
-        let dir = common::fast_dir();
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let (_dir, arena) = new(durability);
         let mut tx = arena.write().unwrap();
         let (kept, freed) = freed_last(&mut tx);
         for len in [LEN, LEN - 1, LEN - 3, LEN] {
@@ -37,8 +48,8 @@ fn pairs_take_one_place() {
         assert_eq!(more[0], freed);
         tx.commit().unwrap();
         let tx = arena.read().unwrap();
-        assert!(kept.iter().zip(0..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
-        assert!(more.iter().zip(10..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
+        assert_numbered(&tx, &kept, 0);
+        assert_numbered(&tx, &more, 10);
         drop(tx);
         assert_sound(&arena, 16);
     }
@@ -47,8 +58,7 @@ fn pairs_take_one_place() {
 #[test]
 fn only_blocks_are_freed() {
     for durability in BOTH {
-        let dir = common::fast_dir();
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let (_dir, arena) = new(durability);
         let mut tx = arena.write().unwrap();
         let (kept, freed) = freed_last(&mut tx);
         let refused = |outcome| assert!(matches!(outcome, Err(Error::BadOffset { .. })), "{outcome:?}");
@@ -66,8 +76,7 @@ fn only_blocks_are_freed() {
 /// A place whose block the transaction freed, but others still see, is not filled in place, whatever an earlier transaction knew of it.
 #[test]
 fn what_others_see_stays_as_it_is() {
-    let dir = common::fast_dir();
-    let arena = small(Durability::Process).create(dir.path().join("a.heap")).unwrap();
+    let (_dir, arena) = new(Durability::Process);
     let mut tx = arena.write().unwrap();
     let (kept, freed) = freed_last(&mut tx);
     let seen = tx.alloc_bytes(&[7; LEN]).unwrap();
@@ -83,7 +92,7 @@ fn what_others_see_stays_as_it_is() {
         drop(tx);
         let tx = arena.read().unwrap();
         assert_eq!(tx.bytes(seen).unwrap(), [7; LEN]);
-        assert!(kept.iter().zip(0..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; LEN]));
+        assert_numbered(&tx, &kept, 0);
     }
     assert_sound(&arena, 5);
 }
@@ -91,8 +100,7 @@ fn what_others_see_stays_as_it_is() {
 #[test]
 fn a_save_point_brings_them_back() {
     for durability in BOTH {
-        let dir = common::fast_dir();
-        let arena = small(durability).create(dir.path().join("a.heap")).unwrap();
+        let (_dir, arena) = new(durability);
         let mut tx = arena.write().unwrap();
         let (kept, freed) = freed_last(&mut tx);
         let block = tx.alloc_bytes(&[5; LEN]).unwrap();

@@ -2,10 +2,11 @@
 
 mod sharing;
 
-use heapfile::{Arena, Durability, Options, View};
+use heapfile::{Arena, Durability, Offset, Options, View};
 use sharing::*;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use tempfile::TempDir;
 
 const LEN: usize = 3 << 20;
 
@@ -58,28 +59,35 @@ fn lead_the_map_behind_the_end(file: &Path) {
         .expect("it is written");
 }
 
-/// A record too long for the log lies behind the heap's end for a while. Who opened the file then knows it longer than it is, until it looks at the
-/// count of cuts.
-#[test]
-fn a_handle_opened_while_the_file_was_longer() {
-    const TEST: &str = "a_handle_opened_while_the_file_was_longer";
+/// An arena, and another handle, opened while a record too long for the log lay behind the heap's end; a block in it. In the other process, which commits that
+/// record, nothing.
+fn opened_while_longer(test: &str) -> Option<(TempDir, Arena, Arena, Offset<[u8]>)> {
     if let Some((_, file)) = role() {
         let arena: Arena = Options::new().lock_timeout(PATIENCE).open(file).expect("it opens");
         commit_next(&arena).expect("a commit");
-        return;
+        return None;
     }
     let dir = dir();
     let file = dir.path().join("a.heap");
-    // No room behind the heap's end, so that the record makes the file longer.
     let arena = create(&file, &options(Durability::Power));
+    let kept = arena.alloc_bytes(&[1; 9]).expect("space");
+    // No room behind the heap's end, so that the record makes the file longer.
     arena.shrink().expect("the file is cut");
-    let child = start_stopped_at(TEST, "commit", &file, "commit: spill written");
+    let child = start_stopped_at(test, "commit", &file, "commit: spill written");
     child.wait_stopped();
     let longer = std::fs::metadata(&file).expect("the file").len();
     let late: Arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
     child.go_on();
     child.finish();
     assert!(std::fs::metadata(&file).expect("the file").len() < longer, "the record's space was given back");
+    Some((dir, arena, late, kept))
+}
+
+/// Who opened the file while it was longer knows it so, until it looks at the count of cuts.
+#[test]
+fn a_handle_opened_while_the_file_was_longer() {
+    let opened = opened_while_longer("a_handle_opened_while_the_file_was_longer");
+    let Some((_dir, arena, late, _)) = opened else { return };
     let block = late.alloc_bytes(&vec![7; LEN]).expect("the file grows from where it ends now");
     assert_eq!(arena.read().expect("a reader").bytes(block).expect("the block")[LEN - 1], 7);
     assert_eq!(read_number(&late), 1);
@@ -89,22 +97,8 @@ fn a_handle_opened_while_the_file_was_longer() {
 /// The same handle does not look there either, though nothing in the heap has changed.
 #[test]
 fn a_handle_opened_while_the_file_was_longer_does_not_look_there() {
-    const TEST: &str = "a_handle_opened_while_the_file_was_longer_does_not_look_there";
-    if let Some((_, file)) = role() {
-        let arena: Arena = Options::new().lock_timeout(PATIENCE).open(file).expect("it opens");
-        commit_next(&arena).expect("a commit");
-        return;
-    }
-    let dir = dir();
-    let file = dir.path().join("a.heap");
-    let arena = create(&file, &options(Durability::Power));
-    let kept = arena.alloc_bytes(&[1; 9]).expect("space");
-    arena.shrink().expect("the file is cut");
-    let child = start_stopped_at(TEST, "commit", &file, "commit: spill written");
-    child.wait_stopped();
-    let late: Arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
-    child.go_on();
-    child.finish();
-    lead_the_map_behind_the_end(&file);
+    let opened = opened_while_longer("a_handle_opened_while_the_file_was_longer_does_not_look_there");
+    let Some((_dir, arena, late, kept)) = opened else { return };
+    lead_the_map_behind_the_end(arena.path());
     late.read().expect("a reader").bytes(kept).expect_err("its page is not in the map");
 }

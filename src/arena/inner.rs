@@ -489,16 +489,16 @@ impl Inner {
 
     /// What a commit found due: a checkpoint, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
     pub(crate) fn follow_up(&self, outcome: Outcome) {
-        let (Some(log), Outcome::CheckpointDue(_) | Outcome::LogShort) = (&self.power, &outcome) else {
-            return;
+        let Some(log) = &self.power else { return };
+        let head = match outcome {
+            Outcome::Done => return,
+            Outcome::CheckpointDue(head) => Some(head),
+            Outcome::LogShort => None,
         };
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let checkpointed = match outcome {
-            Outcome::CheckpointDue(head) => self.finish_checkpoint(log, head),
-            _ => Ok(()),
-        };
+        let checkpointed = head.map_or(Ok(()), |head| self.finish_checkpoint(log, head));
         let _ = checkpointed.and_then(|()| self.tend_log(log));
         self.checkpointing.store(false, Ordering::Release);
     }

@@ -161,8 +161,8 @@ impl Shape {
     /// The slot that starts `at` bytes from the slab's start.
     #[inline(always)]
     pub(super) fn slot_at(&self, at: u32) -> Option<u32> {
-        let slot = self.slot_around(at)?;
-        (self.start + slot * self.size == at).then_some(slot)
+        let slot = self.slot_from(at.checked_sub(self.start)?)?;
+        (slot < self.slots).then_some(slot)
     }
 
     /// The slot that the byte `at` bytes from the slab's start (less than its pages) belongs to.

@@ -33,27 +33,27 @@ impl HotWord {
 }
 
 impl Heap {
-    /// Keeps the word with this slot's state ready, or none of its class.
+    /// Keeps the word with this slot's state ready.
     #[cold]
     #[inline(never)]
-    pub(super) fn heat_or_cool<S: Space>(&mut self, s: &S, slot: Slot, may_heat: bool) -> Result<()> {
-        let class = slot.shape.class();
-        if may_heat {
-            let (at, start, slots) = slot.word();
-            let bytes = u64::from(slots * slot.shape.size);
-            let may_empty = s.load(links_at(slot.slab))? == 0;
-            self.hot =
-                HotWord { at, start, bytes, class, shape: slot.shape, before: s.used_before(at), may_empty };
-        } else if self.hot.class == class {
-            self.cool();
-        }
+    pub(super) fn heat<S: Space>(&mut self, s: &S, slot: Slot) -> Result<()> {
+        let (shape, (at, start, slots)) = (slot.shape, slot.word());
+        self.hot = HotWord {
+            at,
+            start,
+            bytes: u64::from(slots * shape.size),
+            class: shape.class(),
+            shape,
+            before: s.used_before(at),
+            may_empty: s.load(links_at(slot.slab))? == 0,
+        };
         Ok(())
     }
 
     /// Keeps no word ready.
     #[inline]
     pub(super) fn cool(&mut self) {
-        self.hot = HotWord::NONE;
+        (self.hot.bytes, self.hot.class) = (HotWord::NONE.bytes, HotWord::NONE.class);
     }
 
     /// Puts a block of a class into a free slot of the word, if it is of this class and has one.

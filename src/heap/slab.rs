@@ -595,17 +595,19 @@ impl Heap {
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = self.slabs.of(shape.class());
-        let came_and_goes = !S::IS_ONE_CALL && slot.state_in(s.used_before(slot.state_at())) == 0;
-        if hint.found == freed || (S::IS_ONE_CALL || came_and_goes) && is_dense(left, shape) {
+        // Put there by this transaction.
+        let is_new = !S::IS_ONE_CALL && slot.state_in(s.used_before(slot.state_at())) == 0;
+        if hint.found == freed || (S::IS_ONE_CALL || is_new) && is_dense(left, shape) {
             if hint.push(freed)
                 && S::IS_ONE_CALL
                 && let Some(bit) = free_in(left, shape)
             {
                 slot.in_same_word(bit).prefetch(s);
             }
-            if came_and_goes {
-                let may_heat = hint.latest() == freed && word + 1 < shape.words && listed;
-                self.heat_or_cool(s, slot, may_heat)?;
+            if is_new && listed && word + 1 < shape.words && hint.latest() == freed {
+                self.heat(s, slot)?;
+            } else if is_new {
+                self.cool();
             }
         } else if !is_dense(left, shape) {
             // What empties is left to empty: its slab may go back to the free pages.

@@ -10,12 +10,14 @@
 //! | `work` | the changes as the heap's code sees them |
 //! | `gather` | what is on its way into the file, in as few calls as possible |
 //! | `word_set`, `write_set` | changed words of the heap, changed lines of blocks |
+//! | `probing` | the hash tables of these two |
 //! | `fresh`, `scratch` | runs taken, buffers of views |
 
 pub(crate) mod commit;
 pub(crate) mod edit;
 mod fresh;
 mod gather;
+mod probing;
 mod read;
 mod scratch;
 pub(crate) mod short;

@@ -14,6 +14,7 @@
 //! Invariants: each entry that is neither forgotten nor replaced is where the hash leads to; a forgotten one has no count in its head, so
 //! that no head equals it, and goes on holding its place in the hash.
 
+use super::probing;
 use crate::log::record::{head_of_word, offset_of_write};
 use std::cell::Cell;
 
@@ -54,16 +55,12 @@ impl Default for WordSet {
         Self {
             entries: Vec::new(),
             slots: vec![0; FIRST_SLOTS],
-            shift: shift_for(FIRST_SLOTS),
+            shift: probing::shift_for(FIRST_SLOTS),
             last: Cell::new(0),
             floor: 0,
             replaced: Vec::new(),
         }
     }
-}
-
-const fn shift_for(slots: usize) -> u32 {
-    64 - slots.trailing_zeros()
 }
 
 impl WordSet {
@@ -76,16 +73,13 @@ impl WordSet {
         self.entries.len() as u64 * 16
     }
 
-    /// Forgets everything. What comes next finds as many slots as these entries needed: a hash that one large transaction has left so sparse would be in no
-    /// cache.
+    /// Forgets everything. What comes next finds as many slots as these entries needed.
     pub(crate) fn clear(&mut self) {
         if self.slots.len() > MOST_KEPT {
             *self = Self::default();
             return;
         }
-        self.slots.truncate((self.entries.len() * SPARSE).next_power_of_two().max(FIRST_SLOTS));
-        self.slots.fill(0);
-        self.shift = shift_for(self.slots.len());
+        self.shift = probing::clear(&mut self.slots, 0, self.entries.len() * SPARSE, FIRST_SLOTS);
         self.entries.clear();
         self.replaced.clear();
         self.floor = 0;
@@ -108,7 +102,7 @@ impl WordSet {
 
     #[inline(always)]
     fn home(&self, head: u64) -> usize {
-        (head.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+        probing::home(head, self.shift)
     }
 
     /// The word at `offset`, if it was changed.
@@ -175,7 +169,7 @@ impl WordSet {
     fn rehash(&mut self) {
         let slots = self.slots.len() * 2;
         self.slots = vec![0; slots];
-        self.shift = shift_for(slots);
+        self.shift = probing::shift_for(slots);
         let mask = slots - 1;
         let mut replaced = self.replaced.iter().peekable();
         for (index, entry) in self.entries.iter().enumerate() {

@@ -235,7 +235,7 @@ impl Space for Work<'_> {
         if now < least {
             return Err(Error::Truncated { needed: least, found: now });
         }
-        self.media.reserve_tail(page_offset(from))?;
+        self.media.reserve_tail(least)?;
         let now = now / PAGE;
         if now < u64::from(end) {
             // What is left at the end of the address space is for records too long for the log, as long as blocks do not need it.

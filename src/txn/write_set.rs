@@ -15,6 +15,7 @@
 //! Invariants: each live shadow's line is in the hash, pointing to it; `shadows` and `lines` have the same
 //! length; a dead shadow is in the hash only after the undo entry that revives it was replayed.
 
+use super::probing;
 use crate::error::{Error, Result};
 use crate::layout::{LINE, PAGE};
 use crate::media::Media;
@@ -47,6 +48,10 @@ struct Shadow {
 struct Slot {
     line: u64,
     index: u32,
+}
+
+impl Slot {
+    const NONE: Self = Self { line: EMPTY, index: 0 };
 }
 
 #[derive(Debug)]
@@ -105,10 +110,6 @@ impl Default for WriteSet {
     }
 }
 
-const fn shift_for(slots: usize) -> u32 {
-    64 - slots.trailing_zeros()
-}
-
 fn truncated(media: &Media, offset: u64) -> Error {
     Error::Truncated { needed: offset.saturating_add(LINE), found: media.len() }
 }
@@ -130,9 +131,7 @@ impl WriteSet {
             return;
         }
         // What comes next finds as many slots as these shadows needed.
-        self.slots.truncate((self.shadows.len() * 2).next_power_of_two().max(FIRST_SLOTS));
-        self.slots.fill(Slot { line: EMPTY, index: 0 });
-        self.shift = shift_for(self.slots.len());
+        self.shift = probing::clear(&mut self.slots, Slot::NONE, self.shadows.len() * 2, FIRST_SLOTS);
         self.shadows.clear();
         self.lines.clear();
         self.undo.clear();
@@ -143,7 +142,7 @@ impl WriteSet {
 
     #[inline(always)]
     fn home(&self, line: u64) -> usize {
-        (line.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize
+        probing::home(line, self.shift)
     }
 
     /// Index of the slot that holds `line`, or of the empty one where it belongs.
@@ -166,8 +165,8 @@ impl WriteSet {
 
     #[cold]
     fn rehash(&mut self, slots: usize) {
-        self.slots = vec![Slot { line: EMPTY, index: 0 }; slots];
-        self.shift = shift_for(slots);
+        self.slots = vec![Slot::NONE; slots];
+        self.shift = probing::shift_for(slots);
         // In order of first use, so that removal in reverse order stays right.
         for i in 0..self.shadows.len() {
             let line = self.shadows[i].line;
