@@ -69,6 +69,7 @@ pub const SNAPSHOTPOINTS: &[&str] = &[
 #[cfg(feature = "testing")]
 pub const LOCKPOINTS: &[&str] = &[
     "attach: slot locked",
+    "lock: gives way",
     "lock: owner judged dead",
     "lock: taken over",
     "gate: reader counted",

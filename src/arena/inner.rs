@@ -588,3 +588,28 @@ impl crate::heap::Load for Committed<'_> {
 pub(super) fn power_log(superblock: &Superblock) -> Option<PowerLog> {
     (superblock.durability == DURABILITY_POWER).then(|| power::PowerLog::new(superblock))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::arena::{Arena, Durability};
+    use crate::lock::slots::Slot;
+    use crate::lock::turn::TURN;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    #[test]
+    fn a_writer_that_died_waiting_is_waited_for_once() {
+        let arena = Arena::options().durability(Durability::Process).create_anonymous().expect("an arena");
+        let media = arena.inner.media();
+        let dead = Slot::of(media, 5);
+        media.runtime().set_slots_used(6);
+        dead.wait_begin(true);
+        let tx = arena.write().expect("a writer");
+        // As if somebody slept on the word.
+        media.runtime().lock_word().fetch_or(1 << 17, SeqCst);
+        std::thread::sleep(TURN);
+        drop(tx);
+        assert_eq!(dead.waiting().0, 1, "nobody looked for it yet");
+        drop(arena.write().expect("a writer"));
+        assert_eq!(dead.waiting().0, 0, "it still counts");
+    }
+}

@@ -474,7 +474,7 @@ const FILE_MODE_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 1;
 /// Settles the lock mode and takes a slot. Also tells whether the runtime words are this handle's to compute: whether no other
 /// handle can be in the middle of anything.
 fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)> {
-    let file_lock = || Lock::File(FileLock::default());
+    let file_lock = || Lock::File(FileLock::new());
     if access == Access::Private {
         // A writer that has a slot would not notice this handle's shared lock; one without would wait for it in vain. Where bytes
         // cannot be locked there is no slot, and the shared lock has to do.
@@ -523,7 +523,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     }
     let (slot, generation) = slots::attach(media)?;
     runtime.set_slots_used(runtime.slots_used().max(slot + 1));
-    Ok((Lock::Shared(Gate { slot, generation }), !shared))
+    Ok((Lock::Shared(Gate::new(slot, generation)), !shared))
 }
 
 /// Undoes `join` for a handle without a slot.

@@ -5,12 +5,13 @@
 //! slots, and a killed holder's lock is dropped by the kernel.
 //!
 //! Readers that overlap would keep writers out for ever. So whoever waits to write holds a second lock, on one byte, the turn;
-//! readers that see it wait a little, then go ahead all the same, for a waiting writer may be stopped. Where bytes cannot be locked
-//! the turn holds only inside a process.
+//! readers that see it wait a little, then go ahead all the same, for a waiting writer may be stopped; so do writers who have had the lock
+//! for a [while](super::turn). Where bytes cannot be locked the turn holds only inside a process.
 //!
 //! Invariants: the file's lock is shared exactly while `readers > 0`, exclusive exactly while `writer`; a thread
 //! that reads already is never made to wait.
 
+use super::turn::Turn;
 use crate::error::{Error, Result};
 use crate::media::Media;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,17 +27,24 @@ struct State {
 }
 
 /// The threads of one handle in front of the file's lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct FileLock {
     state: Mutex<State>,
     changed: Condvar,
+    turn: Turn,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
-/// How long a reader lets waiting writers go first.
+/// Between two looks of a writer that lets others go first.
+const LOOK_AGAIN: Duration = Duration::from_micros(100);
+/// How long a reader lets waiting writers go first, and a writer whose turn is over.
 const COURTESY: Duration = Duration::from_millis(20);
 
 impl FileLock {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), turn: Turn::new() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,20 +94,41 @@ impl FileLock {
         }
     }
 
+    /// Whether a writer waits: of this handle for a lock that it does not have, or of another.
+    fn is_awaited(&self, media: &Media) -> bool {
+        let state = self.state();
+        !state.writer && (state.waiting_writers > 0 || media.is_turn_taken())
+    }
+
+    /// Has others write first, if this handle's turn is over.
+    fn give_way(&self, media: &Media, timeout: Duration) {
+        if !self.turn.has_lasted() {
+            return;
+        }
+        let start = Instant::now();
+        while start.elapsed() < COURTESY.min(timeout / 2) && self.is_awaited(media) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        self.turn.begin();
+    }
+
     /// Exclusive.
     pub(crate) fn write(&self, media: &Media, timeout: Duration) -> Result<()> {
+        self.give_way(media, timeout);
         self.state().waiting_writers += 1;
+        let mut has_waited = false;
         let outcome = self.acquire(timeout, |state| {
-            if state.writer {
-                return Ok(false);
-            }
-            if state.readers == 0 && media.try_lock(true)? {
+            if !state.writer && state.readers == 0 && media.try_lock(true)? {
                 state.writer = true;
                 return Ok(true);
             }
-            state.turn = state.turn || media.try_take_turn();
+            has_waited = true;
+            state.turn = state.turn || !state.writer && media.try_take_turn();
             Ok(false)
         });
+        if has_waited {
+            self.turn.begin();
+        }
         let mut state = self.state();
         state.waiting_writers -= 1;
         if state.waiting_writers == 0 && std::mem::replace(&mut state.turn, false) {

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - Writers: compare-and-swap from "nobody" to themselves. The body of a transaction leaves the gate open.
+//!   Whoever slept and was woken comes too late for one who takes the lock again at once; so that one [gives way](super::turn) now and then.
 //! - Readers: count themselves in their own slot (`SeqCst`), then look at the gate (`SeqCst`); if it is shut they take the count back and
 //!   wait, unless this thread reads already through this handle: the committer waits for that one anyway.
 //! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
@@ -25,6 +26,7 @@
 //! shut and all counts are zero; the word is reset only when no slot's byte is locked.
 
 use super::slots::{self, Slot};
+use super::turn::{COURTESY, Turn};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::media::Media;
@@ -45,6 +47,8 @@ const FIRST_SHUT: Duration = Duration::from_micros(50);
 const LONGEST_SHUT: Duration = Duration::from_millis(100);
 /// For how long the committer spins behind a shut gate before it sleeps between looks.
 const SPIN_SHUT: Duration = FIRST_SHUT;
+/// Between looks whether a writer that was woken has come.
+const LOOK_AGAIN: Duration = Duration::from_micros(20);
 /// Longest time for which the gate is open again between attempts: with the time before it the growing share.
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// Looks at the word before the first sleep, and pauses of the processor between the last of them: twice as many after each look, for every look
@@ -60,6 +64,7 @@ const LOOKS_UNSEEN: u32 = 6;
 pub(crate) struct Gate {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+    turn: Turn,
 }
 
 /// What the word says.
@@ -138,6 +143,10 @@ fn generation_of(word: u64) -> u32 {
 }
 
 impl Gate {
+    pub(crate) fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation, turn: Turn::new() }
+    }
+
     fn me(&self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot + 1)
     }
@@ -178,10 +187,34 @@ impl Gate {
     pub(crate) fn lock(&self, media: &Media, timeout: Duration, shut: bool) -> Result<Taken> {
         let word = media.runtime().lock_word();
         let mine = self.me() | if shut { SHUT } else { 0 };
+        if self.turn.is_over() {
+            self.give_way(media, word, timeout);
+        }
         if word.compare_exchange(0, mine, SeqCst, Relaxed).is_ok() {
             return Ok(Taken::Free);
         }
         self.lock_slowly(media, word, mine, timeout)
+    }
+
+    /// Has somebody else take the lock first, if anybody waits for it. Where nobody comes some may be dead, and are waited for once.
+    #[cold]
+    fn give_way(&self, media: &Media, word: &AtomicU64, timeout: Duration) {
+        failpoint("lock: gives way");
+        let start = Instant::now();
+        let is_free = || word.load(Relaxed) & !SLEEPERS == 0;
+        let waiting = || {
+            let used = 0..media.runtime().slots_used();
+            used.filter(|&slot| Slot::of(media, slot).waiting().0 > 0)
+        };
+        while is_free() && start.elapsed() < COURTESY.min(timeout) && waiting().next().is_some() {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        if is_free() {
+            for slot in waiting().filter(|&slot| slot != self.slot) {
+                let _ = slots::bury(media, slot);
+            }
+        }
+        self.turn.begin();
     }
 
     #[cold]
@@ -200,6 +233,7 @@ impl Gate {
         own.wait_begin(true);
         let outcome = self.wait_for_lock(media, word, mine, start, timeout);
         own.wait_end(true);
+        self.turn.begin();
         outcome
     }
 
@@ -274,6 +308,7 @@ impl Gate {
         } else {
             word.swap(0, SeqCst);
             wake_all(word);
+            self.turn.is_contended();
         }
     }
 

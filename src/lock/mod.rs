@@ -1,7 +1,7 @@
 //! Who may read and who may write.
 //!
 //! `gate` is the lock of processes that share memory, over the process slots of `slots`; `file` is the one that needs
-//! nothing but a lock on the whole file. `guarded` is what the writer lock guards inside a handle. `held` knows what this thread holds, `fork` keeps children from holding
+//! nothing but a lock on the whole file. `turn` keeps one writer from keeping all others out. `guarded` is what the writer lock guards inside a handle. `held` knows what this thread holds, `fork` keeps children from holding
 //! their parents' locks.
 
 pub(crate) mod file;
@@ -10,6 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod held;
 pub(crate) mod slots;
+pub(crate) mod turn;
 
 use crate::error::Result;
 use crate::media::Media;
