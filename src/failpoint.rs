@@ -44,6 +44,7 @@ pub const FAILPOINTS: &[&str] = &[
     "checkpoint: before sync",
     "checkpoint: after sync",
     "checkpoint: slot durable",
+    "log: a piece of its new place filled",
     "log: about to move",
     "log: a slot names its new place",
     "log: moved",

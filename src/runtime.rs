@@ -42,6 +42,10 @@ const LAST: usize = 29;
 const ACTIVE: usize = 30;
 /// Where the log ring lies, as the newest checkpoint slot has it: a [`LogPlace`].
 const PLACE: usize = 31;
+/// The handle that makes the checkpoint that has become due, as in the lock word; 0: nobody.
+const CHECKPOINTER: usize = 32;
+/// Number of the commit that took the run of the heap into which the log is about to move; 0 once that is given up.
+const LOG_TAKEN: usize = 33;
 /// Boot of the machine under which these words were last computed: two words.
 const BOOT: usize = 40;
 /// Which file in which mount these words are of ([`Home`]): four words.
@@ -155,6 +159,18 @@ impl<'a> Runtime<'a> {
 
     pub(crate) fn set_in_doubt(&self, doubt: bool) {
         self.0[IN_DOUBT].store(u64::from(doubt), SeqCst);
+    }
+
+    pub(crate) fn checkpointer(&self) -> &'a AtomicU64 {
+        &self.0[CHECKPOINTER]
+    }
+
+    pub(crate) fn log_taken(&self) -> u64 {
+        self.0[LOG_TAKEN].load(Acquire)
+    }
+
+    pub(crate) fn set_log_taken(&self, commit: u64) {
+        self.0[LOG_TAKEN].store(commit, Release);
     }
 
     pub(crate) fn log(&self) -> LogState {

@@ -498,8 +498,12 @@ impl Inner {
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let checkpointed = head.map_or(Ok(()), |head| self.finish_checkpoint(log, head));
-        let _ = checkpointed.and_then(|()| self.tend_log(log));
+        // One is enough: two that sync the same pages at the same time both wait for all of them.
+        if self.lock.claim_checkpoint(&self.media) {
+            let checkpointed = head.map_or(Ok(()), |head| self.finish_checkpoint(log, head));
+            let _ = checkpointed.and_then(|()| self.tend_log(log));
+            self.lock.end_checkpoint(&self.media);
+        }
         self.checkpointing.store(false, Ordering::Release);
     }
 

@@ -7,25 +7,46 @@
 //!
 //! Steps of a move, each of which finds out anew, with the writer lock held, what there is:
 //!
-//! 1. A transaction frees what runs of the log are not in use, and takes a new one, full of zeros, of which the heap's header takes note.
-//! 2. `PowerLog::move_to`: everything is synced, and both checkpoint slots come to name the new place.
-//! 3. A transaction frees the run that the log has left.
+//! 1. A transaction frees what runs of the log are not in use, and takes a new one, of which the heap's header takes note. A runtime word has its number.
+//! 2. The run is filled with zeros piece by piece, and synced without the lock, so that no writer waits for either.
+//! 3. `PowerLog::move_to`: what was changed since is synced, and both checkpoint slots come to name the new place.
+//! 4. A transaction frees the run that the log has left.
 //!
-//! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: who finds the run of its first step gone, or
-//! in use, has nothing left to do. A call on the file that fails here fails no commit; but as in any transaction, it may take the handle out of use.
+//! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: a run is free for whoever is at its first
+//! step, who changes the runtime word; who finds another number there than its own gives up. A call on the file that fails here fails no commit; but as in any transaction, it may take the
+//! handle out of use.
 
 use super::{Committed, Inner};
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::heap::Heap;
 use crate::layout::{LogPlace, PAGE, page_offset};
 use crate::log::power::PowerLog;
 use crate::log::ring;
+use crate::runtime::Runtime;
 use crate::txn::WriteTxn;
 
 /// The part of the heap that the log may become.
 const PART: u64 = 4;
 /// So many times its length has to be free in the handle's address space: blocks come first.
 const ROOM: u64 = 8;
+/// Most bytes of a new run that are filled while the lock is held.
+const PIECE: u64 = 256 << 10;
+
+/// A run that was taken for the log.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
+    run: LogPlace,
+    /// Number of the commit.
+    commit: u64,
+}
+
+impl Taken {
+    /// Whether nobody has freed it since. The lock is held.
+    fn is_kept(self, runtime: Runtime<'_>) -> bool {
+        runtime.log_taken() == self.commit
+    }
+}
 
 impl Inner {
     /// Makes a log that is short for its heap twice as long; else frees what a move that was cut off has left over.
@@ -69,35 +90,65 @@ impl Inner {
 
     /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.
     pub(super) fn move_log(&self, log: &PowerLog, pages: u32) -> Result<()> {
-        self.change_log_runs(log, pages)?;
+        let runtime = self.media.runtime();
+        // The transaction will sync what there is, with the lock held.
+        log.checkpoint_sync(&self.media, runtime)?;
+        let taken = self.change_log_runs(log, pages)?;
+        if let Some(taken) = taken {
+            self.fill(taken)?;
+            log.checkpoint_sync(&self.media, runtime)?;
+        } else if pages > 0 {
+            return Ok(());
+        }
+        let to = taken.map_or(LogPlace::FIRST, |taken| taken.run);
         {
-            let runtime = self.media.runtime();
             let _locked = self.lock_exclusive(false)?;
             self.see_whole()?;
-            let from = runtime.log().place;
-            let to = match pages {
-                0 => Some(LogPlace::FIRST),
-                _ => self.log_runs()?.into_iter().find(|run| run.pages == pages && *run != from),
-            };
-            if let Some(to) = to.filter(|&to| to != from) {
+            if to != runtime.log().place && taken.is_none_or(|taken| taken.is_kept(runtime)) {
                 log.move_to(&self.media, runtime, to)?;
             }
         }
-        self.change_log_runs(log, 0)
+        self.change_log_runs(log, 0).map(drop)
     }
 
     /// Frees the runs of the log that are not in use, and takes a new one of `pages` pages, unless the log is as long already: another handle
     /// may have been first.
-    fn change_log_runs(&self, log: &PowerLog, pages: u32) -> Result<()> {
+    fn change_log_runs(&self, log: &PowerLog, pages: u32) -> Result<Option<Taken>> {
         let mut tx = WriteTxn::begin(self, false)?;
         let runtime = self.media.runtime();
         let used = runtime.log().place;
         let is_short = page_offset(pages) > log.capacity(runtime);
-        tx.with_heap(|heap, work| {
+        let run = tx.with_heap(|heap, work| {
             heap.free_log_runs(work, used)?;
-            if is_short { heap.take_log_run(work, pages) } else { Ok(()) }
+            is_short.then(|| heap.take_log_run(work, pages)).transpose()
         })?;
-        tx.commit()
+        let commit = runtime.sequence().wrapping_add(1);
+        runtime.set_log_taken(if run.is_some() { commit } else { 0 });
+        tx.commit()?;
+        Ok(run.map(|run| Taken { run, commit }))
+    }
+
+    /// Fills a run with zeros: what is written to the log later changes nothing but its content, so that each commit is one flush. Ends early where the run is
+    /// given up.
+    fn fill(&self, taken: Taken) -> Result<()> {
+        let (mut at, len) = (page_offset(taken.run.page), page_offset(taken.run.pages));
+        let (end, zeros) = (at + len, vec![0u8; (len / 4).min(PIECE) as usize]);
+        while at < end && self.fill_piece(taken, at, &zeros[..zeros.len().min((end - at) as usize)])? {
+            failpoint("log: a piece of its new place filled");
+            at += zeros.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// One piece; whether the run was still there.
+    fn fill_piece(&self, taken: Taken, at: u64, zeros: &[u8]) -> Result<bool> {
+        let _locked = self.lock_exclusive(false)?;
+        self.see_whole()?;
+        let is_kept = taken.is_kept(self.media.runtime());
+        if is_kept {
+            self.media.write(at, zeros)?;
+        }
+        Ok(is_kept)
     }
 }
 

@@ -4,7 +4,7 @@
 //! that the newest checkpoint slot names, and one that is about to take its place or has just lost it. The header names both, so that
 //! whatever a death leaves behind is found again.
 //!
-//! Nothing is ever changed in such a run through a transaction but its zeros at the start: it is listed as filled in place, so that replay leaves it alone.
+//! Nothing is ever changed in such a run through a transaction: it is listed as filled in place, so that replay leaves it alone.
 
 use super::Heap;
 use super::map::{log_entry, log_pages};
@@ -27,14 +27,14 @@ impl Heap {
         Ok(inside && log_pages(self.header.entry(l, run.page)?) == Some(run.pages))
     }
 
-    /// Takes a run of `pages` pages for the log, filled with zeros; there must be one at most already.
-    pub(crate) fn take_log_run<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<()> {
-        let page = self.take_run(s, pages)?;
-        self.header.set_entry(s, page, log_entry(pages))?;
-        s.zero_run(page, pages)?;
+    /// Takes a run of `pages` pages, of undefined content, for the log; there must be one at most already.
+    pub(crate) fn take_log_run<S: Space>(&mut self, s: &mut S, pages: u32) -> Result<LogPlace> {
+        let run = LogPlace { page: self.take_run(s, pages)?, pages };
+        self.header.set_entry(s, run.page, log_entry(pages))?;
         for at in self.header.logs_at() {
             if s.load(at)? == 0 {
-                return s.store(at, LogPlace { page, pages }.word());
+                s.store(at, run.word())?;
+                return Ok(run);
             }
         }
         Err(Error::corrupt(self.header.logs_at()[0], "the log has two runs of the heap already"))

@@ -470,6 +470,24 @@ impl Gate {
         Slot::of(media, self.slot).count().fetch_sub(1, Release);
     }
 
+    /// Takes the checkpoint that has become due upon this handle, unless another that lives has done so. For one thread of the handle at a time.
+    pub(crate) fn claim_checkpoint(&self, media: &Media) -> bool {
+        let word = media.runtime().checkpointer();
+        let seen = word.load(SeqCst);
+        let is_at_it = match slot_of(seen).filter(|&slot| slot < crate::layout::PROCESS_SLOTS) {
+            Some(slot) if !self.is_mine(seen) => {
+                slots::is_alive(media, slot, generation_of(seen)).unwrap_or(false)
+            }
+            _ => false,
+        };
+        !is_at_it && word.compare_exchange(seen, self.me(), SeqCst, Relaxed).is_ok()
+    }
+
+    /// It is done.
+    pub(crate) fn end_checkpoint(&self, media: &Media) {
+        media.runtime().checkpointer().store(0, SeqCst);
+    }
+
     /// What the word says at the moment.
     pub(crate) fn word(media: &Media) -> State {
         let word = media.runtime().lock_word().load(Acquire);

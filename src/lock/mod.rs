@@ -70,6 +70,21 @@ impl Lock {
         }
     }
 
+    /// Whether this handle is to make the checkpoint that has become due, as it has to say when it [is done](Self::end_checkpoint). Where handles
+    /// do not know each other, each is.
+    pub(crate) fn claim_checkpoint(&self, media: &Media) -> bool {
+        match self {
+            Self::Shared(gate) => gate.claim_checkpoint(media),
+            Self::File(_) => true,
+        }
+    }
+
+    pub(crate) fn end_checkpoint(&self, media: &Media) {
+        if let Self::Shared(gate) = self {
+            gate.end_checkpoint(media);
+        }
+    }
+
     /// Lets readers in again, the writer lock kept.
     pub(crate) fn open(&self, media: &Media) {
         if let Self::Shared(gate) = self {

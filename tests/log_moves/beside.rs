@@ -3,12 +3,16 @@
 use crate::common::{assert_clean, copy_as_killed, fast_dir};
 use crate::image::*;
 use crate::ledger::*;
-use heapfile::testing::at_failpoint;
+use heapfile::testing::{at_failpoint, move_log};
 use heapfile::{Arena, Locking, SnapshotOptions, View};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
+
+/// Bytes of a block that takes a page of its own.
+const PAGE: usize = 4096;
 
 #[test]
 fn a_log_moves_under_the_lock_of_the_whole_file() {
@@ -201,4 +205,34 @@ fn two_that_lengthen_the_log_leave_no_run_over() {
         assert!(named.contains(&0), "{round}: {named:x?}");
         assert_clean(&arena);
     }
+}
+
+/// Another handle frees the run that is being filled, and puts blocks there: the mover leaves them alone.
+#[test]
+fn a_run_that_another_gave_up_is_filled_no_further() {
+    let dir = fast_dir();
+    let path = dir.path().join("a");
+    let options = options().log_limit(0);
+    let arena = options.create(&path).unwrap();
+    let ledger = Ledger::create(&arena, 12);
+    let other = options.open(&path).unwrap();
+    let made = Rc::new(RefCell::new(Vec::new()));
+    let makes = made.clone();
+    at_failpoint("log: a piece of its new place filled", move || {
+        other.shrink().unwrap();
+        let mut tx = other.write().unwrap();
+        // First fit: they come where the run was.
+        *makes.borrow_mut() = (0..64).map(|_| tx.alloc_slice(&[0xABu8; PAGE]).unwrap()).collect();
+        tx.commit().unwrap();
+    });
+    move_log(&arena, (4 * LOG) as u32 / PAGE as u32).unwrap();
+    assert_eq!(log_len(&arena), LOG, "it moved into what is others'");
+    let tx = arena.read().unwrap();
+    assert_eq!(made.borrow().len(), 64, "the move passes that step");
+    for &block in made.borrow().iter() {
+        assert_eq!(tx.slice(block).unwrap(), [0xAB; PAGE], "a block was overwritten");
+    }
+    drop(tx);
+    assert_clean(&arena);
+    ledger.commit(&arena).unwrap();
 }

@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Where a mover is killed.
-const MOVING: [&str; 4] = [
+const MOVING: [&str; 5] = [
+    "log: a piece of its new place filled",
     "log: about to move",
     "log: a slot names its new place",
     "log: a slot names its new place#2",

@@ -6,11 +6,12 @@ use heapfile::{Arena, Offset, SnapshotOptions, View};
 use std::path::PathBuf;
 
 /// Where a move of the log may end: when the last of these points was passed, in this order.
-const ENDS: [&[&str]; 10] = [
+const ENDS: [&[&str]; 11] = [
     &["checkpoint: slot durable", "commit: in place filled"],
     &["checkpoint: slot durable", "commit: in place synced"],
     &["checkpoint: slot durable", "commit: record durable"],
     &["checkpoint: slot durable", "commit: done"],
+    &["log: a piece of its new place filled"],
     &["log: about to move"],
     &["log: a slot names its new place"],
     &["log: a slot names its new place", "log: a slot names its new place"],
