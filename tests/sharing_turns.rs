@@ -27,7 +27,7 @@ fn busy_writer(arena: &Arena, done: &AtomicUsize, stop: &AtomicBool) {
     }
 }
 
-fn the_other_gets_its_turn(locking: Locking) {
+fn the_other_gets_its_turn(locking: Locking, take: impl Fn(&Arena)) {
     let dir = dir();
     let path = dir.path().join("a.heap");
     let arena = create(&path, &options(BOTH[0]).locking(locking));
@@ -41,7 +41,7 @@ fn the_other_gets_its_turn(locking: Locking) {
                 let before = done.load(SeqCst);
                 eventually("the busy writer goes on", || done.load(SeqCst) > before);
                 let before = done.load(SeqCst);
-                drop(other.write().expect("the other one gets its turn"));
+                take(&other);
                 done.load(SeqCst) - before
             })
             .sum();
@@ -76,12 +76,30 @@ fn who_slept_through_a_turn_is_let_in_first() {
     assert!(gave_way.get(), "a handle took the lock again while another had waited for a whole turn");
 }
 
-#[test]
-fn under_the_shared_lock() {
-    the_other_gets_its_turn(Locking::Shared);
+fn write(arena: &Arena) {
+    drop(arena.write().expect("a writer gets its turn"));
+}
+
+fn read(arena: &Arena) {
+    drop(arena.read().expect("a reader gets its turn"));
 }
 
 #[test]
-fn under_the_file_lock() {
-    the_other_gets_its_turn(Locking::File);
+fn writers_under_the_shared_lock() {
+    the_other_gets_its_turn(Locking::Shared, write);
+}
+
+#[test]
+fn readers_under_the_shared_lock() {
+    the_other_gets_its_turn(Locking::Shared, read);
+}
+
+#[test]
+fn writers_under_the_file_lock() {
+    the_other_gets_its_turn(Locking::File, write);
+}
+
+#[test]
+fn readers_under_the_file_lock() {
+    the_other_gets_its_turn(Locking::File, read);
 }

@@ -6,7 +6,7 @@
 //!
 //! Readers that overlap would keep writers out for ever. So whoever waits to write holds a second lock, on one byte, the turn;
 //! readers that see it wait a little, then go ahead all the same, for a waiting writer may be stopped; so do writers who have had the lock
-//! for a [while](super::turn). Where bytes cannot be locked the turn holds only inside a process.
+//! for a [while](super::turn), and those let readers in too, who share a lock on another byte while they wait. Where bytes cannot be locked this holds only inside a process.
 //!
 //! Invariants: the file's lock is shared exactly while `readers > 0`, exclusive exactly while `writer`; a thread
 //! that reads already is never made to wait.
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 struct State {
     readers: u32,
     writer: bool,
+    waiting_readers: u32,
     waiting_writers: u32,
     /// This handle has the turn.
     turn: bool,
@@ -74,15 +75,29 @@ impl FileLock {
             return Ok(());
         }
         let start = Instant::now();
-        self.acquire(timeout, |state| {
+        let mut has_waited = false;
+        let outcome = self.acquire(timeout, |state| {
             let courteous = !reading && start.elapsed() < COURTESY.min(timeout / 2);
-            if state.writer || (courteous && (state.waiting_writers > 0 || media.is_turn_taken())) {
-                return Ok(false);
+            let is_held_back =
+                state.writer || (courteous && (state.waiting_writers > 0 || media.is_turn_taken()));
+            if !is_held_back && (state.readers > 0 || media.try_lock(false)?) {
+                state.readers += 1;
+                return Ok(true);
             }
-            let granted = state.readers > 0 || media.try_lock(false)?;
-            state.readers += u32::from(granted);
-            Ok(granted)
-        })
+            if !std::mem::replace(&mut has_waited, true) {
+                state.waiting_readers += 1;
+                media.begin_wait();
+            }
+            Ok(false)
+        });
+        if has_waited {
+            let mut state = self.state();
+            state.waiting_readers -= 1;
+            if state.waiting_readers == 0 {
+                media.end_wait();
+            }
+        }
+        outcome
     }
 
     pub(crate) fn read_end(&self, media: &Media) {
@@ -94,13 +109,14 @@ impl FileLock {
         }
     }
 
-    /// Whether a writer waits: of this handle for a lock that it does not have, or of another.
+    /// Whether anybody waits: of this handle for a lock that it does not have, or of another.
     fn is_awaited(&self, media: &Media) -> bool {
         let state = self.state();
-        !state.writer && (state.waiting_writers > 0 || media.is_turn_taken())
+        let of_this_handle = state.waiting_writers > 0 || state.waiting_readers > 0;
+        !state.writer && (of_this_handle || media.is_turn_taken() || media.has_waiting_readers())
     }
 
-    /// Has others write first, if this handle's turn is over.
+    /// Lets others in first, if this handle's turn is over.
     fn give_way(&self, media: &Media, timeout: Duration) {
         if !self.turn.has_lasted() {
             return;

@@ -36,6 +36,8 @@ use std::sync::atomic::AtomicU64;
 /// Byte that is locked by who waits for the whole-file lock, so that readers do not keep it from it for ever. Its content means
 /// nothing.
 const TURN_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 2;
+/// Byte on which all share a lock who wait to read, so that a writer that never rests does not keep them out for ever. Its content means nothing.
+const READERS_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 3;
 
 /// Files in memory that reach this length grow by whole huge pages: a quarter at most.
 const LEAST_HUGE: u64 = 4 * HUGE_PAGE;
@@ -342,6 +344,20 @@ impl Media {
     /// Whether another handle has the turn.
     pub(crate) fn is_turn_taken(&self) -> bool {
         byte_lock::is_locked(self.fd(), TURN_BYTE, 1).unwrap_or(false)
+    }
+
+    /// Says that this handle waits to read.
+    pub(crate) fn begin_wait(&self) {
+        let _ = byte_lock::try_lock(self.fd(), READERS_BYTE, 1, false);
+    }
+
+    pub(crate) fn end_wait(&self) {
+        self.unlock_byte(READERS_BYTE);
+    }
+
+    /// Whether another handle waits to read.
+    pub(crate) fn has_waiting_readers(&self) -> bool {
+        byte_lock::is_shared(self.fd(), READERS_BYTE, 1).unwrap_or(false)
     }
 
     fn no_byte_locks(&self, e: std::io::Error) -> Error {
