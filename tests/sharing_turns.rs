@@ -27,28 +27,39 @@ fn busy_writer(arena: &Arena, done: &AtomicUsize, stop: &AtomicBool) {
     }
 }
 
+/// The other one is a thread with a handle of its own.
 fn the_other_gets_its_turn(locking: Locking, take: impl Fn(&Arena)) {
     let dir = dir();
     let path = dir.path().join("a.heap");
     let arena = create(&path, &options(BOTH[0]).locking(locking));
     let other = Options::new().locking(locking).lock_timeout(PATIENCE).open(&path).expect("it opens");
+    gets_its_turn(&arena, || take(&other));
+}
+
+/// Both are threads with the same handle.
+fn another_thread_gets_its_turn(locking: Locking, take: impl Fn(&Arena)) {
+    let dir = dir();
+    let arena = create(&dir.path().join("a.heap"), &options(BOTH[0]).locking(locking));
+    gets_its_turn(&arena, || take(&arena));
+}
+
+fn gets_its_turn(arena: &Arena, take: impl Fn()) {
     let (done, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let passed: usize = std::thread::scope(|threads| {
-        threads.spawn(|| busy_writer(&arena, &done, &stop));
+        threads.spawn(|| busy_writer(arena, &done, &stop));
         eventually("the busy writer is at work", || done.load(SeqCst) > 0);
         let passed = (0..TURNS)
             .map(|_| {
                 let before = done.load(SeqCst);
                 eventually("the busy writer goes on", || done.load(SeqCst) > before);
                 let before = done.load(SeqCst);
-                take(&other);
+                take();
                 done.load(SeqCst) - before
             })
             .sum();
         stop.store(true, SeqCst);
         passed
     });
-    eprintln!("{locking:?}: {passed}");
     assert!(
         passed <= PATIENT,
         "{passed} transactions of a busy writer passed before {TURNS} turns of another"
@@ -84,6 +95,10 @@ fn read(arena: &Arena) {
     drop(arena.read().expect("a reader gets its turn"));
 }
 
+fn open(arena: &Arena) {
+    drop(Options::new().lock_timeout(PATIENCE).open(arena.path()).expect("an opener gets its turn"));
+}
+
 #[test]
 fn writers_under_the_shared_lock() {
     the_other_gets_its_turn(Locking::Shared, write);
@@ -102,4 +117,25 @@ fn writers_under_the_file_lock() {
 #[test]
 fn readers_under_the_file_lock() {
     the_other_gets_its_turn(Locking::File, read);
+}
+
+#[test]
+fn openers_under_the_shared_lock() {
+    the_other_gets_its_turn(Locking::Shared, open);
+}
+
+#[test]
+fn openers_under_the_file_lock() {
+    the_other_gets_its_turn(Locking::File, open);
+}
+
+#[test]
+fn threads_under_the_shared_lock() {
+    another_thread_gets_its_turn(Locking::Shared, write);
+}
+
+#[test]
+fn threads_under_the_file_lock() {
+    another_thread_gets_its_turn(Locking::File, write);
+    another_thread_gets_its_turn(Locking::File, read);
 }

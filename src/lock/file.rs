@@ -38,8 +38,10 @@ pub(crate) struct FileLock {
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 /// Between two looks of a writer that lets others go first.
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
-/// How long a reader lets waiting writers go first, and a writer whose turn is over.
+/// How long a reader lets waiting writers go first.
 const COURTESY: Duration = Duration::from_millis(20);
+/// How long a writer whose turn is over lets others go first: they look twice in that time. One of them may be stopped, so it is about a turn.
+const WRITERS_COURTESY: Duration = LONGEST_PAUSE.saturating_mul(2);
 
 impl FileLock {
     pub(crate) fn new() -> Self {
@@ -122,7 +124,7 @@ impl FileLock {
             return;
         }
         let start = Instant::now();
-        while start.elapsed() < COURTESY.min(timeout / 2) && self.is_awaited(media) {
+        while start.elapsed() < WRITERS_COURTESY.min(timeout / 2) && self.is_awaited(media) {
             std::thread::sleep(LOOK_AGAIN);
         }
         self.turn.begin();

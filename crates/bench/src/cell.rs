@@ -138,7 +138,7 @@ fn run(spec: &Spec) -> Result<()> {
     if spec.kind == Kind::Probe {
         return say(&json!({ "version": version(spec.system)? }));
     }
-    if matches!(spec.kind, Kind::Attend | Kind::Own | Kind::Spells) {
+    if matches!(spec.kind, Kind::Attend | Kind::Own | Kind::Spells | Kind::Busy) {
         return company::play(spec);
     }
     let sizes = Sizes::log_uniform(spec.min, spec.max);
@@ -213,7 +213,7 @@ fn serve<S: System>(open: impl FnOnce() -> Result<S>, spec: &Spec, sizes: &Sizes
             reopened(&system, spec, started.elapsed())
         }
         Kind::Change => change(&system, spec, sizes),
-        Kind::Probe | Kind::Attend | Kind::Own | Kind::Spells => {
+        Kind::Probe | Kind::Attend | Kind::Own | Kind::Spells | Kind::Busy => {
             Err(Failure::new("not a workload of a heap"))
         }
     }?;

@@ -32,11 +32,12 @@ pub(crate) struct Scene {
 }
 
 /// The scenes, in the order in which they run.
-pub(crate) const SCENES: [Scene; 4] = [
+pub(crate) const SCENES: [Scene; 5] = [
     Scene { name: "lock", run: lock },
     Scene { name: "read", run: read },
     Scene { name: "take_over", run: take_over },
     Scene { name: "writer_beside_reader", run: writer_beside_reader },
+    Scene { name: "writer_beside_writer", run: writer_beside_writer },
 ];
 
 impl Stage<'_> {
@@ -237,14 +238,32 @@ fn micros(time: Duration) -> f64 {
 
 /// Commits of eight bytes, alone and beside a process that reads for 10 ms and pauses for 10 ms.
 fn writer_beside_reader(stage: &Stage<'_>) -> Result<Vec<Figures>> {
+    writer_beside(stage, Kind::Spells, "writer_beside_reader", ["no reader", "a reader, 10 ms of 20"])
+}
+
+/// The same beside a process whose write transactions take 5 ms, and follow each other without a pause.
+fn writer_beside_writer(stage: &Stage<'_>) -> Result<Vec<Figures>> {
+    writer_beside(
+        stage,
+        Kind::Busy,
+        "writer_beside_writer",
+        ["no other writer", "one with 5 ms at a time, no pause"],
+    )
+}
+
+fn writer_beside(
+    stage: &Stage<'_>,
+    kind: Kind,
+    scene: &str,
+    [alone, beside]: [&'static str; 2],
+) -> Result<Vec<Figures>> {
     let (rounds, time) = stage.long_rounds();
-    let (arena, reads) = stage.arena("reader.heap", Kind::Spells, time + 2 * SPELL)?;
+    let (arena, part) = stage.arena(&format!("{scene}.heap"), kind, time + 2 * SPELL)?;
     let counter = arena.alloc(&0u64)?;
-    let mut reader = start(&reads)?;
-    let name = |measure: &str| format!("writer_beside_reader{measure}");
-    let table = |measure, title, unit| {
-        Figures::new(name(measure), title, unit).row("no reader", None).row("a reader, 10 ms of 20", Some(0))
-    };
+    let mut other = start(&part)?;
+    let name = |measure: &str| format!("{scene}{measure}");
+    let table =
+        |measure, title, unit| Figures::new(name(measure), title, unit).row(alone, None).row(beside, Some(0));
     let mut tables = vec![
         table("", "one writer commits 8 bytes again and again", "ns per commit"),
         table("/p50", "latency of its commits, median", "ns"),
@@ -253,11 +272,11 @@ fn writer_beside_reader(stage: &Stage<'_>) -> Result<Vec<Figures>> {
     ];
     for row in turns(rounds, 2) {
         if row == 1 {
-            reader.tell("round")?;
+            other.tell("round")?;
         }
         let (commit, latencies) = commits(&arena, counter, time)?;
         if row == 1 {
-            reader.answer(PATIENCE)?;
+            other.answer(PATIENCE)?;
         }
         let longest = micros(Duration::from_nanos(latencies.longest()));
         let quantile = |share| latencies.quantile(share) as f64;
@@ -265,7 +284,7 @@ fn writer_beside_reader(stage: &Stage<'_>) -> Result<Vec<Figures>> {
             table.add(row, sample);
         }
     }
-    reader.finish()?;
+    other.finish()?;
     Ok(tables)
 }
 

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Own,
     /// Read it for 10 ms, again and again.
     Spells,
+    /// Write to it in transactions of 5 ms, without a pause.
+    Busy,
 }
 
 /// How a heap is prepared, outside the measured time: fast, whatever the mode measured.
