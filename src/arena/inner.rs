@@ -597,7 +597,7 @@ pub(super) fn power_log(superblock: &Superblock) -> Option<PowerLog> {
 mod tests {
     use crate::arena::{Arena, Durability};
     use crate::lock::slots::Slot;
-    use crate::lock::turn::TURN;
+    use crate::lock::tenure::TENURE;
     use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
@@ -610,7 +610,7 @@ mod tests {
         let tx = arena.write().expect("a writer");
         // As if somebody slept on the word.
         media.runtime().lock_word().fetch_or(1 << 17, SeqCst);
-        std::thread::sleep(TURN);
+        std::thread::sleep(TENURE);
         drop(tx);
         assert_eq!(dead.waiting().0, 1, "nobody looked for it yet");
         drop(arena.write().expect("a writer"));

@@ -6,12 +6,12 @@
 //!
 //! Readers that overlap would keep writers out for ever. So whoever waits to write holds a second lock, on one byte, the turn;
 //! readers that see it wait a little, then go ahead all the same, for a waiting writer may be stopped; so do writers who have had the lock
-//! for a [while](super::turn), and those let readers in too, who share a lock on another byte while they wait. Where bytes cannot be locked this holds only inside a process.
+//! for a [while](super::tenure), and those let readers in too, who share a lock on another byte while they wait. Where bytes cannot be locked this holds only inside a process.
 //!
 //! Invariants: the file's lock is shared exactly while `readers > 0`, exclusive exactly while `writer`; a thread
 //! that reads already is never made to wait.
 
-use super::turn::Turn;
+use super::tenure::Tenure;
 use crate::error::{Error, Result};
 use crate::media::Media;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ struct State {
 pub(crate) struct FileLock {
     state: Mutex<State>,
     changed: Condvar,
-    turn: Turn,
+    tenure: Tenure,
 }
 
 const LONGEST_PAUSE: Duration = Duration::from_millis(2);
@@ -40,12 +40,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 const LOOK_AGAIN: Duration = Duration::from_micros(100);
 /// How long a reader lets waiting writers go first.
 const COURTESY: Duration = Duration::from_millis(20);
-/// How long a writer whose turn is over lets others go first: they look twice in that time. One of them may be stopped, so it is about a turn.
+/// How long a writer whose tenure is over lets others go first: they look twice in that time. One of them may be stopped, so it is no longer than a tenure.
 const WRITERS_COURTESY: Duration = LONGEST_PAUSE.saturating_mul(2);
 
 impl FileLock {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), turn: Turn::new() }
+        Self { state: Mutex::default(), changed: Condvar::new(), tenure: Tenure::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,16 +118,16 @@ impl FileLock {
         !state.writer && (of_this_handle || media.is_turn_taken() || media.has_waiting_readers())
     }
 
-    /// Lets others in first, if this handle's turn is over.
+    /// Lets others in first, if this handle has had the lock for long.
     fn give_way(&self, media: &Media, timeout: Duration) {
-        if !self.turn.has_lasted() {
+        if !self.tenure.is_long() {
             return;
         }
         let start = Instant::now();
         while start.elapsed() < WRITERS_COURTESY.min(timeout / 2) && self.is_awaited(media) {
             std::thread::sleep(LOOK_AGAIN);
         }
-        self.turn.begin();
+        self.tenure.begin();
     }
 
     /// Exclusive.
@@ -145,7 +145,7 @@ impl FileLock {
             Ok(false)
         });
         if has_waited {
-            self.turn.begin();
+            self.tenure.begin();
         }
         let mut state = self.state();
         state.waiting_writers -= 1;

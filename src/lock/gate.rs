@@ -8,7 +8,7 @@
 //! ```
 //!
 //! - Writers: compare-and-swap from "nobody" to themselves. The body of a transaction leaves the gate open.
-//!   Whoever slept and was woken comes too late for one who takes the lock again at once; so that one [gives way](super::turn) now and then.
+//!   Whoever slept and was woken comes too late for one who takes the lock again at once; so that one [gives way](super::tenure) now and then.
 //! - Readers: count themselves in their own slot (`SeqCst`), then look at the gate (`SeqCst`); if it is shut they take the count back and
 //!   wait, unless this thread reads already through this handle: the committer waits for that one anyway.
 //! - A commit shuts the gate (`SeqCst`), then waits until all counts are zero; either the reader sees the gate shut, or the
@@ -26,7 +26,7 @@
 //! shut and all counts are zero; the word is reset only when no slot's byte is locked.
 
 use super::slots::{self, Slot};
-use super::turn::{COURTESY, Turn};
+use super::tenure::{COURTESY, Tenure};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::media::Media;
@@ -64,7 +64,7 @@ const LOOKS_UNSEEN: u32 = 6;
 pub(crate) struct Gate {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
-    turn: Turn,
+    tenure: Tenure,
 }
 
 /// What the word says.
@@ -144,7 +144,7 @@ fn generation_of(word: u64) -> u32 {
 
 impl Gate {
     pub(crate) fn new(slot: u32, generation: u32) -> Self {
-        Self { slot, generation, turn: Turn::new() }
+        Self { slot, generation, tenure: Tenure::new() }
     }
 
     fn me(&self) -> u64 {
@@ -187,7 +187,7 @@ impl Gate {
     pub(crate) fn lock(&self, media: &Media, timeout: Duration, shut: bool) -> Result<Taken> {
         let word = media.runtime().lock_word();
         let mine = self.me() | if shut { SHUT } else { 0 };
-        if self.turn.is_over() {
+        if self.tenure.is_over() {
             self.give_way(media, word, timeout);
         }
         if word.compare_exchange(0, mine, SeqCst, Relaxed).is_ok() {
@@ -214,7 +214,7 @@ impl Gate {
                 let _ = slots::bury(media, slot);
             }
         }
-        self.turn.begin();
+        self.tenure.begin();
     }
 
     #[cold]
@@ -233,7 +233,7 @@ impl Gate {
         own.wait_begin(true);
         let outcome = self.wait_for_lock(media, word, mine, start, timeout);
         own.wait_end(true);
-        self.turn.begin();
+        self.tenure.begin();
         outcome
     }
 
@@ -308,7 +308,7 @@ impl Gate {
         } else {
             word.swap(0, SeqCst);
             wake_all(word);
-            self.turn.is_contended();
+            self.tenure.end_if_long();
         }
     }
 
@@ -470,7 +470,7 @@ impl Gate {
         Slot::of(media, self.slot).count().fetch_sub(1, Release);
     }
 
-    /// Takes the checkpoint that has become due upon this handle, unless another that lives has done so. For one thread of the handle at a time.
+    /// Claims the checkpoint that has become due, unless another handle is at it, and lives. For one thread of this one at a time, until [`Gate::end_checkpoint`].
     pub(crate) fn claim_checkpoint(&self, media: &Media) -> bool {
         let word = media.runtime().checkpointer();
         let seen = word.load(SeqCst);
@@ -483,7 +483,6 @@ impl Gate {
         !is_at_it && word.compare_exchange(seen, self.me(), SeqCst, Relaxed).is_ok()
     }
 
-    /// It is done.
     pub(crate) fn end_checkpoint(&self, media: &Media) {
         media.runtime().checkpointer().store(0, SeqCst);
     }

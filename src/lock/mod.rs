@@ -1,7 +1,7 @@
 //! Who may read and who may write.
 //!
 //! `gate` is the lock of processes that share memory, over the process slots of `slots`; `file` is the one that needs
-//! nothing but a lock on the whole file. `turn` keeps one writer from keeping all others out. `guarded` is what the writer lock guards inside a handle. `held` knows what this thread holds, `fork` keeps children from holding
+//! nothing but a lock on the whole file. `tenure` says for how long a writer goes on while others wait. `guarded` is what the writer lock guards inside a handle. `held` knows what this thread holds, `fork` keeps children from holding
 //! their parents' locks.
 
 pub(crate) mod file;
@@ -10,7 +10,7 @@ pub(crate) mod gate;
 pub(crate) mod guarded;
 pub(crate) mod held;
 pub(crate) mod slots;
-pub(crate) mod turn;
+pub(crate) mod tenure;
 
 use crate::error::Result;
 use crate::media::Media;
@@ -70,8 +70,8 @@ impl Lock {
         }
     }
 
-    /// Whether this handle is to make the checkpoint that has become due, as it has to say when it [is done](Self::end_checkpoint). Where handles
-    /// do not know each other, each is.
+    /// Claims the checkpoint that has become due, until [`Lock::end_checkpoint`]; `false` where another handle is at it. Where handles do not know each other
+    /// each may.
     pub(crate) fn claim_checkpoint(&self, media: &Media) -> bool {
         match self {
             Self::Shared(gate) => gate.claim_checkpoint(media),
