@@ -133,3 +133,14 @@ fn calls_that_fail_in_a_move_lose_nothing() {
     }
     assert!(struck > 30, "{struck}");
 }
+
+/// Bringing the log back begins with a sync without the lock, which cannot mend one that failed before; what follows does.
+#[test]
+fn shrinking_mends_a_sync_that_failed() {
+    let (disk, arena, ledger) = disk_before_a_move(5);
+    disk.fail(Call::Sync, 0, 5);
+    arena.checkpoint().unwrap_err();
+    arena.shrink().unwrap();
+    assert_eq!(ledger.commit(&arena).unwrap(), 6);
+    assert_clean(&arena);
+}
