@@ -596,6 +596,7 @@ pub(super) fn power_log(superblock: &Superblock) -> Option<PowerLog> {
 #[cfg(test)]
 mod tests {
     use crate::arena::{Arena, Durability};
+    use crate::lock::gate::SLEEPERS;
     use crate::lock::slots::Slot;
     use crate::lock::tenure::TENURE;
     use std::sync::atomic::Ordering::SeqCst;
@@ -609,7 +610,7 @@ mod tests {
         dead.wait_begin(true);
         let tx = arena.write().expect("a writer");
         // As if somebody slept on the word.
-        media.runtime().lock_word().fetch_or(1 << 17, SeqCst);
+        media.runtime().lock_word().fetch_or(SLEEPERS, SeqCst);
         std::thread::sleep(TENURE);
         drop(tx);
         assert_eq!(dead.waiting().0, 1, "nobody looked for it yet");

@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
 const SHUT: u64 = 1 << 16;
-const SLEEPERS: u64 = 1 << 17;
+pub(crate) const SLEEPERS: u64 = 1 << 17;
 const OWNER: u64 = 0xFFFF_FFFF_0000_FFFF;
 /// First and longest sleep before asking whether the owner lives; each sleep is twice as long as the one before, so that who has
 /// not waited long does not wait long after a death either.
@@ -134,6 +134,11 @@ fn wake_all(word: &AtomicU64) {
     let _ = futex::wake(futex_word(word), futex::Flags::empty(), i32::MAX as u32);
 }
 
+/// Whether the lock is nobody's, and the gate open.
+fn is_free(word: u64) -> bool {
+    word & !SLEEPERS == 0
+}
+
 fn slot_of(word: u64) -> Option<u32> {
     ((word & 0xFFFF) as u32).checked_sub(1)
 }
@@ -151,7 +156,7 @@ impl Gate {
         u64::from(self.generation) << 32 | u64::from(self.slot + 1)
     }
 
-    /// Whether the word's owner can no longer open the gate.
+    /// Whether the word's owner can no longer open the gate, or has left what it says it does.
     fn is_abandoned(media: &Media, word: u64) -> Result<bool> {
         match slot_of(word) {
             None => Ok(word & SHUT != 0),
@@ -201,7 +206,7 @@ impl Gate {
     fn give_way(&self, media: &Media, word: &AtomicU64, timeout: Duration) {
         failpoint("lock: gives way");
         let start = Instant::now();
-        let is_free = || word.load(Relaxed) & !SLEEPERS == 0;
+        let is_free = || is_free(word.load(Relaxed));
         let waiting = || {
             let used = 0..media.runtime().slots_used();
             used.filter(|&slot| Slot::of(media, slot).waiting().0 > 0)
@@ -221,8 +226,7 @@ impl Gate {
     fn lock_slowly(&self, media: &Media, word: &AtomicU64, mine: u64, timeout: Duration) -> Result<Taken> {
         for look in 0..LOOKS {
             let seen = word.load(Relaxed);
-            if seen & !SLEEPERS == 0
-                && word.compare_exchange(seen, mine | (seen & SLEEPERS), SeqCst, Relaxed).is_ok()
+            if is_free(seen) && word.compare_exchange(seen, mine | (seen & SLEEPERS), SeqCst, Relaxed).is_ok()
             {
                 return Ok(Taken::Free);
             }
@@ -248,7 +252,7 @@ impl Gate {
         let mut probe = FIRST_PROBE;
         loop {
             let seen = word.load(SeqCst);
-            if seen & !SLEEPERS == 0 {
+            if is_free(seen) {
                 // Who unlocked woke everybody; who still has to wait says so anew.
                 if word.compare_exchange(seen, mine | seen, SeqCst, Relaxed).is_ok() {
                     return Ok(Taken::Free);
@@ -474,13 +478,9 @@ impl Gate {
     pub(crate) fn claim_checkpoint(&self, media: &Media) -> bool {
         let word = media.runtime().checkpointer();
         let seen = word.load(SeqCst);
-        let is_at_it = match slot_of(seen).filter(|&slot| slot < crate::layout::PROCESS_SLOTS) {
-            Some(slot) if !self.is_mine(seen) => {
-                slots::is_alive(media, slot, generation_of(seen)).unwrap_or(false)
-            }
-            _ => false,
-        };
-        !is_at_it && word.compare_exchange(seen, self.me(), SeqCst, Relaxed).is_ok()
+        let is_unclaimed =
+            slot_of(seen).is_none() || self.is_mine(seen) || Self::is_abandoned(media, seen).unwrap_or(true);
+        is_unclaimed && word.compare_exchange(seen, self.me(), SeqCst, Relaxed).is_ok()
     }
 
     pub(crate) fn end_checkpoint(&self, media: &Media) {

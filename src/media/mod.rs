@@ -348,7 +348,8 @@ impl Media {
 
     /// Says that this handle waits to read.
     pub(crate) fn begin_wait(&self) {
-        let _ = byte_lock::try_lock(self.fd(), READERS_BYTE, 1, false);
+        // A courtesy of others, without which this one waits longer.
+        let _ = self.try_share_byte(READERS_BYTE);
     }
 
     pub(crate) fn end_wait(&self) {
@@ -357,7 +358,7 @@ impl Media {
 
     /// Whether another handle waits to read.
     pub(crate) fn has_waiting_readers(&self) -> bool {
-        byte_lock::is_shared(self.fd(), READERS_BYTE, 1).unwrap_or(false)
+        self.is_byte_shared(READERS_BYTE).unwrap_or(false)
     }
 
     fn no_byte_locks(&self, e: std::io::Error) -> Error {
