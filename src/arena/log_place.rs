@@ -13,7 +13,7 @@
 //! 4. A transaction frees the run that the log has left.
 //!
 //! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: a run is free for whoever is at its first
-//! step, who changes the runtime word; who finds another number there than its own gives up. A call on the file that fails here fails no commit; but as in any transaction, it may take the
+//! step, who changes the runtime word; who finds another number there than its own gives up, and leaves the rest to the other. A call on the file that fails here fails no commit; but as in any transaction, it may take the
 //! handle out of use.
 
 use super::{Committed, Inner};
@@ -104,7 +104,11 @@ impl Inner {
         {
             let _locked = self.lock_exclusive(false)?;
             self.see_whole()?;
-            if to != runtime.log().place && taken.is_none_or(|taken| taken.is_kept(runtime)) {
+            if taken.is_some_and(|taken| !taken.is_kept(runtime)) {
+                // Who freed it may be filling another, which is not in use yet either.
+                return Ok(());
+            }
+            if to != runtime.log().place {
                 log.move_to(&self.media, runtime, to)?;
             }
         }

@@ -3,6 +3,7 @@
 use crate::common::{assert_clean, copy_as_killed, fast_dir};
 use crate::image::*;
 use crate::ledger::*;
+use crate::sharing;
 use heapfile::testing::{at_failpoint, move_log};
 use heapfile::{Arena, Locking, SnapshotOptions, View};
 use std::cell::RefCell;
@@ -235,4 +236,36 @@ fn a_run_that_another_gave_up_is_filled_no_further() {
     drop(tx);
     assert_clean(&arena);
     ledger.commit(&arena).unwrap();
+}
+
+/// Two are at it, the second takes the run away that the first fills: the first gives up, and leaves the second's alone.
+#[test]
+fn the_last_of_two_movers_gets_there() {
+    const TEST: &str = "beside::the_last_of_two_movers_gets_there";
+    let pages = (4 * LOG) as u32 / PAGE as u32;
+    if let Some((_, file)) = sharing::role() {
+        return move_log(&options().log_limit(0).open(file).unwrap(), pages).unwrap();
+    }
+    for locking in sharing::LOCKINGS {
+        let dir = fast_dir();
+        let path = dir.path().join("a");
+        let arena = options().log_limit(0).locking(locking).create(&path).unwrap();
+        let ledger = Ledger::create(&arena, 12);
+        let second = Rc::new(RefCell::new(None));
+        let starts = second.clone();
+        at_failpoint("log: a piece of its new place filled", move || {
+            let child =
+                sharing::start_stopped_at(TEST, "move", &path, "log: a piece of its new place filled");
+            child.wait_stopped();
+            *starts.borrow_mut() = Some(child);
+        });
+        move_log(&arena, pages).unwrap();
+        assert_eq!(log_len(&arena), LOG, "{locking:?}: it moved into what the second had taken away");
+        let child = second.take().expect("the first passes that step");
+        child.go_on();
+        child.finish();
+        assert_eq!(log_len(&arena), 4 * LOG, "{locking:?}: neither has moved it");
+        ledger.commit(&arena).unwrap();
+        assert_clean(&arena);
+    }
 }
