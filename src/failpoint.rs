@@ -2,10 +2,10 @@
 //!
 //! Without the feature `testing` this is nothing at all. With it, `HEAPFILE_FAILPOINT=NAME` or `NAME#N` kills the
 //! process with SIGKILL when it passes the point for the first, or N-th, time; `HEAPFILE_STOPPOINT` likewise stops it
-//! with SIGSTOP.
+//! with SIGSTOP. `rest_at_points` has threads rest for a moment at points by chance, so that others come between two steps of theirs.
 //!
 //! On a simulated disk a thread stands for a process: `die_after` unwinds it to the test at any failpoint or step of the
-//! disk, and `at_failpoint` lets another handle act at a point, as another process might.
+//! disk, and `at_failpoint` and `at_point` let another handle act at a point, as another process might.
 
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
@@ -19,7 +19,7 @@ pub(crate) fn is_dead() -> bool {
 }
 
 #[cfg(feature = "testing")]
-pub use enabled::{Died, at_failpoint, die_after};
+pub use enabled::{Died, at_failpoint, at_no_point, at_point, die_after, rest_at_points};
 #[cfg(feature = "testing")]
 pub(crate) use enabled::{failpoint, is_dead, step};
 
@@ -69,6 +69,7 @@ pub const SNAPSHOTPOINTS: &[&str] = &[
 /// The names inside the protocol of lock and gate.
 #[cfg(feature = "testing")]
 pub const LOCKPOINTS: &[&str] = &[
+    "attach: length known",
     "attach: slot locked",
     "lock: gives way",
     "lock: owner judged dead",
@@ -79,11 +80,32 @@ pub const LOCKPOINTS: &[&str] = &[
 
 #[cfg(feature = "testing")]
 mod enabled {
+    use crate::media::sim::SplitMix64;
     use std::cell::{Cell, RefCell};
+    use std::hash::{BuildHasher, RandomState};
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
-    type Action = (&'static str, Box<dyn FnOnce()>);
+    enum When {
+        At(&'static str),
+        After(u64),
+    }
+
+    impl When {
+        fn is_now(&mut self, name: &str) -> bool {
+            match self {
+                Self::At(at) => *at == name,
+                Self::After(0) => true,
+                Self::After(left) => {
+                    *left -= 1;
+                    false
+                }
+            }
+        }
+    }
+
+    type Action = (When, Box<dyn FnOnce()>);
 
     thread_local! {
         static LEFT: Cell<Option<u64>> = const { Cell::new(None) };
@@ -108,7 +130,22 @@ mod enabled {
 
     /// Runs `action` when this thread passes the failpoint for the first time from now on.
     pub fn at_failpoint(name: &'static str, action: impl FnOnce() + 'static) {
-        ACTION.set(Some((name, Box::new(action))));
+        set_action(Some((When::At(name), Box::new(action))));
+    }
+
+    /// Runs `action` when this thread has passed `points` failpoints from now on, at the next one.
+    pub fn at_point(points: u64, action: impl FnOnce() + 'static) {
+        set_action(Some((When::After(points), Box::new(action))));
+    }
+
+    /// Forgets the action; whether there was one that had not run.
+    pub fn at_no_point() -> bool {
+        set_action(None)
+    }
+
+    /// What the one before has with it may pass points itself when it goes.
+    fn set_action(action: Option<Action>) -> bool {
+        ACTION.replace(action).is_some()
     }
 
     /// Passes a step of a simulated disk, about to be done.
@@ -150,10 +187,33 @@ mod enabled {
         })
     }
 
+    /// One in so many points is rested at; 0: none.
+    static RESTS: AtomicU64 = AtomicU64::new(0);
+
+    thread_local! {
+        static RNG: RefCell<SplitMix64> = RefCell::new(SplitMix64(RandomState::new().hash_one(())));
+    }
+
+    /// All threads of this process rest for up to four milliseconds at one in `points` failpoints; at none for 0.
+    pub fn rest_at_points(points: u64) {
+        RESTS.store(points, Ordering::Relaxed);
+    }
+
+    fn rest() {
+        let points = RESTS.load(Ordering::Relaxed);
+        let draw = |rng: &mut SplitMix64| (rng.below(points) == 0).then(|| rng.below(4000));
+        if points > 0
+            && let Some(micros) = RNG.with_borrow_mut(draw)
+        {
+            std::thread::sleep(Duration::from_micros(micros));
+        }
+    }
+
     #[inline]
     pub(crate) fn failpoint(name: &str) {
         step();
-        let due = |action: &mut Action| action.0 == name;
+        rest();
+        let due = |action: &mut Action| action.0.is_now(name);
         if let Some((_, action)) = ACTION.with_borrow_mut(|action| action.take_if(due)) {
             action();
         }

@@ -120,7 +120,10 @@ pub use txn::{BlockInfo, Blocks, ReadTxn, RootInfo, SavePoint, View, WriteTxn};
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing {
-    pub use crate::failpoint::{Died, FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, at_failpoint, die_after};
+    pub use crate::failpoint::{
+        Died, FAILPOINTS, LOCKPOINTS, SNAPSHOTPOINTS, at_failpoint, at_no_point, at_point, die_after,
+        rest_at_points,
+    };
     pub use crate::lock::gate::{sleeps, woken};
 
     /// Creates an arena on a simulated disk.

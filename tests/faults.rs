@@ -4,7 +4,7 @@
 mod common;
 
 use common::script::{self, Script};
-use common::{BOTH, assert_clean, small};
+use common::{BOTH, FAILURES, assert_clean, small};
 use heapfile::testing::{self, Call, SimDisk};
 use heapfile::{Arena, Durability, Error, Options};
 
@@ -75,17 +75,7 @@ fn work(durability: Durability, call: Call, nth: u64, errno: i32, lasting: bool)
 }
 
 fn sweep(durability: Durability) {
-    let calls = [
-        (Call::Write, libc::EIO),
-        (Call::WriteDurable, libc::EIO),
-        (Call::WriteDurable, libc::ENOSPC),
-        (Call::Flush, libc::EIO),
-        (Call::Sync, libc::EIO),
-        (Call::Reserve, libc::ENOSPC),
-        (Call::Reserve, libc::EIO),
-        (Call::Truncate, libc::EIO),
-    ];
-    for (call, errno) in calls {
+    for (call, errno) in FAILURES {
         for lasting in [false, true] {
             // Until the call is not reached any more; a cut that fails is nobody's loss, so it never shows.
             let mut reached = 0;

@@ -319,11 +319,14 @@ impl Inner {
         cut_off || (writing && runtime.sync_failed())
     }
 
-    /// Completes what was cut off. The lock is held exclusively.
+    /// Completes what was cut off. The lock is held exclusively; a handle that may not write the file holds the whole file's with other
+    /// readers, and completes it in memory of its own.
     pub(super) fn recover(&self, extent: Extent) -> Result<()> {
         let runtime = self.media.runtime();
+        // Another may have changed the file's length, and ended, since this handle looked.
         self.media.refresh_len()?;
         match &self.power {
+            Some(log) if self.access == Access::Private => log.replay_only(&self.media, self.apply),
             Some(log) => log.recover(&self.media, runtime, extent, self.apply),
             None => {
                 if let Some(found) = runtime.intent() {

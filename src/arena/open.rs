@@ -6,6 +6,7 @@
 
 use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, power_log};
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::heap::Heap;
 use crate::layout::*;
 use crate::lock::file::FileLock;
@@ -403,6 +404,7 @@ fn finish(
     let power = power_log(&superblock);
     // Before the first store to the runtime pages, which counts as a change of the file. Only where there is a log to be spared.
     let home = power.and_then(|_| media.home());
+    failpoint("attach: length known");
     let (lock, alone) = join(&media, options, access)?;
     let inner = Inner {
         number: HandleNumber::new(media.key()),
@@ -566,20 +568,20 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
     }
     match (&inner.power, mark) {
         _ if !alone => {}
-        (Some(log), _) if inner.access == Access::Private => {
-            match log.replay_only(&inner.media, inner.apply) {
+        (Some(_), _) if inner.access == Access::Private => {
+            match inner.recover(Extent::All) {
                 // What there is without the log is to be salvaged; its ring may have gone with the end of the file.
                 Err(Error::Corrupt { .. } | Error::Truncated { .. }) if inner.options.repairing => {}
                 replayed => replayed?,
             }
         }
-        (Some(log), _) => {
+        (Some(_), _) => {
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
             runtime.clear_intent();
             // Everything since the tail, unless the page cache surely has what the runtime words say was applied.
             let goes_on = home.is_some_and(|home| resume::goes_on(runtime, home));
             let extent = if goes_on { Extent::SinceApplied } else { Extent::All };
-            log.recover(&inner.media, runtime, extent, inner.apply)?;
+            inner.recover(extent)?;
         }
         (None, Some(mark)) => recover_process(inner, &mark, unsynced)?,
         (None, None) => {}

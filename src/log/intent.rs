@@ -56,7 +56,6 @@ pub(crate) fn replay(
     intent: Intent,
     apply: Apply,
 ) -> Result<()> {
-    media.refresh_len()?;
     let at = page_offset(intent.page);
     let damaged = |what| Error::corrupt(at, what);
     if !intent.spilled && intent.page != superblock.intent_page {

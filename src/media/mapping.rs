@@ -118,9 +118,14 @@ impl Mapping {
         self.capacity
     }
 
-    /// Takes notice of the file's length.
-    pub(crate) fn set_len(&self, len: u64) {
-        self.len.store(len.min(self.capacity), Ordering::Release);
+    /// Takes notice of the file's length, unless another than `known` was noticed meanwhile.
+    pub(crate) fn replace_len(&self, known: u64, len: u64) -> bool {
+        self.len.compare_exchange(known, len.min(self.capacity), Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Takes notice that the file is about to be cut to `len`.
+    pub(crate) fn lower_len(&self, len: u64) {
+        self.len.fetch_min(len, Ordering::AcqRel);
     }
 
     fn address(&self, offset: u64, len: u64) -> Option<*const u8> {

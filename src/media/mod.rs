@@ -111,9 +111,15 @@ impl Media {
 
     /// Asks for the file's length again: another process may have made it longer.
     pub(crate) fn refresh_len(&self) -> Result<u64> {
-        let len = on_backend!(self, b => b.len())?;
-        self.mapping.set_len(len);
-        Ok(self.mapping.len())
+        loop {
+            let known = self.mapping.len();
+            let len = on_backend!(self, b => b.len())?;
+            failpoint("file: length asked for");
+            // If another thread was told one meanwhile, it may be the newer one.
+            if self.mapping.replace_len(known, len) {
+                return Ok(self.mapping.len());
+            }
+        }
     }
 
     /// Length of the file as it is now.
@@ -290,7 +296,7 @@ impl Media {
 
     /// Makes the file no longer than `len`.
     pub(crate) fn truncate(&self, len: u64) -> Result<()> {
-        self.mapping.set_len(len.min(self.mapping.len()));
+        self.mapping.lower_len(len);
         on_backend!(self, b => b.truncate(len))
     }
 

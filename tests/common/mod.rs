@@ -7,7 +7,9 @@ pub mod mounted;
 pub mod objects;
 pub mod script;
 
-use heapfile::{Arena, Durability, Options};
+use heapfile::testing::{self, Call, Died};
+use heapfile::{Arena, Durability, Error, Options};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
@@ -47,6 +49,41 @@ pub fn killed_at(point: &'static str, arena: &Path, work: impl FnOnce()) -> Vec<
     });
     work();
     taken.take().unwrap_or_else(|| panic!("{point:?} was not passed"))
+}
+
+/// Runs `work` until its process dies, after so many points or when something in it says so; nothing if it did. Handles that it leaves over are
+/// dropped before `die_after(None)`: they write nothing any more.
+pub fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
+    testing::die_after(Some(points));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    match outcome {
+        Ok(value) => {
+            testing::die_after(None);
+            Some(value)
+        }
+        Err(payload) if payload.is::<Died>() => None,
+        Err(payload) => resume_unwind(payload),
+    }
+}
+
+/// Calls on the file, each with an error that it may end with.
+pub const FAILURES: [(Call, i32); 8] = [
+    (Call::Write, libc::EIO),
+    (Call::WriteDurable, libc::EIO),
+    (Call::WriteDurable, libc::ENOSPC),
+    (Call::Flush, libc::EIO),
+    (Call::Sync, libc::EIO),
+    (Call::Reserve, libc::ENOSPC),
+    (Call::Reserve, libc::EIO),
+    (Call::Truncate, libc::EIO),
+];
+
+/// What is wrong: of a group that failed, what is wrong with that.
+pub fn cause(error: &Error) -> &Error {
+    match error {
+        Error::Group { cause } => cause,
+        error => error,
+    }
 }
 
 /// The check finds nothing.

@@ -1,7 +1,8 @@
 //! Deaths of processes, and what the next one finds; with power cuts after them where one kind of death is tried at every point.
 
+use crate::common::mortal;
 use crate::harness::budget::Budget;
-use crate::harness::killed::{history, mortal};
+use crate::harness::killed::history;
 use crate::harness::model::{Kind, State, transact};
 use crate::harness::oracle::{Bench, find, is_exactly};
 use crate::harness::recording::{Ack, Recorder, Recording, boot, options};

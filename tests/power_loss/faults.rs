@@ -1,8 +1,8 @@
 //! Calls that fail: each write, durable write, flush, sync and growth of a history in turn. What was acknowledged
 //! stays, what failed did not happen or is settled by opening again, and a power cut afterwards changes nothing of that.
 
+use crate::common::mortal;
 use crate::harness::budget::Budget;
-use crate::harness::killed::mortal;
 use crate::harness::model::{Kind, State, transact};
 use crate::harness::oracle::{Bench, find, is_exactly};
 use crate::harness::process::{self, Event};

@@ -1,7 +1,7 @@
 //! The mark of a `Process` arena: set before the first change since the last sync, cleared after the next one.
 
+use crate::common::mortal;
 use crate::harness::budget::Budget;
-use crate::harness::killed::mortal;
 use crate::harness::model::{Kind, transact};
 use crate::harness::oracle::{Bench, find};
 use crate::harness::process::{Event, history, sweep};

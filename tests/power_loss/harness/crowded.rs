@@ -3,10 +3,10 @@
 
 use super::Outcome;
 use super::budget::Budget;
-use super::killed::mortal;
 use super::model::{Kind, State, transact};
 use super::oracle::{Bench, find};
 use super::recording::{Ack, Recorder, Recording};
+use crate::common::mortal;
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Durability};
 use std::sync::Arc;

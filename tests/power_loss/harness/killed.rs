@@ -5,24 +5,10 @@ use super::budget::Budget;
 use super::model::{Kind, State, transact};
 use super::oracle::{Bench, find};
 use super::recording::{Ack, Recorder, Recording, mixed, moved_log};
+use crate::common::mortal;
 use heapfile::Durability;
-use heapfile::testing::{self, Died, SplitMix64};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use heapfile::testing::{self, SplitMix64};
 use std::sync::Arc;
-
-/// Runs `work` until its process dies; nothing if it did.
-pub(crate) fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
-    testing::die_after(Some(points));
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    match outcome {
-        Ok(value) => {
-            testing::die_after(None);
-            Some(value)
-        }
-        Err(payload) if payload.is::<Died>() => None,
-        Err(payload) => resume_unwind(payload),
-    }
-}
 
 /// A commit, checkpoint, move of the log or opening during which the process may die. Another handle, open already or opened then, finds what there is.
 fn risk(recorder: &mut Recorder, rng: &mut SplitMix64) {

@@ -2,10 +2,10 @@
 
 use super::Outcome;
 use super::budget::Budget;
-use super::killed::mortal;
 use super::model::{Kind, State, transact};
 use super::oracle::{Bench, Found, Violation, find, guarded, work};
 use super::recording::{Ack, Recorder, Recording, Step, mixed};
+use crate::common::mortal;
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Durability, Error, View};
 use std::cell::RefCell;

@@ -3,7 +3,7 @@
 use super::alone::Alone;
 use super::plan::{Part, Told, bequeath, told};
 use super::work::Work;
-use crate::common::tell;
+use crate::common::{cause, tell};
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Error, Result, SnapshotOptions};
 use std::hash::{Hash, Hasher};
@@ -19,6 +19,9 @@ pub fn is_child() -> bool {
 /// Lives the life that this process was told to. Ends the process.
 pub fn live() -> ! {
     let mut told = told().expect("this is a process of a round");
+    if told.plan.rests {
+        testing::rest_at_points(16);
+    }
     let work = Work::new(told.plan.tables);
     let id = id();
     let alone = Alone::new(seed_of(&id), std::mem::take(&mut told.estate));
@@ -50,12 +53,7 @@ fn seed_of(id: &str) -> u64 {
 impl Told {
     /// Somebody waited in vain who has no patience; nothing has changed. Any other error is wrong.
     fn excuse(&self, error: Error) -> Lived {
-        let is_busy = match &error {
-            Error::Busy { .. } => true,
-            Error::Group { cause } => matches!(**cause, Error::Busy { .. }),
-            _ => false,
-        };
-        match is_busy && self.plan.impatient {
+        match matches!(cause(&error), Error::Busy { .. }) && self.plan.impatient {
             true => Ok(()),
             false => wrong(format!("{:?}: {error}", self.part)),
         }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub(super) tables: bool,
     /// Longest time between two strikes.
     pub(super) pause_us: u64,
+    /// Processes rest between steps of theirs.
+    pub(super) rests: bool,
 }
 
 impl Plan {
@@ -38,6 +40,7 @@ impl Plan {
             impatient: rng.below(4) == 0,
             tables: seed / 8 % 4 == 3,
             pause_us: [5_000, 40_000, 150_000][rng.below(3) as usize],
+            rests: rng.below(3) == 0,
         }
     }
 
@@ -103,8 +106,9 @@ impl Person {
         let power = u64::from(plan.durability == Durability::Power);
         let whole_file = u64::from(plan.locking == Locking::File);
         let impatient = u64::from(plan.impatient);
-        let tables = u64::from(plan.tables);
-        let text = format!("{part} {} {power} {whole_file} {impatient} {tables} {acknowledged}", self.seed);
+        let (tables, rests) = (u64::from(plan.tables), u64::from(plan.rests));
+        let text =
+            format!("{part} {} {power} {whole_file} {impatient} {tables} {rests} {acknowledged}", self.seed);
         command.env(PLAN, text).env(FILE, file);
         bequeath(command, estate);
         let failpoint = self.failpoint.as_ref().map(|name| format!("{name}#{}", self.time));
@@ -142,13 +146,13 @@ pub(super) struct Told {
 pub(super) fn told() -> Option<Told> {
     let text = std::env::var(PLAN).ok()?;
     let mut numbers = text.split(' ').map(|n| n.parse::<u64>().expect("a number"));
-    let mut next = || numbers.next().expect("seven numbers");
+    let mut next = || numbers.next().expect("eight numbers");
     let part = [Part::Writer, Part::Reader, Part::Opener][next() as usize];
     let seed = next();
     let durability = if next() == 1 { Durability::Power } else { Durability::Process };
     let locking = if next() == 1 { Locking::File } else { Locking::Shared };
     let impatient = next() == 1;
-    let tables = next() == 1;
+    let (tables, rests) = (next() == 1, next() == 1);
     let plan = Plan {
         durability,
         locking,
@@ -158,6 +162,7 @@ pub(super) fn told() -> Option<Told> {
         created_by_them: false,
         stops: false,
         pause_us: 0,
+        rests,
     };
     let acknowledged = next();
     let estate = std::env::var(ESTATE).unwrap_or_default();
