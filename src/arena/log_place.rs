@@ -2,8 +2,8 @@
 //!
 //! A checkpoint writes each page that was changed since the one before, once. How many of them fall to a commit depends on how many commits there are
 //! between two checkpoints, thus on the log's length: where they change a few bytes here and there, one that is short for its heap has nearly every
-//! changed page written anew for each commit. So as the heap grows, the log does: from where the superblock has it into a run of the heap of twice its
-//! length, and so on.
+//! changed page written anew for each commit. So as the heap grows, the log does, while records fill it: from where the superblock has it into a run of the heap of
+//! up to eight times its length, and so on.
 //!
 //! Steps of a move, each of which finds out anew, with the writer lock held, what there is:
 //!
@@ -26,8 +26,12 @@ use crate::log::ring;
 use crate::runtime::Runtime;
 use crate::txn::WriteTxn;
 
-/// The part of the heap that the log may become.
+/// The part of any heap that the log may become.
 const PART: u64 = 4;
+/// Bytes of a heap that a checkpoint writes in no time.
+const SMALL: u64 = 8 << 20;
+/// How often it is doubled at once. A run of eight times the length leaves less space behind, in all, than three that follow each other.
+const DOUBLINGS: u32 = 3;
 /// So many times its length has to be free in the handle's address space: blocks come first.
 const ROOM: u64 = 8;
 /// Most bytes of a new run that are filled while the lock is held.
@@ -49,7 +53,7 @@ impl Taken {
 }
 
 impl Inner {
-    /// Makes a log that is short for its heap twice as long; else frees what a move that was cut off has left over.
+    /// Makes a log that is short for its heap longer; else frees what a move that was cut off has left over.
     pub(super) fn tend_log(&self, log: &PowerLog) -> Result<()> {
         if let Some(pages) = self.longer_log(log)? {
             return self.move_log(log, pages);
@@ -77,15 +81,19 @@ impl Inner {
 
     /// Pages that the log should have, if those are more than it has.
     fn longer_log(&self, log: &PowerLog) -> Result<Option<u32>> {
-        let len = 2 * log.capacity(self.media.runtime());
-        let has_room = self.heap_end()?.saturating_add(ROOM * len) <= self.media.capacity();
-        Ok((len <= self.longest_log()? && has_room).then_some((len / PAGE) as u32))
+        let (now, longest) = (log.capacity(self.media.runtime()), self.longest_log()?);
+        let room = self.media.capacity().saturating_sub(self.heap_end()?);
+        let longer = (1..=DOUBLINGS).map(|doublings| now << doublings);
+        let len = longer.rev().find(|len| *len <= longest && ROOM * len <= room);
+        Ok(len.map(|len| (len / PAGE) as u32))
     }
 
-    /// Bytes that the log may have in a heap as long as this one.
+    /// Bytes that the log may have: a quarter of the heap, or as many as everything else there has beyond what is small.
     pub(crate) fn longest_log(&self) -> Result<u64> {
         let heap_len = self.heap_end()? - page_offset(self.heap_page());
-        Ok((heap_len / PART).min(self.options.log_limit).min(page_offset(*ring::PAGES.end())))
+        let logs: u64 = self.log_runs()?.map(|run| page_offset(run.pages)).iter().sum();
+        let longest = heap_len.saturating_sub(logs + SMALL).max(heap_len / PART);
+        Ok(longest.min(self.options.log_limit).min(page_offset(*ring::PAGES.end())))
     }
 
     /// Moves the log into a run of `pages` pages that it takes from the heap, or for 0 back to where the superblock has it.

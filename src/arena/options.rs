@@ -167,8 +167,8 @@ impl Options {
         self
     }
 
-    /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits go on, one that is shorter than an eighth
-    /// of the heap becomes twice as long, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. Others wait while that run is filled and synced. With 0 it stays as it is. Where little room is left below
+    /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits fill it, it becomes two to eight times as long, up to a
+    /// quarter of a heap of some MiB and half of a large one, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. It is filled without holding others up. With 0 it stays as it is. Where little room is left below
     /// [`max_size`](Self::max_size) it stays as it is too.
     ///
     /// ```

@@ -49,7 +49,9 @@ fn a_run_that_could_not_be_freed_goes_later() {
     let dir = fast_dir();
     let path = dir.path().join("a");
     let options = options().log_limit(4 * LOG).lock_timeout(Duration::from_millis(50));
-    let (arena, ledger) = make(&path, &options);
+    let (arena, ledger) = make(&path, &options.clone().log_limit(2 * LOG));
+    drop(arena);
+    let arena = options.open(&path).unwrap();
     let (end, ends) = channel::<()>();
     let (tells, told) = channel();
     let told = Rc::new(told);

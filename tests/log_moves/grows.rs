@@ -135,7 +135,7 @@ fn long_records_make_it_longer() {
     (0..5).for_each(|byte| commit(30, byte));
     assert_eq!(log_len(&arena), LOG);
     (0..5).for_each(|byte| commit(2, byte));
-    assert_eq!(log_len(&arena), 4 * LOG);
+    assert_eq!(log_len(&arena), 8 * LOG);
     assert_clean(&arena);
     let tx = arena.read().unwrap();
     let holds = |block: usize, byte: u8| tx.bytes(numbers.0[block]).unwrap()[..20_000] == vec![byte; 20_000];
