@@ -32,11 +32,13 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
         Self { map, head, entries: Vec::new(), blocks: Blocks::default() }
     }
 
-    /// Takes an entry, unless there are too many of them already.
-    pub(super) fn add(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<bool> {
-        if self.entries.len() == MOST {
-            return Ok(false);
-        }
+    /// Whether it should take no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() == MOST
+    }
+
+    /// Takes an entry.
+    pub(super) fn add(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
         let (value_at, len) = Layout::<K, V>::block_len(key.len() as u64, value.len() as u64)?;
         let entry = if len > SHORT || Layout::<K, V>::ALIGN > 8 {
             Layout::<K, V>::alloc(tx, key, Content::Bytes(value))?
@@ -48,7 +50,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
             entry
         };
         self.entries.push([hash(&self.head, key), entry.raw()]);
-        Ok(true)
+        Ok(())
     }
 
     /// Makes them the map's.

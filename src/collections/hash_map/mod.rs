@@ -10,6 +10,7 @@
 //! Limits: 2^33 buckets, made for 2^35 entries.
 #![deny(unsafe_code)]
 
+mod ahead;
 mod entry;
 mod iter;
 mod load;
@@ -18,6 +19,7 @@ mod update;
 
 pub use iter::{Iter, Position};
 
+use self::ahead::AHEAD;
 use self::entry::{Content, Layout};
 use self::load::Loader;
 use self::table::{Found, Head, Link, Table, Word, bucket_of};
@@ -25,6 +27,7 @@ use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::txn::{InBlock, Located, View, WriteTxn};
 use siphasher::sip::SipHasher13;
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -558,28 +561,41 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// assert_eq!(map.len(&tx)?, 2);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn extend<Q: std::borrow::Borrow<K>, W: std::borrow::Borrow<V>>(
+    pub fn extend<Q: Borrow<K>, W: Borrow<V>>(
         &self,
         tx: &mut WriteTxn<'_>,
         entries: impl IntoIterator<Item = (Q, W)>,
     ) -> Result<()> {
         tx.in_steps(|tx| {
-            let (head, mut buffer) = (self.head(tx)?, KeyBuffer::new());
-            let mut loader = if head.len == 0 { Some(Loader::new(*self, head)) } else { None };
-            for (key, value) in entries {
-                let (key, value) = (key.borrow(), value.borrow());
-                if let Some(empty) = &mut loader {
-                    if empty.add(tx, key.ordered(&mut buffer), value.as_bytes())? {
-                        continue;
-                    }
-                    if let Some(full) = loader.take() {
-                        full.finish(tx)?;
-                    }
-                }
-                self.insert(tx, key, value)?;
+            let mut entries = entries.into_iter();
+            let head = self.head(tx)?;
+            if head.len == 0 && self.load(tx, head, &mut entries)? {
+                return Ok(());
             }
-            loader.map_or(Ok(()), |loader| loader.finish(tx))
+            let mut next: Vec<(Q, W)> = Vec::with_capacity(AHEAD);
+            while Self::look_ahead(&mut entries, &mut next) {
+                self.fetch(tx, &next)?;
+                for (key, value) in next.drain(..) {
+                    self.insert(tx, key.borrow(), value.borrow())?;
+                }
+            }
+            Ok(())
         })
+    }
+
+    /// Fills the map, which is empty, with these entries; whether with all of them.
+    fn load<Q: Borrow<K>, W: Borrow<V>>(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        head: Head,
+        entries: &mut impl Iterator<Item = (Q, W)>,
+    ) -> Result<bool> {
+        let (mut loader, mut buffer) = (Loader::new(*self, head), KeyBuffer::new());
+        while !loader.is_full() {
+            let Some((key, value)) = entries.next() else { return loader.finish(tx).map(|()| true) };
+            loader.add(tx, key.borrow().ordered(&mut buffer), value.borrow().as_bytes())?;
+        }
+        loader.finish(tx).map(|()| false)
     }
 
     /// Verifies all of the map: buckets and their overflow blocks, each entry's key, value, hash and place, and their number.

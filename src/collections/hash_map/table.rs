@@ -131,16 +131,27 @@ pub(super) struct Place {
 }
 
 impl Place {
+    #[inline]
+    pub(super) fn offset(self) -> u64 {
+        self.block.raw().wrapping_add(self.at)
+    }
+
+    /// The first entry here whose word agrees with this hash, without its overflow blocks; none where that would cost more than a look.
+    pub(super) fn first_like(self, tx: &impl View, hash: u64) -> Option<Link> {
+        let words = self.words(tx)?[..WORDS].iter().map(|word| Word(word.load(Ordering::Relaxed)));
+        words.filter(|word| word.0 != 0).find(|word| word.may_be(hash)).map(Word::entry)
+    }
+
     /// One of the eight words, copied.
     #[inline]
     fn word(self, tx: &impl View, index: usize) -> Result<u64> {
-        tx.word_in_block(self.block.raw().wrapping_add(self.at + 8 * index as u64))
+        tx.word_in_block(self.offset().wrapping_add(8 * index as u64))
     }
 
     /// All of them, where the transaction has them side by side.
     #[inline]
     fn words(self, tx: &impl View) -> Option<&[AtomicU64; WORDS + 1]> {
-        let words = tx.words(self.block.raw().wrapping_add(self.at), WORDS as u64 + 1);
+        let words = tx.words(self.offset(), WORDS as u64 + 1);
         words.try_into().ok()
     }
 
@@ -230,7 +241,7 @@ impl Table {
     }
 
     #[inline]
-    fn place(self, tx: &impl View, bucket: u64) -> Result<Place> {
+    pub(super) fn place(self, tx: &impl View, bucket: u64) -> Result<Place> {
         let (segment, index) = segment_of(bucket);
         let block = self.segment(tx, segment)?;
         if block.is_null() {

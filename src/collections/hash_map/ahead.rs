@@ -1,0 +1,61 @@
+//! Many entries to look up one after the other: their lines are asked of memory together, so that it fetches them at the same time.
+//!
+//! Looked up alone each waits for its bucket, and then for the entry that this names. Only hints are given here: whatever cannot be found is passed over, and
+//! looked up, or found damaged, when its turn comes.
+
+#![forbid(unsafe_code)]
+
+use super::table::{Table, bucket_of};
+use super::{HashMap, Head, hash};
+use crate::collections::{Item, Key, KeyBuffer};
+use crate::error::Result;
+use crate::txn::view::Source;
+use crate::txn::{View, WriteTxn};
+use std::borrow::Borrow;
+
+/// Entries that are looked ahead: what the processor's first cache has room for, several times over.
+pub(super) const AHEAD: usize = 16;
+
+/// Bytes of values from which on no more entries are taken: of long ones there may be no room for several.
+const MOST_BYTES: usize = 64 << 10;
+
+impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
+    /// Takes the next entries; whether there were any.
+    pub(super) fn look_ahead<Q, W: Borrow<V>>(
+        entries: &mut impl Iterator<Item = (Q, W)>,
+        next: &mut Vec<(Q, W)>,
+    ) -> bool {
+        let mut bytes = 0;
+        while next.len() < AHEAD && bytes < MOST_BYTES {
+            let Some(entry) = entries.next() else { break };
+            bytes += entry.1.borrow().as_bytes().len();
+            next.push(entry);
+        }
+        !next.is_empty()
+    }
+
+    /// Has the buckets of these keys fetched, and then the entries that have them. No more than [`AHEAD`] are looked at.
+    pub(super) fn fetch<Q: Borrow<K>, W>(&self, tx: &WriteTxn<'_>, entries: &[(Q, W)]) -> Result<()> {
+        let head: Head = self.head(tx)?;
+        let (table, mut buffer) = (Table::of(self.offset(), &head)?, KeyBuffer::new());
+        let mut wanted = [None; AHEAD];
+        for (wanted, (key, _)) in wanted.iter_mut().zip(entries) {
+            let hash = hash(&head, key.borrow().ordered(&mut buffer));
+            let place = table.place(tx, bucket_of(hash, table.buckets))?;
+            tx.prefetch(place.offset());
+            *wanted = Some((hash, place));
+        }
+        let mut found = [None; AHEAD];
+        for (found, (hash, place)) in found.iter_mut().zip(wanted.into_iter().flatten()) {
+            *found = place.first_like(tx, hash);
+            if let Some(entry) = found {
+                tx.prefetch(entry.raw());
+            }
+        }
+        for entry in found.into_iter().flatten() {
+            // What the heap knows of a block lies elsewhere.
+            let _ = tx.block(entry.raw());
+        }
+        Ok(())
+    }
+}
