@@ -38,6 +38,7 @@ pub const FAILPOINTS: &[&str] = &[
     "commit: void durable",
     "commit: gate shut",
     "commit: half applied",
+    "commit: copied",
     "commit: applied",
     "commit: head moved",
     "commit: done",

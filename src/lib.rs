@@ -142,6 +142,7 @@ pub mod testing {
     }
     pub use crate::runtime::set_boot;
     pub use crate::sabotage::{Break, sabotage};
+    pub use crate::txn::dense::small_stretches;
 
     pub use crate::media::sim::{Call, Crash, History, Plan, Recipe, SimDisk, SplitMix64};
 }

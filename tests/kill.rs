@@ -19,6 +19,7 @@ const SIGKILL: Option<i32> = Some(9);
 
 /// The child's part: commits until it is killed, or `most` times.
 fn play(file: &Path, most: u64) {
+    heapfile::testing::small_stretches(true);
     let arena = Arena::open(file).expect("the child can open the arena");
     for _ in 0..most {
         let count = script::play(&arena).expect("the child can commit");
@@ -81,6 +82,7 @@ fn is_passed(point: &str, durability: Durability) -> bool {
         "commit: spill written",
         "commit: in doubt set",
         "commit: record durable",
+        "commit: copied",
         "commit: head moved",
         "checkpoint: before sync",
         "checkpoint: after sync",

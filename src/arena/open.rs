@@ -19,6 +19,7 @@ use crate::log::replay::Apply;
 use crate::log::resume;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
 use crate::runtime::{MarkState, Runtime, Seen, boot_id};
+use crate::txn::dense::Scale;
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
 use std::os::fd::BorrowedFd;
@@ -406,6 +407,7 @@ fn finish(
     let home = power.and_then(|_| media.home());
     failpoint("attach: length known");
     let (lock, alone) = join(&media, options, access)?;
+    let state = State::new(superblock.heap_page, Scale::of(&media));
     let inner = Inner {
         number: HandleNumber::new(media.key()),
         power,
@@ -415,7 +417,7 @@ fn finish(
         access,
         options: options.clone(),
         lock,
-        state: Guarded::new(State::new(superblock.heap_page)),
+        state: Guarded::new(state),
         group: super::submit::Group::default(),
         poisoned: OnceLock::new(),
         checkpointing: AtomicBool::new(false),

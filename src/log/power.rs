@@ -23,6 +23,15 @@ pub(crate) struct PowerLog {
     heap_page: Page,
 }
 
+/// A record that counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    /// Where the log goes on after it.
+    pub(crate) next: Cursor,
+    /// Where in the file its body lies.
+    pub(crate) body_at: u64,
+}
+
 /// What recovery has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -106,7 +115,7 @@ impl PowerLog {
         body: &mut Body,
         end_page: Page,
         spill_page: Option<Page>,
-    ) -> Result<Cursor> {
+    ) -> Result<Appended> {
         let kind = if spill_page.is_some() { KIND_SPILL } else { KIND_COMMIT };
         let (ranges, writes) = body.counts();
         let mut header = RecordHeader {
@@ -145,7 +154,9 @@ impl PowerLog {
         }
         failpoint("commit: record durable");
         let position = ring.after(cursor.position, bytes);
-        Ok(Cursor { position, sequence: cursor.sequence + 1, seed: header.crc })
+        let next = Cursor { position, sequence: cursor.sequence + 1, seed: header.crc };
+        let behind_header = ring.offset(cursor.position) + size_of::<RecordHeader>() as u64;
+        Ok(Appended { next, body_at: spill_page.map_or(behind_header, page_offset) })
     }
 
     /// Rule 6: takes the record before `next` back, durably, because the readers would not go. Nothing of it was applied.

@@ -57,7 +57,7 @@ impl Bench {
 
     /// Writes a record; it is not applied.
     fn append(&self, mut body: Body) {
-        let next = self.log.append(&self.media, self.runtime(), &mut body, self.end, None).unwrap();
+        let next = self.log.append(&self.media, self.runtime(), &mut body, self.end, None).unwrap().next;
         self.log.applied(self.runtime(), next);
         self.runtime().set_in_doubt(false);
     }
@@ -95,7 +95,8 @@ impl Bench {
         self.media.grow(at + page_offset(spill_pages(body.words().len() as u64) as Page)).unwrap();
         self.media.write(at, bytemuck::cast_slice(body.words())).unwrap();
         self.media.sync().unwrap();
-        let next = self.log.append(&self.media, self.runtime(), &mut body, self.end, Some(self.end)).unwrap();
+        let next =
+            self.log.append(&self.media, self.runtime(), &mut body, self.end, Some(self.end)).unwrap().next;
         self.log.applied(self.runtime(), next);
         self.runtime().set_in_doubt(false);
     }
@@ -484,7 +485,7 @@ fn a_void_record_takes_back_writes_and_lists() {
     let mut given_up = Body::default();
     given_up.range(bench.heap + 1, 1);
     given_up.write(page_offset(bench.heap + 2), &[2; 20]);
-    let next = bench.log.append(&bench.media, bench.runtime(), &mut given_up, bench.end, None).unwrap();
+    let next = bench.log.append(&bench.media, bench.runtime(), &mut given_up, bench.end, None).unwrap().next;
     bench.log.void(&bench.media, bench.runtime(), next, bench.end).unwrap();
     bench.runtime().set_in_doubt(false);
     bench.append(body(&bench, 3, 20, 3));
@@ -525,7 +526,7 @@ fn a_spilled_record_without_its_body_is_none() {
 fn a_record_that_needs_a_longer_file_is_no_reason_to_guess() {
     let bench = bench();
     let mut grown = body(&bench, 1, 20, 1);
-    let next = bench.log.append(&bench.media, bench.runtime(), &mut grown, bench.end + 1, None).unwrap();
+    let next = bench.log.append(&bench.media, bench.runtime(), &mut grown, bench.end + 1, None).unwrap().next;
     bench.log.applied(bench.runtime(), next);
     let outcome = bench.recover();
     assert!(matches!(outcome, Err(Error::Truncated { .. })), "{outcome:?}");

@@ -1,7 +1,7 @@
 //! The mapped file: the only place that turns file offsets into addresses.
 //!
 //! Invariants, which every `unsafe` block here relies on:
-//! 1. The mapping covers `capacity` bytes from the start of the file for as long as this value lives; nothing
+//! 1. The mapping (the second one too) covers `capacity` bytes from the start of the file for as long as this value lives; nothing
 //!    ever moves or shrinks it.
 //! 2. `len` never exceeds the length that the file was seen to have, so every access below it is backed by
 //!    the file (the documented precondition of `open`: nobody cuts the file except through this library,
@@ -11,13 +11,17 @@
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 
+use super::file::ArenaFile;
 use super::region::{HUGE_PAGE, Region};
+use crate::error::Result;
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The runtime region as words.
@@ -36,10 +40,25 @@ pub(crate) enum Writable {
     Private,
 }
 
+/// What to copy: words that the file has at `from` too, to `offset`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece<'a> {
+    pub(crate) from: u64,
+    pub(crate) offset: u64,
+    pub(crate) words: &'a [u64],
+}
+
+/// Ranges of memory that one system call fills.
+const MOST_RANGES: usize = 1024;
+/// Bytes between two pieces that are read and forgotten, rather than that another call begins behind them.
+const SCRAP: u64 = 4096;
+
 /// One file, mapped once for all the length it may reach.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     all: Region,
+    /// Second, writable mapping of everything where `all` is read-only, for the kernel to copy to. Made when first needed; nothing if it could not be had.
+    target: OnceLock<Option<Region>>,
     /// Second, writable mapping of the runtime region where `all` is read-only. Kept for `runtime_at`.
     _runtime: Option<MmapRaw>,
     /// Address of the runtime region.
@@ -86,7 +105,8 @@ impl Mapping {
             Some(map) => map.as_ptr(),
             None => all.address().wrapping_add(RUNTIME_AT as usize),
         };
-        Ok(Self { all, _runtime: runtime, runtime_at, writable, capacity, len: AtomicU64::new(len) })
+        let (target, len) = (OnceLock::new(), AtomicU64::new(len));
+        Ok(Self { all, target, _runtime: runtime, runtime_at, writable, capacity, len })
     }
 
     fn map(file: &File, capacity: u64, writable: Writable) -> io::Result<Region> {
@@ -232,6 +252,65 @@ impl Mapping {
         Some(())
     }
 
+    /// Has the kernel copy pieces of the file, in ascending order of `from`, to other places in it; `reopen` opens the file for the mapping to which it
+    /// copies. Invariant 3 is the caller's. Whether it did all: where a page cannot be stored to the call fails, and nobody is sent a signal.
+    pub(crate) fn scatter(
+        &self,
+        file: &File,
+        reopen: impl FnOnce() -> Result<ArenaFile>,
+        mut pieces: &[Piece<'_>],
+    ) -> bool {
+        if self.writable != Writable::Runtime {
+            return false;
+        }
+        let Some(target) = self.target.get_or_init(|| self.map_target(reopen)) else { return false };
+        let mut scrap = [0u8; SCRAP as usize];
+        let scrap = libc::iovec { iov_base: scrap.as_mut_ptr().cast(), iov_len: scrap.len() };
+        let mut ranges = Vec::with_capacity(MOST_RANGES);
+        while let Some(first) = pieces.first() {
+            let mut at = first.from;
+            let mut count = 0;
+            for Piece { from, offset, words } in pieces {
+                let len = size_of_val(*words) as u64;
+                if from - at > SCRAP || ranges.len() + 2 > MOST_RANGES {
+                    break;
+                }
+                if self.address(*offset, len).is_none() {
+                    return false;
+                }
+                let to = target.address().wrapping_add(*offset as usize);
+                ranges.push(libc::iovec { iov_len: (from - at) as usize, ..scrap });
+                ranges.push(libc::iovec { iov_base: to.cast(), iov_len: len as usize });
+                (at, count) = (from + len, count + 1);
+            }
+            // SAFETY: each range is the scrap, or inside the second mapping and the file (1, 2), and no view of it lives (3).
+            let read = unsafe {
+                libc::preadv(
+                    file.as_raw_fd(),
+                    ranges.as_ptr(),
+                    ranges.len() as i32,
+                    first.from as libc::off_t,
+                )
+            };
+            if u64::try_from(read) != Ok(at - first.from) {
+                return false;
+            }
+            ranges.clear();
+            pieces = &pieces[count..];
+        }
+        true
+    }
+
+    fn map_target(&self, reopen: impl FnOnce() -> Result<ArenaFile>) -> Option<Region> {
+        let (protection, flags) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
+        let target = Region::map(reopen().ok()?.file(), self.capacity, protection, flags).ok()?;
+        target.advise(Advice::Random);
+        target.advise(Advice::LinuxDontDump);
+        target.advise(Advice::LinuxDontFork);
+        Some(target)
+    }
+
     /// The runtime region: words that processes share and change atomically.
     #[inline]
     pub(crate) fn runtime(&self) -> &RuntimeWords {
@@ -261,5 +340,62 @@ impl Mapping {
                 e => Err(e),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::OpenMode;
+
+    const PAGES: u64 = 300;
+
+    /// A file whose words are all different, with its mapping.
+    fn mapped() -> (tempfile::TempDir, ArenaFile, Mapping, Vec<u64>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let words: Vec<u64> = (0..PAGES * PAGE / 8).map(|n| n << 8 | 7).collect();
+        std::fs::write(&path, bytemuck::cast_slice(&words)).unwrap();
+        let file = ArenaFile::open(&path, OpenMode::ReadWrite, true).unwrap();
+        let len = PAGES * PAGE;
+        let mapping = Mapping::new(file.file(), len, 2 * len, len, Writable::Runtime).unwrap();
+        (dir, file, mapping, words)
+    }
+
+    #[test]
+    fn pieces_go_where_they_should_and_nothing_else_does() {
+        let (_dir, file, mapping, mut words) = mapped();
+        let before = words.clone();
+        // With gaps of all kinds, and more of them than one call takes: from behind the twentieth page to before it.
+        let (mut from, mut to) = (20 * 512, 0);
+        let mut pieces = Vec::new();
+        for n in 0..1100 {
+            let len = 1 + n % 7;
+            from += [0, 1, 2, 60, 512][n % 5] + if n % 400 == 399 { 600 } else { 0 };
+            let piece = &before[from..][..len];
+            words[to..to + len].copy_from_slice(piece);
+            pieces.push(Piece { from: from as u64 * 8, offset: to as u64 * 8, words: piece });
+            (from, to) = (from + len, to + len + n % 3);
+        }
+        assert!(mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), &pieces));
+        let shows = |at: usize| mapping.load(at as u64 * 8).unwrap();
+        let wrong = (0..words.len()).find(|&at| shows(at) != words[at]);
+        assert_eq!(wrong, None);
+        let mut in_file = vec![0; words.len() * 8];
+        file.read_at(0, &mut in_file).unwrap();
+        assert!(in_file == bytemuck::cast_slice::<u64, u8>(&words));
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_no_signal() {
+        let (_dir, file, mapping, words) = mapped();
+        let piece = |offset| Piece { from: 0, offset, words: &words[..4] };
+        let scatter =
+            |offset| mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), &[piece(offset)]);
+        assert!(scatter(8192));
+        assert!(!scatter(PAGES * PAGE - 8), "it would reach past the end");
+        // Somebody else cuts the file.
+        file.truncate(PAGE).unwrap();
+        assert!(!scatter(100 * PAGE));
     }
 }

@@ -20,7 +20,7 @@ mod region;
 pub(crate) mod sim;
 
 pub(crate) use file::{ArenaFile, OpenMode};
-pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
+pub(crate) use mapping::{Mapping, Piece, RuntimeWords, Writable};
 use region::HUGE_PAGE;
 
 use crate::error::{Error, Result};
@@ -215,6 +215,27 @@ impl Media {
     pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.may_change()?;
         on_backend!(self, b => b.write_at(offset, bytes))
+    }
+
+    /// Copies pieces of the file, which lie in it in ascending order, to other places in it: one call for many, at a tenth to a quarter of what as many writes
+    /// take once the pages are dirty. The first copy to a clean one makes all its folio dirty. (See [`Mapping::store`] for who may.) Whether all are there; if not,
+    /// some of them may be.
+    pub(crate) fn scatter(&self, pieces: &[Piece<'_>]) -> bool {
+        if self.may_change().is_err() {
+            return false;
+        }
+        match &self.backend {
+            Backend::File(file) => {
+                self.mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), pieces)
+            }
+            #[cfg(feature = "testing")]
+            Backend::Sim(sim) => sim.scatter(pieces).is_ok(),
+        }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.backend, Backend::Sim(_))
     }
 
     pub(crate) fn write_durable(&self, offset: u64, bytes: &[u8]) -> Result<()> {

@@ -26,7 +26,7 @@ pub use image::{Plan, Recipe};
 pub use rng::SplitMix64;
 
 use super::file::{ArenaFile, OpenMode};
-use super::{Mapping, Media, Writable};
+use super::{Mapping, Media, Piece, Writable};
 use crate::error::{Error, Result};
 use crate::layout::PAGE;
 use crate::runtime::{Home, Seen};
@@ -46,6 +46,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Call {
     /// A plain write: nothing is written.
     Write,
+    /// Copies to mapped pages: all but the last one are made.
+    Scatter,
     /// A durable write, before it writes anything.
     WriteDurable,
     /// The flush inside a durable write: the bytes can be read, and may be on the disk or not.
@@ -389,6 +391,20 @@ impl SimFile {
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         let mut state = self.begin(Call::Write, "write", bytes.len() as u64)?;
         self.put(&mut state, offset, bytes).map(|_| ())
+    }
+
+    /// One step each, so that a crash can come between.
+    pub(crate) fn scatter(&self, pieces: &[Piece<'_>]) -> Result<()> {
+        let mut state = self.disk.state();
+        let fault = state.fault(Call::Scatter);
+        let made = if fault.is_some() { pieces.len().saturating_sub(1) } else { pieces.len() };
+        for Piece { from, offset, words } in &pieces[..made] {
+            let (bytes, mut there) = (bytemuck::cast_slice::<u64, u8>(words), vec![0; size_of_val(*words)]);
+            self.file.read_at(*from, &mut there)?;
+            assert_eq!(there, bytes, "what is copied is what the file has there");
+            self.put(&mut state, *offset, bytes)?;
+        }
+        fault.map_or(Ok(()), |errno| Err(self.error("copy into", errno, 0)))
     }
 
     /// Two steps, so that a crash can come between: the page cache has the bytes; the disk has them.

@@ -5,6 +5,7 @@
 //! file's new length are synced, the record becomes durable; `Process`: the record lies in the intent area and becomes
 //! valid; only then is anything of it applied. Until the record counts, every error leaves the committed state untouched.
 
+use super::apply::{apply_all, apply_record};
 use super::gather::{Gather, Joins};
 use super::work::{Changes, Work};
 use super::write::{PageSet, State};
@@ -13,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::intent;
-use crate::log::power::{PowerLog, fits_into};
-use crate::log::record::{Body, Write, offset_of_write, spill_pages};
+use crate::log::power::{Appended, PowerLog, fits_into};
+use crate::log::record::{Body, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
 use crate::media::Media;
@@ -52,7 +53,7 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     let outcome = match power {
         Some(log) => {
             let sync_first = in_place || state.changes.grown;
-            commit_power(arena, log, runtime, &mut state.body, end, sync_first)?
+            commit_power(arena, log, runtime, state, end, sync_first)?
         }
         None => {
             commit_process(arena, runtime, &state.body, end)?;
@@ -135,10 +136,11 @@ fn commit_power(
     arena: &Inner,
     log: &PowerLog,
     runtime: Runtime<'_>,
-    body: &mut Body,
+    state: &mut State,
     end: Page,
     mut sync_first: bool,
 ) -> Result<Outcome> {
+    let State { body, dense, .. } = state;
     let media = arena.media();
     let spill = log.must_spill(runtime, body);
     if spill {
@@ -160,8 +162,8 @@ fn commit_power(
     if broken(Break::ApplyBeforeFlush) {
         apply_all(arena, body.parsed().writes())?;
     }
-    let next = match log.append(media, runtime, body, end, spill_page) {
-        Ok(next) => next,
+    let Appended { next, body_at } = match log.append(media, runtime, body, end, spill_page) {
+        Ok(appended) => appended,
         // Before the ring was touched the outcome is known: nothing happened.
         Err(e) if !runtime.in_doubt() => return Err(e),
         Err(_) => return Err(arena.poison("its log record could not be written")),
@@ -182,7 +184,7 @@ fn commit_power(
             }
         });
     }
-    apply_all(arena, body.parsed().writes())?;
+    apply_record(arena, dense, body, body_at)?;
     log.applied(runtime, next);
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
@@ -243,37 +245,6 @@ pub(super) fn carry_out(
     apply()?;
     runtime.set_sequence(sequence);
     runtime.clear_intent();
-    Ok(())
-}
-
-/// Applies the record that now counts. An error here leaves it half applied: the next owner of the lock completes it.
-#[inline(always)]
-pub(super) fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
-    let (media, apply) = (arena.media(), arena.apply());
-    failpoint("commit: gate shut");
-    let half = || arena.poison("it counts, but could not be applied completely");
-    if apply == Apply::Write {
-        write_all(media, writes).map_err(|_| half())?;
-    } else {
-        for write in writes {
-            apply.words(media, write.offset, write.words).map_err(|_| half())?;
-            failpoint("commit: half applied");
-        }
-    }
-    failpoint("commit: applied");
-    Ok(())
-}
-
-/// Applies by system calls, of which as few as possible.
-fn write_all<'a>(media: &Media, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
-    let mut gather = Gather::new(media, Apply::Write, Joins::Committed);
-    for write in writes {
-        if gather.push(write.offset, write.words)? {
-            failpoint("commit: half applied");
-        }
-    }
-    gather.flush()?;
-    failpoint("commit: half applied");
     Ok(())
 }
 

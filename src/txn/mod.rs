@@ -5,6 +5,7 @@
 //! | `view` | reading, the same in both kinds |
 //! | `read`, `write` | the two kinds |
 //! | `commit` | from a write transaction's changes to the committed state |
+//! | `apply`, `dense` | its last step, and where copies to mapped pages pay in it |
 //! | `short` | one small change, with neither of the two |
 //! | `edit` | bytes of one block overwritten, likewise |
 //! | `work` | the changes as the heap's code sees them |
@@ -13,7 +14,9 @@
 //! | `probing` | the hash tables of these two |
 //! | `fresh`, `scratch` | runs taken, buffers of views |
 
+mod apply;
 pub(crate) mod commit;
+pub(crate) mod dense;
 pub(crate) mod edit;
 mod fresh;
 mod gather;

@@ -4,7 +4,8 @@
 //! changes in a handful of words on the stack and makes the intent record from them directly. What turns out to be more (runs of
 //! pages, many words) is given up, with nothing changed, and done again as an ordinary transaction.
 
-use super::commit::{apply_all, carry_out, make_ready};
+use super::apply::apply_all;
+use super::commit::{carry_out, make_ready};
 use super::work::load_committed;
 use super::write::State;
 use crate::arena::Inner;

@@ -6,6 +6,7 @@ mod save_points;
 pub use save_points::SavePoint;
 
 use super::commit;
+use super::dense::{Dense, Scale};
 use super::scratch::Scratch;
 use super::short;
 use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
@@ -35,6 +36,7 @@ pub(crate) struct State {
     /// Where the heap ended then; 0: not known.
     pub(crate) end: Page,
     pub(crate) populated: PageSet,
+    pub(super) dense: Dense,
     pub(super) short_record: short::Record,
 }
 
@@ -57,7 +59,7 @@ impl PageSet {
 }
 
 impl State {
-    pub(crate) fn new(heap_page: u32) -> Self {
+    pub(crate) fn new(heap_page: u32, scale: Scale) -> Self {
         Self {
             heap: Heap::new(heap_page),
             changes: Changes::default(),
@@ -65,6 +67,7 @@ impl State {
             sequence: 0,
             end: 0,
             populated: PageSet::default(),
+            dense: Dense::new(scale),
             short_record: short::EMPTY,
         }
     }

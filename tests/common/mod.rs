@@ -67,8 +67,9 @@ pub fn mortal<T>(points: u64, work: impl FnOnce() -> T) -> Option<T> {
 }
 
 /// Calls on the file, each with an error that it may end with.
-pub const FAILURES: [(Call, i32); 8] = [
+pub const FAILURES: [(Call, i32); 9] = [
     (Call::Write, libc::EIO),
+    (Call::Scatter, libc::EFAULT),
     (Call::WriteDurable, libc::EIO),
     (Call::WriteDurable, libc::ENOSPC),
     (Call::Flush, libc::EIO),

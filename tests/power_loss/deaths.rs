@@ -25,8 +25,7 @@ fn moves(seed: u64) -> Recording {
         let bystander = testing::open(&recorder.disk, &recorder.options).unwrap();
         let mover = recorder.take_arena();
         let pages = if round == 3 { 0 } else { 20 + 4 * round };
-        let survived =
-            mortal(seed * 3 % 60 + u64::from(round % 3), || testing::move_log(&mover, pages).unwrap());
+        let survived = mortal(seed * 4 % 80 + u64::from(round), || testing::move_log(&mover, pages).unwrap());
         drop(mover);
         if survived.is_none() {
             testing::die_after(None);

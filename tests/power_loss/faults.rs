@@ -12,6 +12,7 @@ use heapfile::{Durability, Error};
 use std::sync::Arc;
 
 const EIO: i32 = 5;
+const EFAULT: i32 = 14;
 const ENOSPC: i32 = 28;
 
 /// What the history does: each kind of commit, checkpoints (or syncs) and shrinking between.
@@ -181,6 +182,7 @@ fn each(test: &str, call: Call, errno: i32, lasting: bool, durability: Durabilit
 #[test]
 fn a_write_fails() {
     each("a_write_fails", Call::Write, EIO, false, Durability::Power, 23);
+    each("a_write_fails", Call::Scatter, EFAULT, false, Durability::Power, 23);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn all_that_records_write_or_list_is_touched_and_nothing_else() {
     bench.append(filled);
     // Given up: its writes never were.
     let mut given_up = body(&bench, 9, 20, 1);
-    let next = bench.log.append(&bench.media, bench.runtime(), &mut given_up, bench.end, None).unwrap();
+    let next = bench.log.append(&bench.media, bench.runtime(), &mut given_up, bench.end, None).unwrap().next;
     bench.log.void(&bench.media, bench.runtime(), next, bench.end).unwrap();
     bench.append(body(&bench, 4, 2, 1));
     let (touched, end) = followed(&bench).unwrap();

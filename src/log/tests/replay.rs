@@ -63,7 +63,7 @@ fn a_file_that_others_have_grown_is_long_enough() {
         .unwrap()
         .grow(page_offset(bench.end + 1))
         .unwrap();
-    let next = bench.log.append(&bench.media, bench.runtime(), &mut grown, bench.end + 1, None).unwrap();
+    let next = bench.log.append(&bench.media, bench.runtime(), &mut grown, bench.end + 1, None).unwrap().next;
     bench.log.applied(bench.runtime(), next);
     assert!(bench.media.len() < page_offset(bench.end + 1), "this handle does not know yet");
     bench.recover().unwrap();

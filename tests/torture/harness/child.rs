@@ -22,6 +22,8 @@ pub fn live() -> ! {
     if told.plan.rests {
         testing::rest_at_points(16);
     }
+    // Among others that write where they copy.
+    testing::small_stretches(told.seed.is_multiple_of(2));
     let work = Work::new(told.plan.tables);
     let id = id();
     let alone = Alone::new(seed_of(&id), std::mem::take(&mut told.estate));
