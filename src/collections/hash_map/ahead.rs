@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::table::{Table, bucket_of};
-use super::{HashMap, Head, hash};
+use super::{HashMap, hash};
 use crate::collections::{Item, Key, KeyBuffer};
 use crate::error::Result;
 use crate::txn::view::Source;
@@ -36,25 +36,25 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
     /// Has the buckets of these keys fetched, and then the entries that have them. No more than [`AHEAD`] are looked at.
     pub(super) fn fetch<Q: Borrow<K>, W>(&self, tx: &WriteTxn<'_>, entries: &[(Q, W)]) -> Result<()> {
-        let head: Head = self.head(tx)?;
+        let head = self.head(tx)?;
         let (table, mut buffer) = (Table::of(self.offset(), &head)?, KeyBuffer::new());
-        let mut wanted = [None; AHEAD];
+        let mut wanted = [const { None }; AHEAD];
         for (wanted, (key, _)) in wanted.iter_mut().zip(entries) {
             let hash = hash(&head, key.borrow().ordered(&mut buffer));
-            let place = table.place(tx, bucket_of(hash, table.buckets))?;
-            tx.prefetch(place.offset());
-            *wanted = Some((hash, place));
+            let chain = table.chain(tx, bucket_of(hash, table.buckets))?;
+            tx.prefetch(chain.offset());
+            *wanted = Some((hash, chain));
         }
         let mut found = [None; AHEAD];
-        for (found, (hash, place)) in found.iter_mut().zip(wanted.into_iter().flatten()) {
-            *found = place.first_like(tx, hash);
-            if let Some(entry) = found {
-                tx.prefetch(entry.raw());
+        for (entry, (hash, mut chain)) in found.iter_mut().zip(wanted.into_iter().flatten()) {
+            *entry = chain.find(tx, hash).ok().flatten().map(|found| found.word.entry().raw());
+            if let Some(entry) = *entry {
+                tx.prefetch(entry);
             }
         }
         for entry in found.into_iter().flatten() {
             // What the heap knows of a block lies elsewhere.
-            let _ = tx.block(entry.raw());
+            let _ = tx.block(entry);
         }
         Ok(())
     }

@@ -9,9 +9,10 @@ use super::entry::{Content, Layout};
 use super::table::{BUCKET, FIRST, FULL, Link, Table, Word, bucket_of, segment_len, segment_of};
 use super::{HashMap, Head, hash};
 use crate::collections::blocks::{Blocks, PIECE};
-use crate::collections::{Item, Key};
+use crate::collections::{Item, Key, KeyBuffer};
 use crate::error::Result;
 use crate::txn::WriteTxn;
+use std::borrow::Borrow;
 
 /// Entries that are taken: 128 MiB are kept of them.
 const MOST: usize = 8 << 20;
@@ -28,17 +29,24 @@ pub(super) struct Loader<K: ?Sized + 'static, V: ?Sized + 'static> {
 }
 
 impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
-    pub(super) fn new(map: HashMap<K, V>, head: Head) -> Self {
-        Self { map, head, entries: Vec::new(), blocks: Blocks::default() }
-    }
-
-    /// Whether it should take no more.
-    pub(super) fn is_full(&self) -> bool {
-        self.entries.len() == MOST
+    /// Fills a map, which is empty, with these entries; whether with all of them.
+    pub(super) fn fill<Q: Borrow<K>, W: Borrow<V>>(
+        map: HashMap<K, V>,
+        tx: &mut WriteTxn<'_>,
+        head: Head,
+        entries: &mut impl Iterator<Item = (Q, W)>,
+    ) -> Result<bool> {
+        let mut loader = Self { map, head, entries: Vec::new(), blocks: Blocks::default() };
+        let mut buffer = KeyBuffer::new();
+        while loader.entries.len() < MOST {
+            let Some((key, value)) = entries.next() else { return loader.finish(tx).map(|()| true) };
+            loader.add(tx, key.borrow().ordered(&mut buffer), value.borrow().as_bytes())?;
+        }
+        loader.finish(tx).map(|()| false)
     }
 
     /// Takes an entry.
-    pub(super) fn add(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
+    fn add(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
         let (value_at, len) = Layout::<K, V>::block_len(key.len() as u64, value.len() as u64)?;
         let entry = if len > SHORT || Layout::<K, V>::ALIGN > 8 {
             Layout::<K, V>::alloc(tx, key, Content::Bytes(value))?
@@ -54,7 +62,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
     }
 
     /// Makes them the map's.
-    pub(super) fn finish(mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
+    fn finish(mut self, tx: &mut WriteTxn<'_>) -> Result<()> {
         self.blocks.write(tx)?;
         // What else an empty map may have is left over from fuller times.
         self.map.clear(tx)?;

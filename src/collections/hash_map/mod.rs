@@ -569,7 +569,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx.in_steps(|tx| {
             let mut entries = entries.into_iter();
             let head = self.head(tx)?;
-            if head.len == 0 && self.load(tx, head, &mut entries)? {
+            if head.len == 0 && Loader::fill(*self, tx, head, &mut entries)? {
                 return Ok(());
             }
             let mut next: Vec<(Q, W)> = Vec::with_capacity(AHEAD);
@@ -581,21 +581,6 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             }
             Ok(())
         })
-    }
-
-    /// Fills the map, which is empty, with these entries; whether with all of them.
-    fn load<Q: Borrow<K>, W: Borrow<V>>(
-        &self,
-        tx: &mut WriteTxn<'_>,
-        head: Head,
-        entries: &mut impl Iterator<Item = (Q, W)>,
-    ) -> Result<bool> {
-        let (mut loader, mut buffer) = (Loader::new(*self, head), KeyBuffer::new());
-        while !loader.is_full() {
-            let Some((key, value)) = entries.next() else { return loader.finish(tx).map(|()| true) };
-            loader.add(tx, key.borrow().ordered(&mut buffer), value.borrow().as_bytes())?;
-        }
-        loader.finish(tx).map(|()| false)
     }
 
     /// Verifies all of the map: buckets and their overflow blocks, each entry's key, value, hash and place, and their number.

@@ -132,14 +132,8 @@ pub(super) struct Place {
 
 impl Place {
     #[inline]
-    pub(super) fn offset(self) -> u64 {
+    fn offset(self) -> u64 {
         self.block.raw().wrapping_add(self.at)
-    }
-
-    /// The first entry here whose word agrees with this hash, without its overflow blocks; none where that would cost more than a look.
-    pub(super) fn first_like(self, tx: &impl View, hash: u64) -> Option<Link> {
-        let words = self.words(tx)?[..WORDS].iter().map(|word| Word(word.load(Ordering::Relaxed)));
-        words.filter(|word| word.0 != 0).find(|word| word.may_be(hash)).map(Word::entry)
     }
 
     /// One of the eight words, copied.
@@ -241,7 +235,7 @@ impl Table {
     }
 
     #[inline]
-    pub(super) fn place(self, tx: &impl View, bucket: u64) -> Result<Place> {
+    fn place(self, tx: &impl View, bucket: u64) -> Result<Place> {
         let (segment, index) = segment_of(bucket);
         let block = self.segment(tx, segment)?;
         if block.is_null() {
@@ -475,6 +469,11 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// Where its words lie from now on.
+    pub(super) fn offset(&self) -> u64 {
+        self.place.offset()
+    }
+
     /// The next word.
     #[inline]
     pub(super) fn next(&mut self, tx: &impl View) -> Result<Option<Found>> {
