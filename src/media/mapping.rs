@@ -11,9 +11,8 @@
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 
-use super::file::ArenaFile;
+use super::file::{ArenaFile, OpenMode};
 use super::region::{HUGE_PAGE, Region};
-use crate::error::Result;
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
@@ -99,8 +98,6 @@ impl Mapping {
             }
             Writable::All | Writable::Private => None,
         };
-        all.advise(Advice::Random);
-        all.advise(Advice::LinuxDontDump);
         let runtime_at = match &runtime {
             Some(map) => map.as_ptr(),
             None => all.address().wrapping_add(RUNTIME_AT as usize),
@@ -115,7 +112,10 @@ impl Mapping {
             Writable::Runtime => (ProtFlags::READ, MapFlags::SHARED),
             Writable::Private => (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE),
         };
-        Region::map(file, capacity, protection, flags | MapFlags::NORESERVE)
+        let map = Region::map(file, capacity, protection, flags | MapFlags::NORESERVE)?;
+        map.advise(Advice::Random);
+        map.advise(Advice::LinuxDontDump);
+        Ok(map)
     }
 
     /// The huge pages that end in `[from, to)`, both lengths of the file, but the first, in which the runtime words are.
@@ -252,18 +252,12 @@ impl Mapping {
         Some(())
     }
 
-    /// Has the kernel copy pieces of the file, in ascending order of `from`, to other places in it; `reopen` opens the file for the mapping to which it
-    /// copies. Invariant 3 is the caller's. Whether it did all: where a page cannot be stored to the call fails, and nobody is sent a signal.
-    pub(crate) fn scatter(
-        &self,
-        file: &File,
-        reopen: impl FnOnce() -> Result<ArenaFile>,
-        mut pieces: &[Piece<'_>],
-    ) -> bool {
+    /// Has the kernel copy pieces of the file, which is the one that is mapped, in ascending order of `from`, to other places in it. Invariant 3 is the caller's. Whether it did all: where a page cannot be stored to the call fails, and nobody is sent a signal.
+    pub(crate) fn scatter(&self, file: &ArenaFile, mut pieces: &[Piece<'_>]) -> bool {
         if self.writable != Writable::Runtime {
             return false;
         }
-        let Some(target) = self.target.get_or_init(|| self.map_target(reopen)) else { return false };
+        let Some(target) = self.target.get_or_init(|| self.map_target(file)) else { return false };
         let mut scrap = [0u8; SCRAP as usize];
         let scrap = libc::iovec { iov_base: scrap.as_mut_ptr().cast(), iov_len: scrap.len() };
         let mut ranges = Vec::with_capacity(MOST_RANGES);
@@ -286,7 +280,7 @@ impl Mapping {
             // SAFETY: each range is the scrap, or inside the second mapping and the file (1, 2), and no view of it lives (3).
             let read = unsafe {
                 libc::preadv(
-                    file.as_raw_fd(),
+                    file.file().as_raw_fd(),
                     ranges.as_ptr(),
                     ranges.len() as i32,
                     first.from as libc::off_t,
@@ -301,12 +295,9 @@ impl Mapping {
         true
     }
 
-    fn map_target(&self, reopen: impl FnOnce() -> Result<ArenaFile>) -> Option<Region> {
-        let (protection, flags) =
-            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::NORESERVE);
-        let target = Region::map(reopen().ok()?.file(), self.capacity, protection, flags).ok()?;
-        target.advise(Advice::Random);
-        target.advise(Advice::LinuxDontDump);
+    fn map_target(&self, file: &ArenaFile) -> Option<Region> {
+        let again = file.for_mapping(OpenMode::ReadWrite).ok()?;
+        let target = Self::map(again.file(), self.capacity, Writable::All).ok()?;
         target.advise(Advice::LinuxDontFork);
         Some(target)
     }
@@ -346,7 +337,6 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::OpenMode;
 
     const PAGES: u64 = 300;
 
@@ -377,7 +367,7 @@ mod tests {
             pieces.push(Piece { from: from as u64 * 8, offset: to as u64 * 8, words: piece });
             (from, to) = (from + len, to + len + n % 3);
         }
-        assert!(mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), &pieces));
+        assert!(mapping.scatter(&file, &pieces));
         let shows = |at: usize| mapping.load(at as u64 * 8).unwrap();
         let wrong = (0..words.len()).find(|&at| shows(at) != words[at]);
         assert_eq!(wrong, None);
@@ -390,8 +380,7 @@ mod tests {
     fn what_cannot_be_copied_is_no_signal() {
         let (_dir, file, mapping, words) = mapped();
         let piece = |offset| Piece { from: 0, offset, words: &words[..4] };
-        let scatter =
-            |offset| mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), &[piece(offset)]);
+        let scatter = |offset| mapping.scatter(&file, &[piece(offset)]);
         assert!(scatter(8192));
         assert!(!scatter(PAGES * PAGE - 8), "it would reach past the end");
         // Somebody else cuts the file.

@@ -225,9 +225,7 @@ impl Media {
             return false;
         }
         match &self.backend {
-            Backend::File(file) => {
-                self.mapping.scatter(file.file(), || file.for_mapping(OpenMode::ReadWrite), pieces)
-            }
+            Backend::File(file) => self.mapping.scatter(file, pieces),
             #[cfg(feature = "testing")]
             Backend::Sim(sim) => sim.scatter(pieces).is_ok(),
         }
