@@ -12,7 +12,7 @@
 use super::dense::Dense;
 use super::gather::{Gather, Joins};
 use crate::arena::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint::failpoint;
 use crate::log::record::{Body, Write};
 use crate::log::replay::Apply;
@@ -24,66 +24,53 @@ const AT_ONCE: usize = 512;
 /// Applies what now counts.
 #[inline(always)]
 pub(super) fn apply_all<'a>(arena: &Inner, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
-    let (media, apply) = (arena.media(), arena.apply());
-    failpoint("commit: gate shut");
-    if apply == Apply::Write {
-        write_all(media, writes).map_err(|_| half_applied(arena))?;
-    } else {
+    carry_through(arena, |media| {
+        let apply = arena.apply();
+        if apply == Apply::Write {
+            return write_all(media, writes, 0, |_, _| false);
+        }
         for write in writes {
-            apply.words(media, write.offset, write.words).map_err(|_| half_applied(arena))?;
+            apply.words(media, write.offset, write.words)?;
             failpoint("commit: half applied");
         }
-    }
-    failpoint("commit: applied");
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Applies the record of a `Power` arena, whose body lies in the file at `at`.
 pub(super) fn apply_record(arena: &Inner, dense: &mut Dense, body: &Body, at: u64) -> Result<()> {
-    let media = arena.media();
     let (ranges, writes) = body.counts();
-    if !dense.concerns(writes) {
-        return apply_all(arena, body.parsed().writes());
-    }
+    let is_long = dense.concerns(writes);
+    carry_through(arena, |media| {
+        if is_long {
+            dense.begin(media.runtime().log().generation);
+        }
+        let from = at + u64::from(ranges) * 8;
+        write_all(media, body.parsed().writes(), from, |offset, len| is_long && dense.note(offset, len))
+    })
+}
+
+/// Applies by `how`; an error there leaves it half done.
+#[inline(always)]
+fn carry_through(arena: &Inner, how: impl FnOnce(&Media) -> Result<()>) -> Result<()> {
     failpoint("commit: gate shut");
-    dense.begin(media.runtime().log().generation);
-    copy_all(media, dense, body.parsed().writes(), at + u64::from(ranges) * 8)
-        .map_err(|_| half_applied(arena))?;
+    how(arena.media()).map_err(|_| arena.poison("it counts, but could not be applied completely"))?;
     failpoint("commit: applied");
     Ok(())
 }
 
-#[cold]
-fn half_applied(arena: &Inner) -> Error {
-    arena.poison("it counts, but could not be applied completely")
-}
-
-/// Applies by system calls, of which as few as possible.
-fn write_all<'a>(media: &Media, writes: impl Iterator<Item = Write<'a>>) -> Result<()> {
-    let mut gather = Gather::new(media, Apply::Write, Joins::Committed);
-    for write in writes {
-        if gather.push(write.offset, write.words)? {
-            failpoint("commit: half applied");
-        }
-    }
-    gather.flush()?;
-    failpoint("commit: half applied");
-    Ok(())
-}
-
-/// As `write_all`, but copies what lies densely from the record, whose first write is at `from` in the file.
-fn copy_all<'a>(
+/// Applies by system calls, of which as few as possible: what `is_dense` says is copied from the record, whose first write is at `from` in the file.
+fn write_all<'a>(
     media: &Media,
-    dense: &mut Dense,
     writes: impl Iterator<Item = Write<'a>>,
     mut from: u64,
+    mut is_dense: impl FnMut(u64, u64) -> bool,
 ) -> Result<()> {
-    let mut gather = Gather::new(media, Apply::Write, Joins::Committed);
-    let mut pieces = Vec::with_capacity(AT_ONCE);
+    let (mut gather, mut pieces) = (Gather::new(media, Apply::Write, Joins::Committed), Vec::new());
     for Write { offset, words } in writes {
         let len = size_of_val(words) as u64;
         from += 8;
-        if dense.note(offset, len) {
+        if is_dense(offset, len) {
             pieces.push(Piece { from, offset, words });
             if pieces.len() == AT_ONCE {
                 copy(media, &mut gather, &mut pieces)?;
