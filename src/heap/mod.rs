@@ -264,6 +264,20 @@ pub(crate) fn block_at<L: Load>(first: Page, l: &L, offset: u64) -> Result<Block
     Header { first }.block(l, offset)
 }
 
+/// Where the word is that says of the block at `offset` whether it is one, if that is in a slab. For hints: little is checked.
+#[inline]
+pub(crate) fn state_word_of<L: Load>(first: Page, l: &L, offset: u64) -> Option<u64> {
+    let header = Header { first };
+    let page = header.page_of(offset)?;
+    let entry = header.find_entry(l, page)?;
+    if kind(entry) != SLAB {
+        return None;
+    }
+    let (slab, shape) = header.find_slab(entry, page)?;
+    let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
+    Some(Slot { slab, shape, index }.state_at())
+}
+
 // Reading needs to know only where the heap starts; it is here, and by value. What finds nothing returns
 // `None`, not an error: `fault` then finds out why. That keeps
 // hot code small.

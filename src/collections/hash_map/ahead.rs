@@ -45,16 +45,10 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             tx.prefetch(chain.offset());
             *wanted = Some((hash, chain));
         }
-        let mut found = [None; AHEAD];
-        for (entry, (hash, mut chain)) in found.iter_mut().zip(wanted.into_iter().flatten()) {
-            *entry = chain.find(tx, hash).ok().flatten().map(|found| found.word.entry().raw());
-            if let Some(entry) = *entry {
-                tx.prefetch(entry);
+        for (hash, mut chain) in wanted.into_iter().flatten() {
+            if let Ok(Some(found)) = chain.find(tx, hash) {
+                tx.prefetch_block(found.word.entry().raw());
             }
-        }
-        for entry in found.into_iter().flatten() {
-            // What the heap knows of a block lies elsewhere.
-            let _ = tx.block(entry);
         }
         Ok(())
     }
