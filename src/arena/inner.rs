@@ -493,10 +493,10 @@ impl Inner {
     /// What a commit found due: a checkpoint, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
     pub(crate) fn follow_up(&self, outcome: Outcome) {
         let Some(log) = &self.power else { return };
-        let head = match outcome {
+        let (head, scattered) = match outcome {
             Outcome::Done => return,
-            Outcome::CheckpointDue(head) => Some(head),
-            Outcome::LogShort => None,
+            Outcome::CheckpointDue { head, scattered } => (Some(head), scattered),
+            Outcome::LogShort { scattered } => (None, scattered),
         };
         if self.checkpointing.swap(true, Ordering::AcqRel) {
             return;
@@ -504,7 +504,7 @@ impl Inner {
         // One is enough: two that sync the same pages at the same time both wait for all of them.
         if self.lock.claim_checkpoint(&self.media) {
             let checkpointed = head.map_or(Ok(()), |head| self.finish_checkpoint(log, head));
-            let _ = checkpointed.and_then(|()| self.tend_log(log));
+            let _ = checkpointed.and_then(|()| self.tend_log(log, scattered));
             self.lock.end_checkpoint(&self.media);
         }
         self.checkpointing.store(false, Ordering::Release);

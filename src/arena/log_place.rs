@@ -2,8 +2,8 @@
 //!
 //! A checkpoint writes each page that was changed since the one before, once. How many of them fall to a commit depends on how many commits there are
 //! between two checkpoints, thus on the log's length: where they change a few bytes here and there, one that is short for its heap has nearly every
-//! changed page written anew for each commit. So as the heap grows, the log does, while records fill it: from where the superblock has it into a run of the heap of
-//! up to eight times its length, and so on.
+//! changed page written anew for each commit. So as the heap grows, the log does, while records fill it, furthest where they change so many pages that a checkpoint writes more than
+//! twice what the log took: from where the superblock has it into a run of the heap of up to eight times its length, and so on.
 //!
 //! Steps of a move, each of which finds out anew, with the writer lock held, what there is:
 //!
@@ -28,8 +28,8 @@ use crate::txn::WriteTxn;
 
 /// The part of any heap that the log may become.
 const PART: u64 = 4;
-/// Bytes of a heap that a checkpoint writes in no time.
-const SMALL: u64 = 8 << 20;
+/// A log up to so many bytes may be twice as long as everything else in the heap.
+const SMALL: u64 = 32 << 20;
 /// How often it is doubled at once. A run of eight times the length leaves less space behind, in all, than three that follow each other.
 const DOUBLINGS: u32 = 3;
 /// So many times its length has to be free in the handle's address space: blocks come first.
@@ -54,8 +54,8 @@ impl Taken {
 
 impl Inner {
     /// Makes a log that is short for its heap longer; else frees what a move that was cut off has left over.
-    pub(super) fn tend_log(&self, log: &PowerLog) -> Result<()> {
-        if let Some(pages) = self.longer_log(log)? {
+    pub(super) fn tend_log(&self, log: &PowerLog, scattered: bool) -> Result<()> {
+        if let Some(pages) = self.longer_log(log, scattered)? {
             return self.move_log(log, pages);
         }
         let used = self.media.runtime().log().place;
@@ -80,19 +80,20 @@ impl Inner {
     }
 
     /// Pages that the log should have, if those are more than it has.
-    fn longer_log(&self, log: &PowerLog) -> Result<Option<u32>> {
-        let (now, longest) = (log.capacity(self.media.runtime()), self.longest_log()?);
+    fn longer_log(&self, log: &PowerLog, scattered: bool) -> Result<Option<u32>> {
+        let (now, longest) = (log.capacity(self.media.runtime()), self.longest_log(scattered)?);
         let room = self.media.capacity().saturating_sub(self.heap_end()?);
         let longer = (1..=DOUBLINGS).map(|doublings| now << doublings);
         let len = longer.rev().find(|len| *len <= longest && ROOM * len <= room);
         Ok(len.map(|len| (len / PAGE) as u32))
     }
 
-    /// Bytes that the log may have: a quarter of the heap, or as many as everything else there has beyond what is small.
-    pub(crate) fn longest_log(&self) -> Result<u64> {
+    /// Bytes that the log may have: a quarter of the heap or, if what changes is `scattered`, as many as everything else there, twice as many where that is little.
+    pub(crate) fn longest_log(&self, scattered: bool) -> Result<u64> {
         let heap_len = self.heap_end()? - page_offset(self.heap_page());
         let logs: u64 = self.log_runs()?.map(|run| page_offset(run.pages)).iter().sum();
-        let longest = heap_len.saturating_sub(logs + SMALL).max(heap_len / PART);
+        let besides = heap_len.saturating_sub(logs);
+        let longest = if scattered { besides.max((2 * besides).min(SMALL)) } else { heap_len / PART };
         Ok(longest.min(self.options.log_limit).min(page_offset(*ring::PAGES.end())))
     }
 

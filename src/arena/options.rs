@@ -168,7 +168,7 @@ impl Options {
     }
 
     /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits fill it, it becomes two to eight times as long, up to a
-    /// quarter of a heap of some MiB and half of a large one, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. It is filled without holding others up. With 0 it stays as it is. Where little room is left below
+    /// quarter of the heap, or, where long records change pages all over it, up to half (two thirds, as long as that is at most 32 MiB), in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. It is filled without holding others up. With 0 it stays as it is. Where little room is left below
     /// [`max_size`](Self::max_size) it stays as it is too.
     ///
     /// ```

@@ -25,10 +25,15 @@ use crate::sabotage::{Break, broken};
 /// How a commit went.
 pub(crate) enum Outcome {
     Done,
-    /// The log is more than three quarters full; a checkpoint up to this head should follow, without the lock.
-    CheckpointDue(Cursor),
+    /// The log is more than three quarters full; a checkpoint up to this head should follow, without the lock. `scattered`: it writes more than twice what the log took.
+    CheckpointDue {
+        head: Cursor,
+        scattered: bool,
+    },
     /// The record had to be spilled, though the heap may have a log that would have held it.
-    LogShort,
+    LogShort {
+        scattered: bool,
+    },
 }
 
 /// Commits `state`. The writer lock is held; on success the changes are applied.
@@ -186,6 +191,9 @@ fn commit_power(
     }
     apply_record(arena, dense, body, body_at)?;
     log.applied(runtime, next);
+    let used = log.used(runtime);
+    let took = used + if spill { size_of_val(body.words()) as u64 } else { 0 };
+    let scattered = dense.changed_bytes() > 2 * took;
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
             cut(media, end);
@@ -197,15 +205,15 @@ fn commit_power(
         runtime.set_in_doubt(false);
         if checkpointed.is_ok() {
             cut(media, end);
-            if arena.longest_log().is_ok_and(|len| fits_into(len, body)) {
-                return Ok(Outcome::LogShort);
+            if arena.longest_log(scattered).is_ok_and(|len| fits_into(len, body)) {
+                return Ok(Outcome::LogShort { scattered });
             }
         }
         return Ok(Outcome::Done);
     }
     runtime.set_in_doubt(false);
-    if log.used(runtime) > log.capacity(runtime) / 4 * 3 {
-        return Ok(Outcome::CheckpointDue(log.checkpoint_begin(runtime)));
+    if used > log.capacity(runtime) / 4 * 3 {
+        return Ok(Outcome::CheckpointDue { head: log.checkpoint_begin(runtime), scattered });
     }
     Ok(Outcome::Done)
 }

@@ -62,6 +62,8 @@ pub fn small_stretches(on: bool) {
 pub(crate) struct Dense {
     scale: Scale,
     stretches: Vec<Stretch>,
+    /// Pages changed in this period.
+    changed: u64,
     /// Number of the period, from 1 on; when it began, and which checkpoint was the last then.
     period: u64,
     began: Option<(Instant, u64)>,
@@ -80,7 +82,7 @@ struct Stretch {
 impl Dense {
     pub(crate) fn new(scale: Scale) -> Self {
         debug_assert!((2..=MOST_PAGES).contains(&scale.pages));
-        Self { scale, stretches: Vec::new(), period: 0, began: None }
+        Self { scale, stretches: Vec::new(), changed: 0, period: 0, began: None }
     }
 
     /// Whether a record of so many writes is a long one.
@@ -93,8 +95,14 @@ impl Dense {
         let now = Instant::now();
         if self.began.is_none_or(|(began, last)| last != checkpoint || now.duration_since(began) > LONGEST) {
             self.period += 1;
+            self.changed = 0;
             self.began = Some((now, checkpoint));
         }
+    }
+
+    /// Bytes of all pages that long records changed in this period: what the next checkpoint will write for them.
+    pub(super) fn changed_bytes(&self) -> u64 {
+        self.changed * PAGE
     }
 
     /// Takes notice that `len` bytes at `offset`, at least one, are about to be changed. Whether they lie in dense stretches.
@@ -118,7 +126,9 @@ impl Dense {
             *stretch = Stretch { period, was_dense, ..Stretch::default() };
         }
         let (word, bit) = ((within / 64) as usize, 1 << (within % 64));
-        stretch.count += u64::from(stretch.changed[word] & bit == 0);
+        let new = u64::from(stretch.changed[word] & bit == 0);
+        stretch.count += new;
+        self.changed += new;
         stretch.changed[word] |= bit;
         stretch.was_dense || stretch.count >= half
     }

@@ -142,6 +142,31 @@ fn long_records_make_it_longer() {
     assert!(holds(0, 4) && holds(1, 4) && holds(2, 4) && holds(29, 4));
 }
 
+/// Where long records change many pages, of which a checkpoint has to write more than twice what the log took, it becomes longer than a quarter of the heap; not
+/// where they change the same few.
+#[test]
+fn scattered_changes_make_it_longer_than_others_do() {
+    let dir = fast_dir();
+    for (scattered, name) in [(false, "a.heap"), (true, "b.heap")] {
+        let arena = options().create(dir.path().join(name)).unwrap();
+        let numbers = Numbers::new(&arena, 64);
+        let heap = arena.stats().unwrap().heap_bytes;
+        for turn in 0..3000u64 {
+            let mut tx = arena.write().unwrap();
+            for i in 0..70 {
+                let number = if scattered { turn * 70 + i } else { 0 };
+                let at = number / 64 % 16 * 4096 + i * 8;
+                tx.write_at(numbers.0[(number % 64) as usize], at, &turn.to_le_bytes()).unwrap();
+            }
+            tx.commit().unwrap();
+        }
+        let len = log_len(&arena);
+        let expected = if scattered { heap / 2..=2 * heap } else { heap / 8..=heap / 4 };
+        assert!(expected.contains(&len), "{len} of {heap}, scattered: {scattered}");
+        assert_clean(&arena);
+    }
+}
+
 #[test]
 fn a_limit_keeps_it_as_it_is() {
     let dir = fast_dir();
