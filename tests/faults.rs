@@ -40,13 +40,12 @@ fn work(durability: Durability, call: Call, nth: u64, errno: i32, lasting: bool)
         if outcome.is_err() {
             disk.clear_faults();
         }
-        // What fails as the log becomes longer, after the commit, is not the commit's, but may take the handle out of use.
-        let behind = outcome.is_ok() && matches!(arena.read(), Err(Error::Poisoned { .. }));
-        if behind {
+        // What fails as the log becomes longer, after the commit, is not the commit's: the handle goes on as soon as the disk does.
+        if outcome.is_ok() && arena.read().is_err() {
             failed = true;
             disk.clear_faults();
         }
-        if behind || matches!(outcome, Err(Error::Poisoned { .. })) {
+        if matches!(outcome, Err(Error::Poisoned { .. })) {
             arena = reopen(&disk, &options);
         }
         let found = script::count(&arena);

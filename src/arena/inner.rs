@@ -86,6 +86,15 @@ impl Inner {
         Error::Poisoned { why: self.poisoned.get_or_init(|| why) }
     }
 
+    /// Takes the handle out of use if the outcome of somebody's commit is in doubt: who made it has to know, and to open the arena again tells.
+    #[inline]
+    pub(crate) fn settled<T>(&self, outcome: Result<T>) -> Result<T> {
+        if let Err(Error::Poisoned { why }) = outcome {
+            return Err(self.poison(why));
+        }
+        outcome
+    }
+
     /// Whether this process inherited the handle through `fork`.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
@@ -187,7 +196,7 @@ impl Inner {
         let outcome = match self.poisoned.get() {
             // A member's part in it is lost.
             Some(why) => Err(Error::Poisoned { why }),
-            None => commit::run(self, &mut state),
+            None => self.settled(commit::run(self, &mut state)),
         };
         self.end_write(&mut state);
         outcome

@@ -13,8 +13,8 @@
 //! 4. A transaction frees the run that the log has left.
 //!
 //! A death in between leaves a run too many, which the next checkpoint in passing frees. Several handles may be at it together: a run is free for whoever is at its first
-//! step, who changes the runtime word; who finds another number there than its own gives up, and leaves the rest to the other. A call on the file that fails here fails no commit; but as in any transaction, it may take the
-//! handle out of use.
+//! step, who changes the runtime word; who finds another number there than its own gives up, and leaves the rest to the other. A call on the file that fails here, in passing, fails no commit and
+//! leaves the handle in use: what is in doubt then, the next owner of the lock finds out.
 
 use super::{Committed, Inner};
 use crate::error::{Error, Result};
@@ -137,7 +137,7 @@ impl Inner {
         })?;
         let commit = runtime.sequence().wrapping_add(1);
         runtime.set_log_taken(if run.is_some() { commit } else { 0 });
-        tx.commit()?;
+        tx.commit_upkeep()?;
         Ok(run.map(|run| Taken { run, commit }))
     }
 
@@ -169,6 +169,6 @@ impl Inner {
 impl super::Arena {
     /// See `testing::move_log`.
     pub(crate) fn move_log(&self, pages: u32) -> Result<()> {
-        self.inner.power.as_ref().map_or(Ok(()), |log| self.inner.move_log(log, pages))
+        self.inner.power.as_ref().map_or(Ok(()), |log| self.inner.settled(self.inner.move_log(log, pages)))
     }
 }

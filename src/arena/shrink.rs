@@ -38,7 +38,7 @@ pub(super) fn run(arena: &Arena) -> Result<Shrunk> {
     let before = arena.inner.media.file_len()?;
     if let Some(log) = &arena.inner.power {
         // The heap will be short, and what the log has of it is not to keep it long.
-        arena.inner.move_log(log, 0)?;
+        arena.inner.settled(arena.inner.move_log(log, 0))?;
     }
     // Each round may clear the way for the next; a heap that others fill meanwhile is not chased for ever.
     for _ in 0..16 {

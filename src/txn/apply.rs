@@ -5,14 +5,14 @@
 //! | `Process` | stores through the mapping; `pwrite` on file systems where a store may need space |
 //! | `Power` | `pwrite`, one for each page; where the changes lie [densely](super::dense), copies made by the kernel from the record in the log to the mapped pages |
 //!
-//! An error leaves the record half applied, and poisons the handle: the next owner of the lock completes it.
+//! An error leaves the record half applied: the next owner of the lock completes it.
 
 #![forbid(unsafe_code)]
 
 use super::dense::Dense;
 use super::gather::{Gather, Joins};
 use crate::arena::Inner;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::log::record::{Body, Write};
 use crate::log::replay::Apply;
@@ -54,7 +54,8 @@ pub(super) fn apply_record(arena: &Inner, dense: &mut Dense, body: &Body, at: u6
 #[inline(always)]
 fn carry_through(arena: &Inner, how: impl FnOnce(&Media) -> Result<()>) -> Result<()> {
     failpoint("commit: gate shut");
-    how(arena.media()).map_err(|_| arena.poison("it counts, but could not be applied completely"))?;
+    how(arena.media())
+        .map_err(|_| Error::Poisoned { why: "it counts, but could not be applied completely" })?;
     failpoint("commit: applied");
     Ok(())
 }

@@ -36,7 +36,8 @@ pub(crate) enum Outcome {
     },
 }
 
-/// Commits `state`. The writer lock is held; on success the changes are applied.
+/// Commits `state`. The writer lock is held; on success the changes are applied. `Error::Poisoned`: the outcome is in doubt until the next owner of the lock
+/// finds it out; see [`Inner::settled`].
 pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
     failpoint("commit: begin");
     arena.may_wait_for_readers()?;
@@ -171,7 +172,7 @@ fn commit_power(
         Ok(appended) => appended,
         // Before the ring was touched the outcome is known: nothing happened.
         Err(e) if !runtime.in_doubt() => return Err(e),
-        Err(_) => return Err(arena.poison("its log record could not be written")),
+        Err(_) => return Err(Error::Poisoned { why: "its log record could not be written" }),
     };
     if let Err(busy) = arena.shut_gate() {
         return Err(match log.void(media, runtime, next, end) {
@@ -184,9 +185,9 @@ fn commit_power(
                 runtime.set_in_doubt(false);
                 busy
             }
-            Err(_) => {
-                arena.poison("it is durable, but the readers would not go and it could not be taken back")
-            }
+            Err(_) => Error::Poisoned {
+                why: "it is durable, but the readers would not go and it could not be taken back",
+            },
         });
     }
     apply_record(arena, dense, body, body_at)?;

@@ -11,7 +11,7 @@ use super::view::{Located, Source, in_block};
 use super::work::{load_committed, prefetch_committed, view_committed};
 use super::write::{State, WriteTxn};
 use crate::arena::Inner;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, page_offset};
 use crate::log::intent;
@@ -107,14 +107,15 @@ fn commit(arena: &Inner, state: &mut State, offset: u64, bytes: &[u8]) -> Result
     media.store_words(body, &[load_committed(media, first)?])?;
     media.store_words(body + (words - 1) * 8, &[load_committed(media, end - 8)?])?;
     media.store(body + (offset - first), bytes)?;
-    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, || {
+    let apply = || {
         failpoint("commit: gate shut");
-        if media.store(offset, bytes).is_err() {
-            return Err(arena.poison("it counts, but could not be applied"));
-        }
+        media
+            .store(offset, bytes)
+            .map_err(|_| Error::Poisoned { why: "it counts, but could not be applied" })?;
         failpoint("commit: applied");
         Ok(())
-    })?;
+    };
+    arena.settled(carry_out(arena, runtime, Intent { page, spilled: false }, sequence, apply))?;
     state.sequence = sequence;
     failpoint("commit: done");
     Ok(())

@@ -215,6 +215,7 @@ fn commit(arena: &Inner, end: Page, short: &mut Short<'_>) -> Result<u64> {
         .writes()
         .iter()
         .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
-    carry_out(arena, runtime, Intent { page, spilled: false }, sequence, || apply_all(arena, writes))?;
+    let apply = || apply_all(arena, writes);
+    arena.settled(carry_out(arena, runtime, Intent { page, spilled: false }, sequence, apply))?;
     Ok(sequence)
 }

@@ -506,11 +506,18 @@ impl<'a> WriteTxn<'a> {
     pub fn commit(mut self) -> Result<()> {
         self.may_commit()?;
         self.drop_save_points(0);
-        let outcome = commit::run(self.arena, &mut self.state)?;
         let arena = self.arena;
+        let outcome = arena.settled(commit::run(arena, &mut self.state))?;
         drop(self);
         arena.follow_up(outcome);
         Ok(())
+    }
+
+    /// Commits what the arena does for itself. Where the outcome is in doubt the handle stays in use, for nobody relies on it: the next owner of the lock, maybe
+    /// through this handle, finds it out.
+    pub(crate) fn commit_upkeep(mut self) -> Result<()> {
+        self.may_commit()?;
+        commit::run(self.arena, &mut self.state).map(drop)
     }
 }
 

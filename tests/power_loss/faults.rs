@@ -85,6 +85,15 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
         let arena = match done {
             Ok(()) => {
                 allowed = vec![next.unwrap_or(before)];
+                // A move of the log, after the commit, may wait to be completed until the disk has recovered.
+                if lasting
+                    && matches!(
+                        arena.read(),
+                        Err(Error::Io { .. } | Error::SyncFailed | Error::NoSpace { .. })
+                    )
+                {
+                    recorder.disk.clear_faults();
+                }
                 arena
             }
             // In doubt: only opening again tells.
