@@ -2,7 +2,7 @@
 //! transactions that begin and end, sync and checkpoint.
 //!
 //! Invariants: whoever gets the writer lock completes what is in doubt before anything else; the gate opens only on a state that is whole; a handle that
-//! could not complete its own commit is out of use.
+//! could not complete a commit that somebody waits for is out of use.
 
 use super::{Options, open, submit};
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Reading, the same in read and write transactions.
 
 use crate::error::{Error, OffsetFault, Result};
-use crate::heap::{Block, Heap, Load, block_at, state_word_of};
+use crate::heap::{Block, Heap, Load, block_at};
 use crate::offset::{Offset, Shape};
 use crate::roots;
 use bytemuck::Pod;
@@ -329,16 +329,6 @@ pub trait View: Source {
     /// ```
     fn blocks(&self) -> Blocks<'_, Self> {
         Blocks { source: self, next: Some(0) }
-    }
-
-    /// Has all fetched that is read when the block at `offset` is looked up, and its first bytes; a hint.
-    #[doc(hidden)]
-    #[inline]
-    fn prefetch_block(&self, offset: u64) {
-        self.prefetch(offset);
-        if let Some(word) = state_word_of(self.heap_page(), &Words(self), offset) {
-            self.prefetch(word);
-        }
     }
 
     #[doc(hidden)]

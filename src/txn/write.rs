@@ -9,12 +9,12 @@ use super::commit;
 use super::dense::{Dense, Scale};
 use super::scratch::Scratch;
 use super::short;
-use super::view::{Located, Source, View, exact_size, in_block, whole_elements};
+use super::view::{Located, Source, View, Words, exact_size, in_block, whole_elements};
 use super::work::{Changes, ChangesMark, Work, load_committed, prefetch_committed};
 use super::write_set::Seen;
 use crate::arena::{Exclusive, Inner};
 use crate::error::{Error, OffsetFault, Result};
-use crate::heap::Heap;
+use crate::heap::{Heap, state_word_of};
 use crate::layout::Page;
 use crate::lock::guarded::Owned;
 use crate::log::record::Body;
@@ -139,6 +139,15 @@ impl<'a> WriteTxn<'a> {
     /// A file for what does not fit into memory (see `Media::nameless_file`).
     pub(crate) fn nameless_file(&self) -> Option<File> {
         self.arena.media().nameless_file()
+    }
+
+    /// Has all fetched that is read when the block at `offset` is looked up, and its first bytes; a hint.
+    #[inline]
+    pub(crate) fn prefetch_block(&self, offset: u64) {
+        self.prefetch(offset);
+        if let Some(word) = state_word_of(self.heap_page(), &Words(self), offset) {
+            self.prefetch(word);
+        }
     }
 
     /// About how many bytes the record will have.

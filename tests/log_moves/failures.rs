@@ -2,8 +2,8 @@
 
 use crate::common::assert_clean;
 use crate::ledger::*;
-use heapfile::testing::{self, Call, Plan, SimDisk, at_failpoint};
 use heapfile::Arena;
+use heapfile::testing::{self, Call, Plan, SimDisk, at_failpoint};
 use std::cell::Cell;
 use std::rc::Rc;
 

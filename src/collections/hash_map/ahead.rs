@@ -10,7 +10,7 @@ use super::{HashMap, hash};
 use crate::collections::{Item, Key, KeyBuffer};
 use crate::error::Result;
 use crate::txn::view::Source;
-use crate::txn::{View, WriteTxn};
+use crate::txn::WriteTxn;
 use std::borrow::Borrow;
 
 /// Entries that are looked ahead: what the processor's first cache has room for, several times over.
