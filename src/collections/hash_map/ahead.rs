@@ -9,8 +9,8 @@ use super::table::{Table, bucket_of};
 use super::{HashMap, hash};
 use crate::collections::{Item, Key, KeyBuffer};
 use crate::error::Result;
-use crate::txn::view::Source;
 use crate::txn::WriteTxn;
+use crate::txn::view::Source;
 use std::borrow::Borrow;
 
 /// Entries that are looked ahead: what the processor's first cache has room for, several times over.
