@@ -274,8 +274,7 @@ pub(crate) fn state_word_of<L: Load>(first: Page, l: &L, offset: u64) -> Option<
         return None;
     }
     let (slab, shape) = header.find_slab(entry, page)?;
-    let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
-    Some(Slot { slab, shape, index }.state_at())
+    Some(slot_in(offset, slab, shape)?.state_at())
 }
 
 // Reading needs to know only where the heap starts; it is here, and by value. What finds nothing returns
@@ -322,11 +321,17 @@ impl Header {
     }
 }
 
+/// The slot that starts at `offset`, which lies in this slab.
+#[inline(always)]
+fn slot_in(offset: u64, slab: Page, shape: &'static Shape) -> Option<Slot> {
+    let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
+    Some(Slot { slab, shape, index })
+}
+
 /// The slot of a block at `offset`, which lies in this slab, and the word of its state.
 #[inline(always)]
 fn find_slot<L: Load>(l: &L, offset: u64, slab: Page, shape: &'static Shape) -> Option<(Slot, u64)> {
-    let index = shape.slot_at((offset - page_offset(slab)) as u32)?;
-    let slot = Slot { slab, shape, index };
+    let slot = slot_in(offset, slab, shape)?;
     let states = l.load_states(slot.state_at()).ok()?;
     (slot.state_in(states) != 0).then_some((slot, states))
 }

@@ -52,7 +52,7 @@ pub(super) fn apply_record(arena: &Inner, dense: &mut Dense, body: &Body, at: u6
 
 /// Applies by `how`; an error there leaves it half done.
 #[inline(always)]
-fn carry_through(arena: &Inner, how: impl FnOnce(&Media) -> Result<()>) -> Result<()> {
+pub(super) fn carry_through(arena: &Inner, how: impl FnOnce(&Media) -> Result<()>) -> Result<()> {
     failpoint("commit: gate shut");
     how(arena.media())
         .map_err(|_| Error::Poisoned { why: "it counts, but could not be applied completely" })?;

@@ -6,12 +6,13 @@
 
 #![forbid(unsafe_code)]
 
+use super::apply::carry_through;
 use super::commit::{carry_out, make_ready};
 use super::view::{Located, Source, in_block};
 use super::work::{load_committed, prefetch_committed, view_committed};
 use super::write::{State, WriteTxn};
 use crate::arena::Inner;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint::failpoint;
 use crate::layout::{PAGE, page_offset};
 use crate::log::intent;
@@ -107,14 +108,7 @@ fn commit(arena: &Inner, state: &mut State, offset: u64, bytes: &[u8]) -> Result
     media.store_words(body, &[load_committed(media, first)?])?;
     media.store_words(body + (words - 1) * 8, &[load_committed(media, end - 8)?])?;
     media.store(body + (offset - first), bytes)?;
-    let apply = || {
-        failpoint("commit: gate shut");
-        media
-            .store(offset, bytes)
-            .map_err(|_| Error::Poisoned { why: "it counts, but could not be applied" })?;
-        failpoint("commit: applied");
-        Ok(())
-    };
+    let apply = || carry_through(arena, |media| media.store(offset, bytes));
     arena.settled(carry_out(arena, runtime, Intent { page, spilled: false }, sequence, apply))?;
     state.sequence = sequence;
     failpoint("commit: done");
