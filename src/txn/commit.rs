@@ -194,7 +194,7 @@ fn commit_power(
     log.applied(runtime, next);
     let used = log.used(runtime);
     let took = used + if spill { size_of_val(body.words()) as u64 } else { 0 };
-    let scattered = dense.changed_bytes() > 2 * took;
+    let scattered = dense.changed_bytes(runtime.log().generation) > 2 * took;
     if spill {
         if broken(Break::CutBeforeCheckpoint) {
             cut(media, end);

@@ -100,9 +100,10 @@ impl Dense {
         }
     }
 
-    /// Bytes of all pages that long records changed in this period: what the next checkpoint will write for them.
-    pub(super) fn changed_bytes(&self) -> u64 {
-        self.changed * PAGE
+    /// Bytes of all pages that long records changed in this period, if it began after the last checkpoint, which has this number: what the next one will write for them.
+    pub(super) fn changed_bytes(&self, checkpoint: u64) -> u64 {
+        let is_now = self.began.is_some_and(|(_, last)| last == checkpoint);
+        if is_now { self.changed * PAGE } else { 0 }
     }
 
     /// Takes notice that `len` bytes at `offset`, at least one, are about to be changed. Whether they lie in dense stretches.
@@ -172,6 +173,20 @@ mod tests {
         dense.begin(2);
         dense.begin(3);
         assert!(!change(&mut dense, 1));
+    }
+
+    #[test]
+    fn what_a_checkpoint_has_written_counts_no_more() {
+        let mut dense = new(4);
+        assert_eq!(dense.changed_bytes(1), 0);
+        dense.begin(1);
+        change(&mut dense, 6);
+        change(&mut dense, 2);
+        assert_eq!(dense.changed_bytes(1), 6 * PAGE);
+        assert_eq!(dense.changed_bytes(2), 0, "no long record came since");
+        dense.begin(2);
+        change(&mut dense, 1);
+        assert_eq!(dense.changed_bytes(2), PAGE);
     }
 
     #[test]
