@@ -65,7 +65,7 @@ impl Heap {
         }
         let states = s.load_states(at)?;
         let Some(bit) = free_in(states | before, shape) else { return Ok(None) };
-        s.store(at, states.wrapping_add((1 + u64::from(shape.size) - len) << bit))?;
+        s.store_states(at, states.wrapping_add((1 + u64::from(shape.size) - len) << bit))?;
         self.in_free_place = true;
         Ok(Some(start + u64::from((bit >> shape.state_shift) * shape.size)))
     }
@@ -84,7 +84,7 @@ impl Heap {
         if left == states || left == 0 && !may_empty {
             return Ok(false);
         }
-        s.store(at, left)?;
+        s.store_states(at, left)?;
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 //! points, failures on demand.
 //!
 //! It checks what the heap owes a [`Space`]: pages are handed out only if they are free in the committed
-//! state, once, and with the mark of those that were punched. Pages that are handed out, and new ones, are
+//! state, once, and with the mark of those that were punched; no word of states is loaded as one of the layout. Pages that are handed out, and new ones, are
 //! full of garbage.
 
 use std::cell::Cell;
@@ -42,6 +42,8 @@ pub(super) struct Mock {
     /// Pages taken in the committed state.
     used: BTreeSet<Page>,
     punched: BTreeSet<Page>,
+    /// Indices of words that were changed as words of states since the last commit.
+    states: BTreeSet<usize>,
     marks: Vec<Mark>,
 }
 
@@ -106,6 +108,7 @@ impl Mock {
         self.older.clear();
         self.deferred.clear();
         self.marks.clear();
+        self.states.clear();
         heap.forget_hints();
     }
 
@@ -122,6 +125,7 @@ impl Mock {
         self.used.append(&mut self.older);
         self.undo.clear();
         self.marks.clear();
+        self.states.clear();
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -169,6 +173,12 @@ impl Load for Mock {
         self.loads.set(self.loads.get() + 1);
         Ok(self.words[self.index(offset)?])
     }
+
+    fn load_layout(&self, offset: u64) -> Result<u64> {
+        let is_state = self.states.contains(&self.index(offset)?);
+        assert!(!is_state || self.lenient, "the word at {offset} was changed as one of states");
+        self.load(offset)
+    }
 }
 
 impl Space for Mock {
@@ -178,6 +188,11 @@ impl Space for Mock {
         self.undo.push((at, self.words[at]));
         self.words[at] = word;
         Ok(())
+    }
+
+    fn store_states(&mut self, offset: u64, word: u64) -> Result<()> {
+        self.states.insert(self.index(offset)?);
+        self.store(offset, word)
     }
 
     fn grow(&mut self, _: Page, end: Page) -> Result<Page> {
@@ -211,6 +226,7 @@ impl Space for Mock {
             self.punched.remove(&page);
         }
         self.fill(page, pages, GARBAGE);
+        self.states.retain(|at| !(page as usize..(page + pages) as usize).contains(&(at / 512)));
         Ok(())
     }
 

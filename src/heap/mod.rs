@@ -238,7 +238,7 @@ impl Heap {
                 return None;
             }
         }
-        let entry = s.load(page_offset(*start) + at).ok()?;
+        let entry = s.load_layout(page_offset(*start) + at).ok()?;
         if kind(entry) == SLAB {
             let (slab, shape) = self.header.find_slab(entry, page)?;
             let (slot, states) = find_slot(s, offset, slab, shape)?;

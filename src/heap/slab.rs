@@ -122,7 +122,7 @@ impl SlabHint {
             return damage(slot.state_at(), "a slab's state array is not closed");
         }
         let states = slot.with_state(states, 0, 1 + u64::from(slot.shape.size) - len);
-        s.store(slot.state_at(), states)?;
+        s.store_states(slot.state_at(), states)?;
         match free_in(states, slot.shape) {
             // Where most slots are in use this one's pages are mapped.
             Some(bit) if S::IS_ONE_CALL && is_dense(states, slot.shape) => slot.in_same_word(bit).prefetch(s),
@@ -234,8 +234,8 @@ impl Slot {
         slot_of(self.slab, self.shape, self.bit() / 64, bit)
     }
 
-    /// The next block of this class comes here. To bring its place into the cache now spares the call after that one a wait: a lock is
-    /// not taken before the stores to that place are done.
+    /// A block comes here soon. To bring its place into the cache now spares what follows that a wait: stores are done in their order, and a lock is
+    /// not taken before those to that place.
     #[inline(always)]
     fn prefetch<S: Space>(&self, s: &S) {
         s.prefetch(self.offset(), self.shape.size.into());
@@ -589,9 +589,9 @@ impl Heap {
     #[inline(always)]
     pub(super) fn free_slot<S: Space>(&mut self, s: &mut S, slot: Slot, states: u64) -> Result<()> {
         let shape = slot.shape;
-        let listed = is_listed(s.load(page_offset(slot.slab))?, shape, slot.slab)?;
+        let listed = is_listed(s.load_layout(page_offset(slot.slab))?, shape, slot.slab)?;
         let left = slot.with_state(states, slot.state_in(states), 0);
-        s.store(slot.state_at(), left)?;
+        s.store_states(slot.state_at(), left)?;
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
         let hint = self.slabs.of(shape.class());
@@ -613,6 +613,8 @@ impl Heap {
             // What empties is left to empty: its slab may go back to the free pages.
         } else if self.freed_later.len() < MOST_LATER {
             self.freed_later.push(freed);
+            // The next transaction fills it: its lines come while this one goes on.
+            slot.prefetch(s);
         }
         if !listed {
             return self.link(s, slot.slab, shape);
@@ -671,7 +673,7 @@ impl Heap {
         }
         if len != block.len {
             let state = 1 + block.capacity - len;
-            s.store(slot.state_at(), slot.with_state(states, slot.state_in(states), state))?;
+            s.store_states(slot.state_at(), slot.with_state(states, slot.state_in(states), state))?;
         }
         Ok(true)
     }

@@ -14,6 +14,12 @@ pub(crate) trait Load {
     /// damage.
     fn load(&self, offset: u64) -> Result<u64>;
 
+    /// The same, of a word of the layout: which pages and slabs there are. Few transactions change one.
+    #[inline(always)]
+    fn load_layout(&self, offset: u64) -> Result<u64> {
+        self.load(offset)
+    }
+
     /// The same, of a word of slots' states, which is likely to be the one that was used last.
     #[inline(always)]
     fn load_states(&self, offset: u64) -> Result<u64> {
@@ -28,6 +34,12 @@ pub(crate) trait Space: Load {
 
     /// Changes the word at `offset` in this transaction's view.
     fn store(&mut self, offset: u64, word: u64) -> Result<()>;
+
+    /// The same, of a word of slots' states. All other words are the layout's.
+    #[inline(always)]
+    fn store_states(&mut self, offset: u64, word: u64) -> Result<()> {
+        self.store(offset, word)
+    }
 
     /// Changes words of a run that was taken since the innermost save point, which have not been changed through `store`.
     fn store_fresh(&mut self, offset: u64, words: &[u64]) -> Result<()> {

@@ -6,7 +6,7 @@
 
 use super::apply::apply_all;
 use super::commit::{carry_out, make_ready};
-use super::work::load_committed;
+use super::work::{load_committed, prefetch_place};
 use super::write::State;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
@@ -119,10 +119,7 @@ impl Space for Short<'_> {
 
     #[inline(always)]
     fn prefetch(&self, offset: u64, len: u64) {
-        // Where others allocate too the place may be theirs by then, and its lines would move from core to core for nothing.
-        if self.media.runtime().slots_used() == 1 {
-            self.media.prefetch(offset, len);
-        }
+        prefetch_place(self.media, offset, len);
     }
 
     fn grow(&mut self, _: Page, _: Page) -> Result<Page> {

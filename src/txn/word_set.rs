@@ -34,6 +34,13 @@ pub(crate) struct Mark {
     outer: usize,
 }
 
+/// The empty slot for an entry with a head; of no word where that is 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Vacant {
+    head: u64,
+    slot: usize,
+}
+
 /// The changed words of one transaction. Reused from one to the next.
 #[derive(Debug)]
 pub(crate) struct WordSet {
@@ -44,6 +51,8 @@ pub(crate) struct WordSet {
     shift: u32,
     /// Index of an entry that counts, or one that is not there: where to look first for the word that was used last.
     last: Cell<usize>,
+    /// Where an entry belongs for the word that was looked for last and not found.
+    vacant: Cell<Vacant>,
     /// Entries from here on were made since the innermost save point.
     floor: usize,
     /// Indices of entries that took the place of an older one, and of that.
@@ -57,6 +66,7 @@ impl Default for WordSet {
             slots: vec![0; FIRST_SLOTS],
             shift: probing::shift_for(FIRST_SLOTS),
             last: Cell::new(0),
+            vacant: Cell::default(),
             floor: 0,
             replaced: Vec::new(),
         }
@@ -81,6 +91,7 @@ impl WordSet {
         }
         self.shift = probing::clear(&mut self.slots, 0, self.entries.len() * SPARSE, FIRST_SLOTS);
         self.entries.clear();
+        self.vacant.take();
         self.replaced.clear();
         self.floor = 0;
     }
@@ -111,29 +122,41 @@ impl WordSet {
         Some(self.entries[self.probe(head_of_word(offset)).1?][1])
     }
 
-    /// The same, where it is likely to be the word that was asked for in this way, or stored, last.
+    /// The same, where it is likely to be the word that was asked for in this way, or stored, last; else where it belongs.
     #[inline(always)]
-    pub(crate) fn load_again(&self, offset: u64) -> Option<u64> {
+    pub(crate) fn load_again(&self, offset: u64) -> Result<u64, Vacant> {
         let head = head_of_word(offset);
-        match self.entries.get(self.last.get()) {
-            Some(entry) if entry[0] == head => Some(entry[1]),
-            _ => {
-                let index = self.probe(head).1?;
-                self.last.set(index);
-                Some(self.entries[index][1])
-            }
-        }
+        let index = match self.entries.get(self.last.get()) {
+            Some(entry) if entry[0] == head => return Ok(entry[1]),
+            _ => match self.probe(head) {
+                (_, Some(index)) => index,
+                (slot, None) => return Err(Vacant { head, slot }),
+            },
+        };
+        self.last.set(index);
+        Ok(self.entries[index][1])
     }
 
-    /// Changes the word at `offset` if it is the one that was used last; else nothing.
+    /// The word that belongs there is inside the file, and may be changed next.
+    #[inline(always)]
+    pub(crate) fn keep_vacant(&self, vacant: Vacant) {
+        self.vacant.set(vacant);
+    }
+
+    /// Changes the word at `offset` if it is the one that was used last, or of which a place is kept; else nothing.
     #[inline(always)]
     pub(crate) fn store_again(&mut self, offset: u64, word: u64) -> bool {
-        let last = self.last.get();
+        let (head, last) = (head_of_word(offset), self.last.get());
         if last >= self.floor
             && let Some(entry) = self.entries.get_mut(last)
-            && entry[0] == head_of_word(offset)
+            && entry[0] == head
         {
             entry[1] = word;
+            return true;
+        }
+        let vacant = self.vacant.get();
+        if vacant.head == head {
+            self.add(vacant.slot, None, [head, word]);
             return true;
         }
         false
@@ -154,6 +177,7 @@ impl WordSet {
     fn add(&mut self, slot: usize, old: Option<usize>, entry: [u64; 2]) {
         let new = self.entries.len() as u32;
         self.last.set(self.entries.len());
+        self.vacant.take();
         self.entries.push(entry);
         self.slots[slot] = new + 1;
         if let Some(old) = old {
@@ -236,6 +260,7 @@ impl WordSet {
     /// Drops the entries from `count` on.
     fn truncate(&mut self, count: usize) {
         let mask = self.slots.len() - 1;
+        self.vacant.take();
         while self.entries.len() > count
             && let Some([head, _]) = self.entries.pop()
         {

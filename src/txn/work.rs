@@ -24,6 +24,8 @@ pub(crate) struct Changes {
     pub(crate) grown: bool,
     /// Runs were taken or given back: other handles' hints no longer hold.
     pub(crate) moved_runs: bool,
+    /// Words of metadata were changed that are no slots' states.
+    layout_changed: bool,
 }
 
 /// Where a save point stands in the changes.
@@ -51,6 +53,7 @@ impl Changes {
         self.deferred.clear();
         self.grown = false;
         self.moved_runs = false;
+        self.layout_changed = false;
     }
 
     /// Calls `each` with offset and words of all that was changed: content, then metadata, which counts where both were; each in ascending order.
@@ -112,6 +115,15 @@ pub(crate) fn prefetch_committed(media: &Media, offset: u64) {
     media.prefetch(offset, 2 * LINE);
 }
 
+/// Has the ends of a place fetched that is likely to be filled soon.
+#[inline(always)]
+pub(super) fn prefetch_place(media: &Media, offset: u64, len: u64) {
+    // Where others allocate too the place may be theirs by then, and its lines would move from core to core for nothing.
+    if media.runtime().slots_used() == 1 {
+        media.prefetch(offset, len);
+    }
+}
+
 #[cold]
 fn no_word(offset: u64) -> Error {
     Error::corrupt(offset, "the heap's metadata leads outside the file or to no word")
@@ -137,13 +149,23 @@ impl Load for Work<'_> {
     }
 
     #[inline(always)]
+    fn load_layout(&self, offset: u64) -> Result<u64> {
+        if self.changes.layout_changed { self.load(offset) } else { load_committed(self.media, offset) }
+    }
+
+    #[inline(always)]
     fn load_states(&self, offset: u64) -> Result<u64> {
-        if offset.is_multiple_of(8)
-            && let Some(word) = self.changes.words.load_again(offset)
-        {
-            return Ok(word);
+        if !offset.is_multiple_of(8) {
+            return Err(no_word(offset));
         }
-        load_committed(self.media, offset)
+        match self.changes.words.load_again(offset) {
+            Ok(word) => Ok(word),
+            Err(vacant) => {
+                let word = load_committed(self.media, offset)?;
+                self.changes.words.keep_vacant(vacant);
+                Ok(word)
+            }
+        }
     }
 }
 
@@ -185,6 +207,15 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Changes a word of the heap's metadata.
+    #[inline(always)]
+    fn change(&mut self, offset: u64, word: u64) -> Result<()> {
+        // What cannot be applied must not get into a record.
+        load_committed(self.media, offset)?;
+        self.changes.words.store(offset, word);
+        Ok(())
+    }
+
     fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         self.apply.bytes(self.media, offset, bytes)?;
         self.changes.set.overwrite_shadows(offset, bytes);
@@ -194,14 +225,24 @@ impl Work<'_> {
 
 impl Space for Work<'_> {
     #[inline(always)]
-    fn store(&mut self, offset: u64, word: u64) -> Result<()> {
+    fn store_states(&mut self, offset: u64, word: u64) -> Result<()> {
         if offset.is_multiple_of(8) && self.changes.words.store_again(offset, word) {
             return Ok(());
         }
-        // What cannot be applied must not get into a record.
-        load_committed(self.media, offset)?;
-        self.changes.words.store(offset, word);
-        Ok(())
+        self.change(offset, word)
+    }
+
+    #[inline]
+    fn store(&mut self, offset: u64, word: u64) -> Result<()> {
+        self.changes.layout_changed = true;
+        self.change(offset, word)
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, offset: u64, len: u64) {
+        if self.apply == Apply::Store {
+            prefetch_place(self.media, offset, len);
+        }
     }
 
     fn fill_fresh(&mut self, offset: u64, words: &[u64]) -> Result<bool> {

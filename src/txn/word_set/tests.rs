@@ -13,6 +13,10 @@ const PAGES: u64 = 12;
 #[derive(Debug, Clone)]
 enum Act {
     Store(u64, u64),
+    /// A look as at a word of states.
+    Look(u64),
+    /// What the last look, or the last change, made possible to do again; not always.
+    Again(u64, u64),
     /// So many words at once: the table grows.
     Many(u64),
     Forget(u32, u32),
@@ -25,6 +29,8 @@ enum Act {
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => (0..PAGES, 0u64..6, any::<u64>()).prop_map(|(page, word, value)| Act::Store(page * 512 + word, value)),
+        6 => (0..PAGES, 0u64..6).prop_map(|(page, word)| Act::Look(page * 512 + word)),
+        6 => (0..PAGES, 0u64..6, any::<u64>()).prop_map(|(page, word, value)| Act::Again(page * 512 + word, value)),
         1 => (1u64..3000).prop_map(Act::Many),
         3 => (0..PAGES as u32, 1u32..3).prop_map(|(page, pages)| Act::Forget(page, pages)),
         3 => Just(Act::SavePoint),
@@ -52,11 +58,24 @@ fn run(acts: &[Act]) {
     let mut set = WordSet::default();
     let mut model = Model::new();
     let mut points: Vec<(Mark, Model)> = Vec::new();
+    let mut looked = None;
     for act in acts {
         match *act {
             Act::Store(word, value) => {
                 set.store(word * 8, value);
                 model.insert(word, value);
+            }
+            Act::Look(word) => {
+                let found = set.load_again(word * 8).map_err(|vacant| set.keep_vacant(vacant));
+                assert_eq!(found.ok(), model.get(&word).copied());
+                looked = Some(word);
+            }
+            Act::Again(word, value) => {
+                // Mostly the word that was looked at.
+                let word = if value % 4 == 0 { word } else { looked.unwrap_or(word) };
+                if set.store_again(word * 8, value) {
+                    model.insert(word, value);
+                }
             }
             Act::Many(count) => (0..count).for_each(|i| {
                 set.store((PAGES * 512 + i * 7) * 8, count);
