@@ -1,4 +1,4 @@
-//! A table of named rows of one system: what the scenes of `sharing` print.
+//! A table of named rows of one system: what the scenes of `sharing` and the bench `loads` print.
 //!
 //! Every row may name the row that it is compared with; the ratio is the median of the ratios round by round, as in `report`.
 
@@ -21,12 +21,20 @@ pub(crate) struct Figures {
     work: String,
     title: &'static str,
     unit: &'static str,
+    /// What was measured, for programs that read the figures.
+    system: &'static str,
     rows: Vec<Row>,
 }
 
 impl Figures {
     pub(crate) fn new(work: impl Into<String>, title: &'static str, unit: &'static str) -> Self {
-        Self { work: work.into(), title, unit, rows: Vec::new() }
+        Self { work: work.into(), title, unit, system: "heapfile", rows: Vec::new() }
+    }
+
+    /// Figures of something else than heapfile.
+    pub(crate) fn of(mut self, system: &'static str) -> Self {
+        self.system = system;
+        self
     }
 
     /// One more row, compared with the one at `reference`.
@@ -79,7 +87,7 @@ impl Figures {
             let Some(middle) = median(&row.samples) else { continue };
             let (min, max) = bounds(&row.samples);
             let mut line = json!({
-                "bench": bench, "work": self.work, "system": "heapfile", "row": row.name, "unit": self.unit,
+                "bench": bench, "work": self.work, "system": self.system, "row": row.name, "unit": self.unit,
                 "value": middle, "min": min, "max": max, "rounds": row.samples.len(),
             });
             if let Some((name, ratio)) = self.ratio(row) {

@@ -9,6 +9,7 @@ mod ffi;
 mod figures;
 mod heap;
 mod latency;
+mod loads;
 mod peers;
 mod places;
 mod plot;
@@ -49,6 +50,8 @@ enum Bench {
     Window(WindowOptions),
     /// Entries by key, beside key-value stores and databases.
     Store(store::Options),
+    /// What a load takes that waits for the one before, by the size of what it goes to: the least that a look-up costs.
+    Loads(loads::Options),
     /// One measurement; the benches start it themselves.
     #[command(hide = true)]
     Cell(cell::Spec),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Bench::Store(options) => store::bench(&options),
+        Bench::Loads(options) => loads::run(&options),
         Bench::Cell(spec) => return cell::main(&spec),
         Bench::StoreCell(spec) => return store::cell::main(&spec),
     };

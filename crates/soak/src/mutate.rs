@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 use crate::state::State;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::error::Error;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -154,14 +156,15 @@ fn judge(copy: &Path, work: &Path, mutation: &Mutation<'_>) -> Result<Fate, Box<
         if !built.arg("--no-run").status()?.success() {
             return Ok(Fate::Stale(format!("{test} does not build: {}", log.display())));
         }
-        let mut child = cargo(copy, work, test, &log)?.spawn()?;
+        let mut child = cargo(copy, work, test, &log)?.process_group(0).spawn()?;
         let begun = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break Some(status);
             }
             if begun.elapsed() > PATIENCE {
-                child.kill()?;
+                // With the test that cargo has started.
+                kill_process_group(Pid::from_child(&child), Signal::KILL)?;
                 child.wait()?;
                 break None;
             }
