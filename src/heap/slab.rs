@@ -619,19 +619,17 @@ impl Heap {
         if !listed {
             return self.link(s, slot.slab, shape);
         }
-        if left == 0 || word + 1 == shape.words {
+        // The only slab in its class's list stays.
+        if (left == 0 || word + 1 == shape.words) && s.load_layout(links_at(slot.slab))? != 0 {
             return self.drop_if_empty(s, slot.slab, shape);
         }
         Ok(())
     }
 
-    /// Gives a listed slab back if it is empty, unless it is its class's only one in the list.
+    /// Gives a listed slab back if it is empty.
     #[inline(never)]
     fn drop_if_empty<S: Space>(&mut self, s: &mut S, slab: Page, shape: &Shape) -> Result<()> {
-        if s.load(links_at(slab))? != 0 && is_empty(s, slab, shape)? {
-            return self.drop_slab(s, slab, shape);
-        }
-        Ok(())
+        if is_empty(s, slab, shape)? { self.drop_slab(s, slab, shape) } else { Ok(()) }
     }
 
     #[cold]
