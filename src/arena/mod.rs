@@ -221,7 +221,12 @@ impl Arena {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free<T: ?Sized>(&self, offset: Offset<T>) -> Result<()> {
-        self.alone(Kind::Changes, |heap, short| heap.free(short, offset.raw()), |tx| tx.free(offset))
+        self.free_raw(offset.raw())
+    }
+
+    /// No type parameter: compiled with what it calls, however its callers are.
+    fn free_raw(&self, offset: u64) -> Result<()> {
+        self.alone(Kind::Changes, |heap, short| heap.free(short, offset), |tx| tx.free_raw(offset))
     }
 
     /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) in a transaction of its own and has `fill` write them, as

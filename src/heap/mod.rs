@@ -148,7 +148,7 @@ impl Heap {
     /// Allocates `len` bytes, undefined, at a multiple of `align`, which is a power of two up to
     /// [`MAX_ALIGN`]. A block of 0 bytes has an offset of its own too. Blocks of at least a page start on a
     /// page of their own if they are over 16 KiB or `align` is over 256.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc<S: Space>(&mut self, s: &mut S, len: u64, align: u64) -> Result<u64> {
         if align <= SLOT_ALIGN
             && align.is_power_of_two()
@@ -191,7 +191,7 @@ impl Heap {
     }
 
     /// Frees the block at `offset`; `BadOffset` if there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn free<S: Space>(&mut self, s: &mut S, offset: u64) -> Result<()> {
         if self.free_hot(s, offset)? {
             return Ok(());

@@ -148,6 +148,7 @@ impl Mapping {
         self.len.fetch_min(len, Ordering::AcqRel);
     }
 
+    #[inline(always)]
     fn address(&self, offset: u64, len: u64) -> Option<*const u8> {
         let end = offset.checked_add(len)?;
         (end <= self.len()).then(|| self.all.address().wrapping_add(offset as usize).cast_const())

@@ -156,6 +156,7 @@ impl<'a> WriteTxn<'a> {
     }
 
     /// The heap and the changes, for a call that changes something: views handed out before are gone.
+    #[inline(always)]
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
         self.calls += 1;
@@ -324,8 +325,13 @@ impl<'a> WriteTxn<'a> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free<T: ?Sized>(&mut self, offset: Offset<T>) -> Result<()> {
+        self.free_raw(offset.raw())
+    }
+
+    /// No type parameter: compiled with what it calls, however its callers are.
+    pub(crate) fn free_raw(&mut self, offset: u64) -> Result<()> {
         let (heap, mut work) = self.parts();
-        heap.free(&mut work, offset.raw())
+        heap.free(&mut work, offset)
     }
 
     /// Gives a block room for `count` elements: in place where that can be, else by moving it. The elements that both
