@@ -129,11 +129,13 @@ impl Mapping {
     }
 
     /// Bytes that may be accessed: the length of the file as last seen, at most the capacity.
+    #[inline]
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
     }
 
     /// Bytes of address space, the most that `len` can become.
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -196,6 +198,7 @@ impl Mapping {
     }
 
     /// Copies bytes out of the mapping.
+    #[inline]
     pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
         let address = self.address(offset, to.len() as u64)?;
         // SAFETY: the source lies inside the mapping and the file (1, 2); the target is a distinct Rust slice.

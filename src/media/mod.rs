@@ -105,6 +105,7 @@ impl Media {
     }
 
     /// Most bytes that the file may have under this mapping.
+    #[inline]
     pub(crate) fn capacity(&self) -> u64 {
         self.mapping.capacity()
     }
@@ -157,6 +158,7 @@ impl Media {
         self.mapping.prefetch(offset, len);
     }
 
+    #[inline]
     pub(crate) fn copy_to(&self, offset: u64, to: &mut [u8]) -> Option<()> {
         self.mapping.copy_to(offset, to)
     }
