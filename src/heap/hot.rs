@@ -6,7 +6,7 @@
 
 use super::Heap;
 use super::class::Shape;
-use super::slab::{Slot, free_in, links_at};
+use super::slab::{Slot, free_in, is_only_one};
 use super::space::Space;
 use crate::error::Result;
 
@@ -45,7 +45,7 @@ impl Heap {
             class: shape.class(),
             shape,
             before: s.used_before(at),
-            may_empty: s.load(links_at(slot.slab))? == 0,
+            may_empty: is_only_one(s, slot.slab)?,
         };
         Ok(())
     }

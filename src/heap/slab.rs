@@ -368,6 +368,12 @@ pub(super) fn used_slots<L: Load>(l: &L, slab: Page, shape: &Shape) -> Result<u3
     Ok(used)
 }
 
+/// Whether a listed slab is the only one in its class's list, thus stays when its last block is freed.
+#[inline(always)]
+pub(super) fn is_only_one<L: Load>(l: &L, slab: Page) -> Result<bool> {
+    Ok(l.load_layout(links_at(slab))? == 0)
+}
+
 /// Where a slab's links in its class's list are.
 pub(super) const fn links_at(slab: Page) -> u64 {
     page_offset(slab) + 8
@@ -619,8 +625,7 @@ impl Heap {
         if !listed {
             return self.link(s, slot.slab, shape);
         }
-        // The only slab in its class's list stays.
-        if (left == 0 || word + 1 == shape.words) && s.load_layout(links_at(slot.slab))? != 0 {
+        if (left == 0 || word + 1 == shape.words) && !is_only_one(s, slot.slab)? {
             return self.drop_if_empty(s, slot.slab, shape);
         }
         Ok(())

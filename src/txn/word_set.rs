@@ -126,13 +126,13 @@ impl WordSet {
     #[inline(always)]
     pub(crate) fn load_again(&self, offset: u64) -> Result<u64, Vacant> {
         let head = head_of_word(offset);
-        let index = match self.entries.get(self.last.get()) {
-            Some(entry) if entry[0] == head => return Ok(entry[1]),
-            _ => match self.probe(head) {
-                (_, Some(index)) => index,
-                (slot, None) => return Err(Vacant { head, slot }),
-            },
-        };
+        if let Some(entry) = self.entries.get(self.last.get())
+            && entry[0] == head
+        {
+            return Ok(entry[1]);
+        }
+        let (slot, index) = self.probe(head);
+        let index = index.ok_or(Vacant { head, slot })?;
         self.last.set(index);
         Ok(self.entries[index][1])
     }

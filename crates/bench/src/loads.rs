@@ -46,9 +46,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let figures = SIZES.iter().fold(figures, |figures, (_, name)| figures.row(name, None));
     let mut rng = Rng::new(1);
     let figures = figures.interleave(ROUNDS, |at| Ok(measure(&memory[..SIZES[at].0 << 20], &mut rng)))?;
-    match options.json {
-        true => figures.print_json("loads", &mut stdout().lock())?,
-        false => figures.print(&mut stdout().lock())?,
+    let mut out = stdout().lock();
+    if options.json {
+        figures.print_json("loads", &mut out)?
+    } else {
+        figures.print(&mut out)?
     }
     Ok(())
 }
