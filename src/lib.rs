@@ -140,6 +140,7 @@ pub mod testing {
     pub fn move_log(arena: &crate::Arena, pages: u32) -> crate::Result<()> {
         arena.move_log(pages)
     }
+    pub use crate::media::copy_by_kernel;
     pub use crate::runtime::set_boot;
     pub use crate::sabotage::{Break, sabotage};
     pub use crate::txn::dense::small_stretches;

@@ -11,15 +11,16 @@
 //!    and space that is filled in place is free in every state that a reader can hold.
 //! 4. Metadata words are only ever read through [`Mapping::load`] and friends, which copy.
 
+use super::Ready;
 use super::file::{ArenaFile, OpenMode};
 use super::region::{HUGE_PAGE, Region};
+use super::target::{Piece, Target};
 use crate::layout::{PAGE, RUNTIME_PAGE, RUNTIME_PAGES, page_offset};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,25 +40,12 @@ pub(crate) enum Writable {
     Private,
 }
 
-/// What to copy: words that the file has at `from` too, to `offset`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece<'a> {
-    pub(crate) from: u64,
-    pub(crate) offset: u64,
-    pub(crate) words: &'a [u64],
-}
-
-/// Ranges of memory that one system call fills.
-const MOST_RANGES: usize = 1024;
-/// Bytes between two pieces that are read and forgotten, rather than that another call begins behind them.
-const SCRAP: u64 = 4096;
-
 /// One file, mapped once for all the length it may reach.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     all: Region,
-    /// Second, writable mapping of everything where `all` is read-only, for the kernel to copy to. Made when first needed; nothing if it could not be had.
-    target: OnceLock<Option<Region>>,
+    /// Second, writable mapping of everything where `all` is read-only, to copy to. Made when first needed; nothing if it could not be had.
+    pub(super) target: OnceLock<Option<Target>>,
     /// Second, writable mapping of the runtime region where `all` is read-only. Kept for `runtime_at`.
     _runtime: Option<MmapRaw>,
     /// Address of the runtime region.
@@ -256,54 +244,25 @@ impl Mapping {
         Some(())
     }
 
-    /// Has the kernel copy pieces of the file, which is the one that is mapped, in ascending order of `from`, to other places in it. Invariant 3 is the caller's. Whether it did all: where a page cannot be stored to the call fails, and nobody is sent a signal.
-    pub(crate) fn scatter(&self, file: &ArenaFile, mut pieces: &[Piece<'_>]) -> bool {
+    /// Copies pieces of the file, which is the one that is mapped, in ascending order of `from`, to other places in it. Invariant 3 is the caller's. Whether it did all: where a
+    /// page cannot be stored to it ends, and nobody is sent a signal.
+    pub(crate) fn scatter(&self, file: &ArenaFile, pieces: &[Piece<'_>], ready: &mut Ready) -> bool {
         if self.writable != Writable::Runtime {
             return false;
         }
-        let Some(target) = self.target.get_or_init(|| self.map_target(file)) else { return false };
-        let mut scrap = [0u8; SCRAP as usize];
-        let scrap = libc::iovec { iov_base: scrap.as_mut_ptr().cast(), iov_len: scrap.len() };
-        let mut ranges = Vec::with_capacity(MOST_RANGES);
-        while let Some(first) = pieces.first() {
-            let mut at = first.from;
-            let mut count = 0;
-            for Piece { from, offset, words } in pieces {
-                let len = size_of_val(*words) as u64;
-                if from - at > SCRAP || ranges.len() + 2 > MOST_RANGES {
-                    break;
-                }
-                if self.address(*offset, len).is_none() {
-                    return false;
-                }
-                let to = target.address().wrapping_add(*offset as usize);
-                ranges.push(libc::iovec { iov_len: (from - at) as usize, ..scrap });
-                ranges.push(libc::iovec { iov_base: to.cast(), iov_len: len as usize });
-                (at, count) = (from + len, count + 1);
-            }
-            // SAFETY: each range is the scrap, or inside the second mapping and the file (1, 2), and no view of it lives (3).
-            let read = unsafe {
-                libc::preadv(
-                    file.file().as_raw_fd(),
-                    ranges.as_ptr(),
-                    ranges.len() as i32,
-                    first.from as libc::off_t,
-                )
-            };
-            if u64::try_from(read) != Ok(at - first.from) {
-                return false;
-            }
-            ranges.clear();
-            pieces = &pieces[count..];
+        let is_inside = |piece: &Piece<'_>| self.address(piece.offset, piece.len()).is_some();
+        let target = self.target.get_or_init(|| self.map_target(file));
+        match target {
+            Some(target) if pieces.iter().all(is_inside) => target.scatter(file, pieces, ready),
+            _ => false,
         }
-        true
     }
 
-    fn map_target(&self, file: &ArenaFile) -> Option<Region> {
+    pub(super) fn map_target(&self, file: &ArenaFile) -> Option<Target> {
         let again = file.for_mapping(OpenMode::ReadWrite).ok()?;
-        let target = Self::map(again.file(), self.capacity, Writable::All).ok()?;
-        target.advise(Advice::LinuxDontFork);
-        Some(target)
+        let region = Self::map(again.file(), self.capacity, Writable::All).ok()?;
+        region.advise(Advice::LinuxDontFork);
+        Some(Target::new(region, file))
     }
 
     /// The runtime region: words that processes share and change atomically.
@@ -318,77 +277,7 @@ impl Mapping {
     /// Makes the pages of a range present and writable now, so that a later store to them cannot fail.
     pub(crate) fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
         let start = offset & !(PAGE - 1);
-        let Some(address) = self.address(start, offset + len - start) else { return Ok(()) };
-        // SAFETY: populating changes no content; the range lies inside the mapping (1).
-        let done = unsafe {
-            libc::madvise(
-                address.cast_mut().cast(),
-                (offset + len - start) as usize,
-                libc::MADV_POPULATE_WRITE,
-            )
-        };
-        match done {
-            0 => Ok(()),
-            _ => match io::Error::last_os_error() {
-                // Kernels before 5.14 do not know the advice: then reserved file space has to be enough.
-                e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
-                e => Err(e),
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PAGES: u64 = 300;
-
-    /// A file whose words are all different, with its mapping.
-    fn mapped() -> (tempfile::TempDir, ArenaFile, Mapping, Vec<u64>) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        let words: Vec<u64> = (0..PAGES * PAGE / 8).map(|n| n << 8 | 7).collect();
-        std::fs::write(&path, bytemuck::cast_slice(&words)).unwrap();
-        let file = ArenaFile::open(&path, OpenMode::ReadWrite, true).unwrap();
-        let len = PAGES * PAGE;
-        let mapping = Mapping::new(file.file(), len, 2 * len, len, Writable::Runtime).unwrap();
-        (dir, file, mapping, words)
-    }
-
-    #[test]
-    fn pieces_go_where_they_should_and_nothing_else_does() {
-        let (_dir, file, mapping, mut words) = mapped();
-        let before = words.clone();
-        // With gaps of all kinds, and more of them than one call takes: from behind the twentieth page to before it.
-        let (mut from, mut to) = (20 * 512, 0);
-        let mut pieces = Vec::new();
-        for n in 0..1100 {
-            let len = 1 + n % 7;
-            from += [0, 1, 2, 60, 512][n % 5] + if n % 400 == 399 { 600 } else { 0 };
-            let piece = &before[from..][..len];
-            words[to..to + len].copy_from_slice(piece);
-            pieces.push(Piece { from: from as u64 * 8, offset: to as u64 * 8, words: piece });
-            (from, to) = (from + len, to + len + n % 3);
-        }
-        assert!(mapping.scatter(&file, &pieces));
-        let shows = |at: usize| mapping.load(at as u64 * 8).unwrap();
-        let wrong = (0..words.len()).find(|&at| shows(at) != words[at]);
-        assert_eq!(wrong, None);
-        let mut in_file = vec![0; words.len() * 8];
-        file.read_at(0, &mut in_file).unwrap();
-        assert!(in_file == bytemuck::cast_slice::<u64, u8>(&words));
-    }
-
-    #[test]
-    fn what_cannot_be_copied_is_no_signal() {
-        let (_dir, file, mapping, words) = mapped();
-        let piece = |offset| Piece { from: 0, offset, words: &words[..4] };
-        let scatter = |offset| mapping.scatter(&file, &[piece(offset)]);
-        assert!(scatter(8192));
-        assert!(!scatter(PAGES * PAGE - 8), "it would reach past the end");
-        // Somebody else cuts the file.
-        file.truncate(PAGE).unwrap();
-        assert!(!scatter(100 * PAGE));
+        let len = offset + len - start;
+        if self.address(start, len).is_none() { Ok(()) } else { self.all.populate(start, len) }
     }
 }

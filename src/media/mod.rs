@@ -15,13 +15,19 @@
 mod byte_lock;
 mod file;
 mod mapping;
+mod ready;
 mod region;
 #[cfg(feature = "testing")]
 pub(crate) mod sim;
+mod target;
 
 pub(crate) use file::{ArenaFile, OpenMode};
-pub(crate) use mapping::{Mapping, Piece, RuntimeWords, Writable};
+pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
+pub(crate) use ready::Ready;
 use region::HUGE_PAGE;
+pub(crate) use target::Piece;
+#[cfg(feature = "testing")]
+pub use target::copy_by_kernel;
 
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -219,15 +225,15 @@ impl Media {
         on_backend!(self, b => b.write_at(offset, bytes))
     }
 
-    /// Copies pieces of the file, which lie in it in ascending order, to other places in it: one call for many, at a tenth to a quarter of what as many writes
-    /// take once the pages are dirty. The first copy to a clean one makes all its folio dirty. (See [`Mapping::store`] for who may.) Whether all are there; if not,
-    /// some of them may be.
-    pub(crate) fn scatter(&self, pieces: &[Piece<'_>]) -> bool {
+    /// Copies pieces of the file, which lie in it in ascending order, to other places in it, at a tenth or less of what as many writes take once the pages
+    /// are dirty. The first copy to a clean one makes all its folio dirty. (See [`Mapping::store`] for who may.) `ready`: which pages calls before made ready
+    /// for that. Whether all are there; if not, some of them may be.
+    pub(crate) fn scatter(&self, pieces: &[Piece<'_>], ready: &mut Ready) -> bool {
         if self.may_change().is_err() {
             return false;
         }
         match &self.backend {
-            Backend::File(file) => self.mapping.scatter(file, pieces),
+            Backend::File(file) => self.mapping.scatter(file, pieces, ready),
             #[cfg(feature = "testing")]
             Backend::Sim(sim) => sim.scatter(pieces).is_ok(),
         }

@@ -45,6 +45,21 @@ impl Region {
         let _ = unsafe { rustix::mm::madvise(self.address.cast(), self.len, advice) };
     }
 
+    /// Makes pages of the file present and writable. Their content stays.
+    pub(super) fn populate(&self, offset: u64, len: u64) -> io::Result<()> {
+        debug_assert!(offset + len <= self.len as u64);
+        let address = self.address.wrapping_add(offset as usize).cast();
+        // SAFETY: populating changes no content; the caller's range lies inside the mapping.
+        match unsafe { libc::madvise(address, len as usize, libc::MADV_POPULATE_WRITE) } {
+            0 => Ok(()),
+            _ => match io::Error::last_os_error() {
+                // Kernels before 5.14 do not know the advice: then reserved file space has to be enough.
+                e if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                e => Err(e),
+            },
+        }
+    }
+
     /// Has the kernel put the bytes of `range`, whole huge pages with at least one present page in each, into huge pages, absent ones with
     /// zeros. Where it cannot (before Linux 6.1, for one), everything is as good as before.
     pub(super) fn collapse(&self, range: Range<u64>) {

@@ -8,7 +8,7 @@
 use super::apply::{apply_all, apply_record};
 use super::gather::{Gather, Joins};
 use super::work::{Changes, Work};
-use super::write::{PageSet, State};
+use super::write::State;
 use crate::arena::Inner;
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -18,7 +18,7 @@ use crate::log::power::{Appended, PowerLog, fits_into};
 use crate::log::record::{Body, offset_of_write, spill_pages};
 use crate::log::replay::Apply;
 use crate::log::ring::Cursor;
-use crate::media::Media;
+use crate::media::{Media, Ready};
 use crate::runtime::{Intent, Runtime};
 use crate::sabotage::{Break, broken};
 
@@ -107,7 +107,7 @@ fn build_power(arena: &Inner, changes: &Changes, body: &mut Body) -> Result<bool
 /// The same for a `Process` arena. Also makes the pages that the record changes ready for stores, so that none of its application can fail.
 #[inline]
 fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
-    let State { changes, body, populated, .. } = state;
+    let State { changes, body, ready, .. } = state;
     let (media, apply) = (arena.media(), arena.apply());
     body.clear();
     let mut in_place = changes.fresh.in_place_finder();
@@ -118,13 +118,13 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
         }
         // A run lies in one line, thus in one page.
         if apply == Apply::Store {
-            make_ready(media, populated, offset)?;
+            make_ready(media, ready, offset)?;
         }
         body.write(offset, words);
     }
     for entries in changes.words.runs() {
         if apply == Apply::Store {
-            entries.iter().try_for_each(|entry| make_ready(media, populated, offset_of_write(entry[0])))?;
+            entries.iter().try_for_each(|entry| make_ready(media, ready, offset_of_write(entry[0])))?;
         }
         body.single_words(entries);
     }
@@ -133,9 +133,9 @@ fn build_process(arena: &Inner, state: &mut State) -> Result<bool> {
 
 /// Makes the page of `offset` ready for stores.
 #[inline(always)]
-pub(super) fn make_ready(media: &Media, populated: &mut PageSet, offset: u64) -> Result<()> {
+pub(super) fn make_ready(media: &Media, ready: &mut Ready, offset: u64) -> Result<()> {
     let page = offset / PAGE;
-    if populated.insert(page) { media.populate(page * PAGE, PAGE) } else { Ok(()) }
+    ready.ensure(page, || media.populate(page * PAGE, PAGE))
 }
 
 fn commit_power(
@@ -146,7 +146,7 @@ fn commit_power(
     end: Page,
     mut sync_first: bool,
 ) -> Result<Outcome> {
-    let State { body, dense, .. } = state;
+    let State { body, dense, ready, .. } = state;
     let media = arena.media();
     let spill = log.must_spill(runtime, body);
     if spill {
@@ -190,7 +190,7 @@ fn commit_power(
             },
         });
     }
-    apply_record(arena, dense, body, body_at)?;
+    apply_record(arena, dense, ready, body, body_at)?;
     log.applied(runtime, next);
     let used = log.used(runtime);
     let took = used + if spill { size_of_val(body.words()) as u64 } else { 0 };

@@ -95,7 +95,7 @@ fn commit(arena: &Inner, state: &mut State, offset: u64, bytes: &[u8]) -> Result
     arena.mark_changed(runtime)?;
     let (first, end) = (offset & !7, (offset + bytes.len() as u64).next_multiple_of(8));
     for page in first / PAGE..=(end - 1) / PAGE {
-        make_ready(media, &mut state.populated, page * PAGE)?;
+        make_ready(media, &mut state.ready, page * PAGE)?;
     }
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);

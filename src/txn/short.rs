@@ -155,7 +155,7 @@ pub(crate) fn run<T>(
     kind: Kind,
     change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
-    let State { heap, populated, short_record, sequence, end, .. } = state;
+    let State { heap, ready, short_record, sequence, end, .. } = state;
     let mut short = Short::new(arena.media(), short_record);
     let outcome = change(heap, &mut short);
     // The heap's hints stay whatever happens now: which pages are slabs has not changed.
@@ -166,7 +166,7 @@ pub(crate) fn run<T>(
     failpoint("commit: begin");
     arena.mark_changed(short.media.runtime())?;
     for [head, _] in short.writes() {
-        make_ready(short.media, populated, offset_of_write(*head))?;
+        make_ready(short.media, ready, offset_of_write(*head))?;
     }
     *sequence = match short.writes() {
         [[head, word]] => store_one(arena, kind, offset_of_write(*head), *word)?,

@@ -18,6 +18,7 @@ use crate::heap::{Heap, state_word_of};
 use crate::layout::Page;
 use crate::lock::guarded::Owned;
 use crate::log::record::Body;
+use crate::media::Ready;
 use crate::offset::Offset;
 use bytemuck::Pod;
 use std::fs::File;
@@ -35,27 +36,10 @@ pub(crate) struct State {
     pub(crate) sequence: u64,
     /// Where the heap ended then; 0: not known.
     pub(crate) end: Page,
-    pub(crate) populated: PageSet,
+    /// Pages that this handle made ready for stores, through the mapping that it stores to.
+    pub(crate) ready: Ready,
     pub(super) dense: Dense,
     pub(super) short_record: short::Record,
-}
-
-/// Pages that this handle made ready for stores.
-#[derive(Debug, Default)]
-pub(crate) struct PageSet(Vec<u64>);
-
-impl PageSet {
-    /// Adds a page; whether it was new.
-    #[inline]
-    pub(crate) fn insert(&mut self, page: u64) -> bool {
-        let (word, bit) = ((page / 64) as usize, 1u64 << (page % 64));
-        if word >= self.0.len() {
-            self.0.resize((word + 1).next_power_of_two(), 0);
-        }
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
-        new
-    }
 }
 
 impl State {
@@ -66,7 +50,7 @@ impl State {
             body: Body::default(),
             sequence: 0,
             end: 0,
-            populated: PageSet::default(),
+            ready: Ready::default(),
             dense: Dense::new(scale),
             short_record: short::EMPTY,
         }

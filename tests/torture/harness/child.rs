@@ -24,6 +24,7 @@ pub fn live() -> ! {
     }
     // Among others that write where they copy.
     testing::small_stretches(told.seed.is_multiple_of(2));
+    testing::copy_by_kernel(told.seed.is_multiple_of(4));
     let work = Work::new(told.plan.tables);
     let id = id();
     let alone = Alone::new(seed_of(&id), std::mem::take(&mut told.estate));
