@@ -11,7 +11,7 @@
 //! | `work` | the changes as the heap's code sees them |
 //! | `gather` | what is on its way into the file, in as few calls as possible |
 //! | `word_set`, `write_set` | changed words of the heap, changed lines of blocks |
-//! | `probing` | the hash tables of these two |
+//! | `probing`, `page_filter` | the hash tables of these two; which pages have nothing in the second |
 //! | `fresh`, `scratch` | runs taken, buffers of views |
 
 mod apply;
@@ -20,6 +20,7 @@ pub(crate) mod dense;
 pub(crate) mod edit;
 mod fresh;
 mod gather;
+mod page_filter;
 mod probing;
 mod read;
 mod scratch;

@@ -15,19 +15,19 @@
 //! Invariants: each live shadow's line is in the hash, pointing to it; `shadows` and `lines` have the same
 //! length; a dead shadow is in the hash only after the undo entry that revives it was replayed.
 
+use super::page_filter::PageFilter;
 use super::probing;
 use crate::error::{Error, Result};
 use crate::layout::{LINE, PAGE};
 use crate::media::Media;
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 
 /// Words of a line.
 pub(crate) const WORDS: usize = (LINE / 8) as usize;
 const LINES_PER_PAGE: u64 = PAGE / LINE;
 const EMPTY: u64 = u64::MAX;
 const FIRST_SLOTS: usize = 64;
-/// Bits that tell pages with shadows from others.
-const PAGE_BITS: usize = 2048;
 
 /// 64 bytes, aligned so that a view keeps the alignment that its offset has in the file.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -89,8 +89,8 @@ pub(crate) struct WriteSet {
     undo: Vec<Undo>,
     save_points: u32,
     stamp: u32,
-    /// A bit for each page that has a shadow, by a hash of its number: most ranges that are filled in place have none, and need no look for each line.
-    pages: [u64; PAGE_BITS / 64],
+    /// Pages that have shadows: most ranges have none, and need no look for each line.
+    pages: PageFilter,
 }
 
 impl Default for WriteSet {
@@ -103,7 +103,7 @@ impl Default for WriteSet {
             undo: Vec::new(),
             save_points: 0,
             stamp: 0,
-            pages: [0; PAGE_BITS / 64],
+            pages: PageFilter::default(),
         };
         set.rehash(FIRST_SLOTS);
         set
@@ -137,7 +137,7 @@ impl WriteSet {
         self.undo.clear();
         self.save_points = 0;
         self.stamp = 0;
-        self.pages = [0; PAGE_BITS / 64];
+        self.pages.clear();
     }
 
     #[inline(always)]
@@ -186,8 +186,7 @@ impl WriteSet {
         let index = self.shadows.len();
         let at = self.probe(line);
         self.slots[at] = Slot { line, index: index as u32 };
-        let (word, bit) = page_bit(line / LINES_PER_PAGE);
-        self.pages[word] |= bit;
+        self.pages.add(line / LINES_PER_PAGE);
         self.shadows.push(Shadow { line, stamp: self.stamp, dirty: 0, dead: false });
         self.lines.push(content);
         index
@@ -275,8 +274,7 @@ impl WriteSet {
     fn overwrite_some(&mut self, offset: u64, bytes: &[u8]) {
         let (first, last) = (offset / LINE, (offset + bytes.len() as u64 - 1) / LINE);
         for page in first / LINES_PER_PAGE..=last / LINES_PER_PAGE {
-            let (word, bit) = page_bit(page);
-            if self.pages[word] & bit == 0 {
+            if !self.pages.may_have(page) {
                 continue;
             }
             let start = first.max(page * LINES_PER_PAGE);
@@ -325,11 +323,7 @@ impl WriteSet {
             return false;
         }
         let (first, last) = (offset / PAGE, offset.saturating_add(len - 1) / PAGE);
-        let has_shadow = |page| {
-            let (word, bit) = page_bit(page);
-            self.pages[word] & bit != 0
-        };
-        last - first > 1 || has_shadow(first) || has_shadow(last)
+        last - first > 1 || self.pages.may_have(first) || self.pages.may_have(last)
     }
 
     /// How `[offset, offset + len)` looks.
@@ -484,18 +478,20 @@ impl WriteSet {
 
     /// The same in ascending order of offsets.
     pub(crate) fn sorted_changes(&self) -> impl Iterator<Item = (u64, &[u64])> {
-        let mut order: Vec<u32> =
-            (0..self.shadows.len() as u32).filter(|&i| !self.shadows[i as usize].dead).collect();
-        order.sort_unstable_by_key(|&i| self.shadows[i as usize].line);
-        order.into_iter().flat_map(|i| runs(&self.shadows[i as usize], &self.lines[i as usize]))
+        // Lines that were changed one behind the other, as those of most blocks are, need one place in the order.
+        let mut order: Vec<(u64, Range<usize>)> = Vec::new();
+        for (i, shadow) in self.shadows.iter().enumerate().filter(|(_, shadow)| !shadow.dead) {
+            match order.last_mut() {
+                Some((line, last)) if last.end == i && *line + last.len() as u64 == shadow.line => {
+                    last.end += 1;
+                }
+                _ => order.push((shadow.line, i..i + 1)),
+            }
+        }
+        order.sort_unstable_by_key(|(line, _)| *line);
+        let shadows = order.into_iter().flat_map(|(_, shadows)| shadows);
+        shadows.flat_map(|i| runs(&self.shadows[i], &self.lines[i]))
     }
-}
-
-/// The bit that stands for a page.
-#[inline]
-fn page_bit(page: u64) -> (usize, u64) {
-    let hash = page as usize % PAGE_BITS;
-    (hash / 64, 1 << (hash % 64))
 }
 
 /// The changed runs of one line.
