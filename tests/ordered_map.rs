@@ -244,3 +244,36 @@ fn splits_fit_whatever_the_padding() {
         same(map, &tx, &model);
     }
 }
+
+/// Of entries that lie far apart several leaves are found before the first of them changes, and each change may move, split or lengthen one.
+#[test]
+fn scattered_entries_find_their_leaves_whatever_those_before_did() {
+    for durability in [Durability::Process, Durability::Power] {
+        let (_dir, arena) = arena(durability);
+        let mut rng = SplitMix64(5);
+        let mut tx = arena.write().unwrap();
+        let map = Map::new_in(&mut tx).unwrap();
+        let mut model = Model::new();
+        for round in 0..60 {
+            // Two or three neighbours each: the first may leave no room for the next.
+            let count = if round == 0 { 6000 } else { 40 };
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                let start = rng.below(1 << 20);
+                for near in 0..rng.below(4) {
+                    let value = vec![round as u8; [8, 8, 40, 100, 300, 1008, 1200][rng.below(7) as usize]];
+                    entries.push(((start + near).to_be_bytes().to_vec(), value));
+                }
+            }
+            map.extend(&mut tx, entries.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))).unwrap();
+            model.extend(entries);
+            same(map, &tx, &model);
+            if round % 3 == 0 {
+                tx.commit().unwrap();
+                tx = arena.write().unwrap();
+            }
+        }
+        tx.commit().unwrap();
+        assert!(arena.check().unwrap().is_clean());
+    }
+}

@@ -4,6 +4,7 @@
 
 use super::image::Piece;
 use super::node::Slot;
+use super::tree::New;
 use crate::offset::Offset;
 
 /// An entry in the buffer: key, then value as a leaf stores it.
@@ -38,6 +39,11 @@ impl Collected {
         let key = self.key(bytes);
         let flags = if self.value_len & LONG_VALUE != 0 { Slot::LONG_VALUE } else { 0 };
         Piece { key, stored_key: key, stored_value: self.value(bytes), flags }
+    }
+
+    /// The value, for a tree.
+    pub(super) fn to_insert(self, bytes: &[u8]) -> New<'_> {
+        self.block(bytes).map_or(New::Bytes(self.value(bytes)), New::Block)
     }
 
     /// The block of a long value.

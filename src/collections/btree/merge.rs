@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::ahead::insert_all;
 use super::collect::{Collected, Collection, LONG_VALUE};
 use super::image::{Image, Piece, length_for, need, pieces};
 use super::node::{FRONT, INLINE_KEY, NODE_MAX, Node, Slot, common, own, place};
@@ -122,7 +123,7 @@ fn put_in(tx: &mut WriteTxn<'_>, tree: Tree, sorted: &Collection) -> Result<()> 
         // Where entries lie far apart the look for neighbours is spared, more and more of them.
         alone = if was_worth_it { 0 } else { (2 * alone + 1).min(MOST_ALONE) };
         let (now, later) = rest.split_at(alone.min(rest.len()));
-        now.iter().try_for_each(|entry| insert(tx, tree, sorted.bytes(), *entry))?;
+        insert_all(tx, tree, sorted.bytes(), now)?;
         rest = later;
     }
     Ok(())
@@ -172,9 +173,8 @@ fn alloc_all(tx: &mut WriteTxn<'_>, nodes: &[(Vec<u8>, Image)]) -> Result<Vec<u6
     Ok(all)
 }
 
-fn insert(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entry: Collected) -> Result<()> {
-    let value = entry.block(bytes).map_or(New::Bytes(entry.value(bytes)), New::Block);
-    tree.insert(tx, entry.key(bytes), value).map(|_| ())
+pub(super) fn insert(tx: &mut WriteTxn<'_>, tree: Tree, bytes: &[u8], entry: Collected) -> Result<()> {
+    tree.insert(tx, entry.key(bytes), entry.to_insert(bytes)).map(|_| ())
 }
 
 /// The least key that belongs behind the path's leaf; `None` for the last leaf.

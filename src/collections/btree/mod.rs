@@ -9,6 +9,7 @@
 
 #![deny(unsafe_code)]
 
+mod ahead;
 mod change;
 mod check;
 mod collect;

@@ -55,6 +55,19 @@ pub(super) fn fetch<S: View + ?Sized>(tx: &S, at: u64) {
     std::hint::black_box(sum);
 }
 
+/// Where in the leaf at `at` the entry starts that may have `key`, as far as heads tell and the transaction has not changed it. A hint: nothing of what it
+/// is told by is checked.
+#[inline]
+pub(super) fn entry_in<S: View + ?Sized>(tx: &S, at: u64, key: &[u8]) -> Option<u64> {
+    let words = tx.words(at, (NODE_MAX / 8) as u64);
+    let word = |i: usize| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed));
+    let (front, prefix) = (word(0)?, (word(1)? & 0xFFFF) as usize);
+    let (count, least) = ((front >> 16 & 0xFFFF) as usize, u64::from(head_of(key, prefix)) << 32);
+    let slot = |i: usize| word(FRONT / 8 + i);
+    let i = lower_bound(0, count, least, slot)?;
+    (i < count).then_some(at.wrapping_add(Slot(slot(i)?).at() as u64))
+}
+
 /// As [`route`], in the node whose `i`th word `word` copies.
 #[inline(always)]
 fn search(level: u8, key: &[u8], word: impl Fn(usize) -> Option<u64>) -> Option<(usize, u64)> {

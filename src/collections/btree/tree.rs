@@ -105,6 +105,40 @@ pub(super) fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<P
     }
 }
 
+/// A change that the leaf of its key has room for.
+enum InPlace<'a> {
+    /// Another value of the same length.
+    Value { leaf: Located, at: u64, bytes: &'a [u8] },
+    /// One entry more.
+    Entry { leaf: Located, change: Change },
+}
+
+impl<'a> InPlace<'a> {
+    /// What makes an entry of these in the leaf in which a search for the key ended so, if that is all that has to change.
+    #[inline]
+    fn find<S: View + ?Sized>(
+        leaf: &Node<'_, S>,
+        found: Result<usize, usize>,
+        key: &[u8],
+        value: New<'a>,
+    ) -> Result<Option<Self>> {
+        let New::Bytes(bytes) = value else { return Ok(None) };
+        match found {
+            Ok(i) => {
+                let slot = leaf.slot(i)?;
+                let fits = !slot.has_long_value() && bytes.len() == slot.value_len();
+                Ok(fits.then(|| Self::Value { leaf: leaf.located(), at: slot.at() as u64, bytes }))
+            }
+            Err(i) if bytes.len() <= INLINE_VALUE && key.len() <= INLINE_KEY => {
+                let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
+                let change = Change::put(leaf, leaf.len, i, &piece, false)?;
+                Ok(change.map(|change| Self::Entry { leaf: leaf.located(), change }))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+}
+
 /// What is done with each value before its entry is freed.
 pub(super) type Each<'f> = &'f mut dyn FnMut(&mut WriteTxn<'_>, &[u8]) -> Result<()>;
 
@@ -120,11 +154,17 @@ pub(super) struct Tree(pub(super) u64);
 
 /// The way down from an inner node: index of the entry under which `key` belongs, and the child.
 #[inline]
+pub(super) fn way_down<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Result<(usize, u64)> {
+    match route(tx, at, level, key) {
+        Some(found) => Ok(found),
+        None => step_by_keys(tx, at, level, key),
+    }
+}
+
+/// As [`way_down`], and the child's first lines are on their way.
+#[inline]
 fn step<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Result<(usize, u64)> {
-    let found = match route(tx, at, level, key) {
-        Some(found) => found,
-        None => step_by_keys(tx, at, level, key)?,
-    };
+    let found = way_down(tx, at, level, key)?;
     fetch(tx, found.1);
     Ok(found)
 }
@@ -260,32 +300,10 @@ impl Tree {
             return Ok(false);
         }
         let (mut path, leaf, found) = self.path(tx, &head, key)?;
-        if let New::Bytes(bytes) = value
-            && bytes.len() <= INLINE_VALUE
-            && key.len() <= INLINE_KEY
-            && let Err(i) = found
-        {
-            // The usual case: the leaf has room.
-            let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
-            if let Some(change) = Change::put(&leaf, leaf.len, i, &piece, false)? {
-                let block = leaf.located();
-                change.write(tx, block)?;
-                // Looked up for `head`, and nothing was freed since.
-                let header = Located { offset: self.0, len: size_of::<Head>() as u64 };
-                tx.write_in(header, LEN_AT, &head.len.saturating_add(1).to_le_bytes())?;
-                return Ok(false);
-            }
+        if let Some(in_place) = InPlace::find(&leaf, found, key, value)? {
+            return self.make(tx, &head, in_place);
         }
-        if let Ok(i) = found {
-            let slot = leaf.slot(i)?;
-            if let New::Bytes(bytes) = value
-                && !slot.has_long_value()
-                && bytes.len() == slot.value_len()
-            {
-                let block = leaf.located();
-                tx.write_in(block, slot.at() as u64, bytes)?;
-                return Ok(true);
-            }
+        if found.is_ok() {
             self.replace(tx, &mut head, &mut path, value)?;
             return Ok(true);
         }
@@ -297,6 +315,41 @@ impl Tree {
         let piece = Piece { key, stored_key: stored_key.bytes(), stored_value: value.bytes(), flags };
         self.put(tx, &mut head, &mut path, 0, piece, false)?;
         Ok(false)
+    }
+
+    /// As [`insert`](Self::insert) into the leaf at `leaf`, which is the key's, if nothing besides has to change; else nothing is changed. Whether it was done.
+    pub(super) fn insert_in_leaf(
+        self,
+        tx: &mut WriteTxn<'_>,
+        leaf: u64,
+        key: &[u8],
+        value: New<'_>,
+    ) -> Result<bool> {
+        tx.in_steps(|tx| {
+            let node = Node::open(tx, leaf, 0)?;
+            let Some(in_place) = InPlace::find(&node, node.search(key)?, key, value)? else {
+                return Ok(false);
+            };
+            let head = self.known_head(tx)?;
+            self.make(tx, &head, in_place).map(|_| true)
+        })
+    }
+
+    /// Makes a change of one leaf; whether there was an entry with that key.
+    fn make(self, tx: &mut WriteTxn<'_>, head: &Head, change: InPlace<'_>) -> Result<bool> {
+        match change {
+            InPlace::Value { leaf, at, bytes } => {
+                tx.write_in(leaf, at, bytes)?;
+                Ok(true)
+            }
+            InPlace::Entry { leaf, change } => {
+                change.write(tx, leaf)?;
+                // Looked up for `head`, and nothing was freed since.
+                let header = Located { offset: self.0, len: size_of::<Head>() as u64 };
+                tx.write_in(header, LEN_AT, &head.len.saturating_add(1).to_le_bytes())?;
+                Ok(false)
+            }
+        }
     }
 
     /// The first entry.
