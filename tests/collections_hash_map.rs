@@ -342,3 +342,24 @@ fn values_are_changed_in_place() {
     assert!(counts.take(&mut tx, &[3, 0]).unwrap().is_some_and(|n| n > 100));
     assert_eq!(counts.len(&tx).unwrap(), 15);
 }
+
+/// Several entries are found before the first of them changes.
+#[test]
+fn entries_that_come_together_may_have_one_key() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = Map::new_in(&mut tx).unwrap();
+    let mut model = Model::new();
+    let mut put = |tx: &mut WriteTxn<'_>, entries: &[(u8, usize)]| {
+        let entries = entries.iter().enumerate().map(|(i, &(key, len))| (vec![key; 9], vec![i as u8; len]));
+        let entries: Vec<_> = entries.collect();
+        map.extend(tx, entries.clone()).unwrap();
+        model.extend(entries);
+        map.assert_is(tx, &model);
+    };
+    put(&mut tx, &[(1, 20), (2, 20), (3, 20), (4, 20)]);
+    // In its place, then elsewhere, and again; where it was comes a new one of its length.
+    put(&mut tx, &[(1, 20), (2, 500), (2, 500), (5, 20), (2, 20), (1, 20), (5, 20)]);
+    // New ones between others, one of them twice.
+    put(&mut tx, &[(6, 30), (3, 20), (7, 30), (6, 30), (6, 90), (4, 20), (6, 30), (3, 2000), (3, 20)]);
+}

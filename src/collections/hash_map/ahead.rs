@@ -1,11 +1,13 @@
 //! Many entries to look up one after the other: their lines are asked of memory together, so that it fetches them at the same time.
 //!
-//! Looked up alone each waits for its bucket, and then for the entry that this names. Only hints are given here: whatever cannot be found is passed over, and
-//! looked up, or found damaged, when its turn comes.
+//! Looked up alone each waits for its bucket, and then for the entry that this names. So these are found for several keys, and asked for; whatever cannot be found is passed
+//! over, and looked up, or found damaged, when its turn comes. An entry that was found stays where it is until its value gets another length; from
+//! the first one on that does, the others are looked up again.
 
 #![forbid(unsafe_code)]
 
-use super::table::{Table, bucket_of};
+use super::entry::Layout;
+use super::table::{Link, Table, bucket_of};
 use super::{HashMap, hash};
 use crate::collections::{Item, Key, KeyBuffer};
 use crate::error::Result;
@@ -34,8 +36,43 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         !next.is_empty()
     }
 
-    /// Has the buckets of these keys fetched, and then the entries that have them. No more than [`AHEAD`] are looked at.
-    pub(super) fn fetch<Q: Borrow<K>, W>(&self, tx: &WriteTxn<'_>, entries: &[(Q, W)]) -> Result<()> {
+    /// Inserts these entries, no more than [`AHEAD`], and takes them out of the list.
+    pub(super) fn insert_all<Q: Borrow<K>, W: Borrow<V>>(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        entries: &mut Vec<(Q, W)>,
+    ) -> Result<()> {
+        let found = self.fetch(tx, entries)?;
+        let mut are_there = true;
+        for ((key, value), entry) in entries.drain(..).zip(found) {
+            let (key, value) = (key.borrow(), value.borrow());
+            if let Some(entry) = entry.filter(|_| are_there) {
+                if self.overwrite(tx, entry, key, value)? {
+                    continue;
+                }
+                // The next with this key would come to where it was.
+                are_there = false;
+            }
+            self.insert(tx, key, value)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites the value of an entry, if it has this key and a value of that length.
+    fn overwrite(&self, tx: &mut WriteTxn<'_>, entry: Link, key: &K, value: &V) -> Result<bool> {
+        let (block, its_key, its_value) = Layout::<K, V>::places(tx, entry)?;
+        let (mut buffer, value) = (KeyBuffer::new(), value.as_bytes());
+        let has_key = tx.bytes_at(entry.raw() + its_key.start, its_key.end - its_key.start)?
+            == key.ordered(&mut buffer);
+        let fits = has_key && value.len() as u64 == its_value.end - its_value.start;
+        if fits {
+            tx.write_in(block, its_value.start, value)?;
+        }
+        Ok(fits)
+    }
+
+    /// Has the buckets of these keys fetched, and then the entries that seem to have them, which it returns.
+    fn fetch<Q: Borrow<K>, W>(&self, tx: &WriteTxn<'_>, entries: &[(Q, W)]) -> Result<[Option<Link>; AHEAD]> {
         let head = self.head(tx)?;
         let (table, mut buffer) = (Table::of(self.offset(), &head)?, KeyBuffer::new());
         let mut wanted = [const { None }; AHEAD];
@@ -45,11 +82,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             tx.prefetch(chain.offset());
             *wanted = Some((hash, chain));
         }
-        for (hash, mut chain) in wanted.into_iter().flatten() {
-            if let Ok(Some(found)) = chain.find(tx, hash) {
-                tx.prefetch_block(found.word.entry().raw());
-            }
-        }
-        Ok(())
+        Ok(wanted.map(|wanted| {
+            let (hash, mut chain) = wanted?;
+            let entry = chain.find(tx, hash).ok().flatten()?.word.entry();
+            tx.prefetch_block(entry.raw());
+            Some(entry)
+        }))
     }
 }

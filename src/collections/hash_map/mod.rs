@@ -574,10 +574,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             }
             let mut next: Vec<(Q, W)> = Vec::with_capacity(AHEAD);
             while Self::look_ahead(&mut entries, &mut next) {
-                self.fetch(tx, &next)?;
-                for (key, value) in next.drain(..) {
-                    self.insert(tx, key.borrow(), value.borrow())?;
-                }
+                self.insert_all(tx, &mut next)?;
             }
             Ok(())
         })
