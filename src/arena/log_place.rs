@@ -28,8 +28,8 @@ use crate::txn::WriteTxn;
 
 /// The part of any heap that the log may become.
 const PART: u64 = 4;
-/// A log up to so many bytes may be twice as long as everything else in the heap.
-const SMALL: u64 = 32 << 20;
+/// How many times as long as everything else in the heap it may become where changes are scattered.
+const TIMES: u64 = 2;
 /// How often it is doubled at once. A run of eight times the length leaves less space behind, in all, than three that follow each other.
 const DOUBLINGS: u32 = 3;
 /// So many times its length has to be free in the handle's address space: blocks come first.
@@ -88,12 +88,12 @@ impl Inner {
         Ok(len.map(|len| (len / PAGE) as u32))
     }
 
-    /// Bytes that the log may have: a quarter of the heap or, if what changes is `scattered`, as many as everything else there, twice as many where that is little.
+    /// Bytes that the log may have: a quarter of the heap or, if what changes is `scattered`, twice as many as everything else there.
     pub(crate) fn longest_log(&self, scattered: bool) -> Result<u64> {
         let heap_len = self.heap_end()? - page_offset(self.heap_page());
         let logs: u64 = self.log_runs()?.map(|run| page_offset(run.pages)).iter().sum();
         let besides = heap_len.saturating_sub(logs);
-        let longest = if scattered { besides.max((2 * besides).min(SMALL)) } else { heap_len / PART };
+        let longest = if scattered { TIMES * besides } else { heap_len / PART };
         Ok(longest.min(self.options.log_limit).min(page_offset(*ring::PAGES.end())))
     }
 

@@ -67,7 +67,7 @@ impl Default for Options {
             locking: None,
             lock_timeout: Duration::from_secs(5),
             log_size: 4 << 20,
-            log_limit: 256 << 20,
+            log_limit: 512 << 20,
             log_align: LINE as u32,
             mode: 0o600,
             follow_links: true,
@@ -167,8 +167,8 @@ impl Options {
         self
     }
 
-    /// How long the log of a `Power` arena may become through this handle, in bytes; default 256 MiB. While commits fill it, it becomes two to eight times as long, up to a
-    /// quarter of the heap, or, where long records change pages all over it, up to half (two thirds, as long as that is at most 32 MiB), in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. It is filled without holding others up. With 0 it stays as it is. Where little room is left below
+    /// How long the log of a `Power` arena may become through this handle, in bytes; default 512 MiB. While commits fill it, it becomes two to eight times as long, up to a
+    /// quarter of the heap, or, where long records change pages all over it, up to two thirds, in a run of the heap that [`shrink`](crate::Arena::shrink) gives back. It is filled without holding others up. With 0 it stays as it is. Where little room is left below
     /// [`max_size`](Self::max_size) it stays as it is too.
     ///
     /// ```
