@@ -48,9 +48,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let figures = figures.interleave(ROUNDS, |at| Ok(measure(&memory[..SIZES[at].0 << 20], &mut rng)))?;
     let mut out = stdout().lock();
     if options.json {
-        figures.print_json("loads", &mut out)?
+        figures.print_json("loads", &mut out)?;
     } else {
-        figures.print(&mut out)?
+        figures.print(&mut out)?;
     }
     Ok(())
 }

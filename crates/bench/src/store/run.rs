@@ -329,8 +329,18 @@ impl Runner<'_> {
         Ok((Ready { store, spec, cell: Some(cell) }, values))
     }
 
+    /// How many rounds there are, and milliseconds of each. Those of durable work are so long that what a store puts off (checkpoints, compactions) falls into
+    /// rounds of its own, and not only into those of others.
+    fn rounds_of(&self, kind: Kind) -> (usize, u32) {
+        match (self.options.quick, kind) {
+            (true, _) => (3, 100),
+            (false, Kind::Kill) => (7, 500),
+            (false, Kind::Power) => (5, 5000),
+        }
+    }
+
     fn rounds(&self, work: &Work, ready: &mut [Ready], tables: &mut [Table]) {
-        let rounds = if self.options.quick { 3 } else { 7 };
+        let (rounds, _) = self.rounds_of(work.kind);
         let mut broken = Vec::new();
         for round in 0..rounds {
             for turn in 0..ready.len() {
@@ -355,11 +365,7 @@ impl Runner<'_> {
     }
 
     fn round(&self, work: &Work, one: &mut Ready) -> Result<Vec<(String, f64)>> {
-        let millis = match (self.options.quick, work.kind) {
-            (true, _) => 100,
-            (false, Kind::Kill) => 500,
-            (false, Kind::Power) => 1500,
-        };
+        let (_, millis) = self.rounds_of(work.kind);
         let gone = || Failure::new("its process ended before");
         match work.step {
             Step::Load => Err(gone()),
