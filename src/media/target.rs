@@ -16,7 +16,8 @@ use super::region::Region;
 use crate::layout::PAGE;
 use std::os::fd::AsRawFd;
 #[cfg(feature = "testing")]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Ranges of memory that one system call fills.
 const MOST_RANGES: usize = 1024;
@@ -74,17 +75,23 @@ impl Target {
     }
 
     fn store(&self, pieces: &[Piece<'_>], ready: &mut Ready) -> bool {
-        for piece in pieces {
-            for page in piece.offset / PAGE..=(piece.offset + piece.len() - 1) / PAGE {
-                if ready.ensure(page, || self.region.populate(page * PAGE, PAGE)).is_err() {
-                    return false;
-                }
-            }
+        // The compiler does not know that these addresses and those of the first mapping are of the same bytes.
+        compiler_fence(Ordering::SeqCst);
+        let all = pieces.iter().all(|piece| self.store_piece(piece, ready));
+        compiler_fence(Ordering::SeqCst);
+        all
+    }
+
+    fn store_piece(&self, piece: &Piece<'_>, ready: &mut Ready) -> bool {
+        let mut pages = piece.offset / PAGE..=(piece.offset + piece.len() - 1) / PAGE;
+        let can_store =
+            pages.all(|page| ready.ensure(page, || self.region.populate(page * PAGE, PAGE)).is_ok());
+        if can_store {
             let (from, to) = (piece.words.as_ptr().cast::<u8>(), self.address(piece));
             // SAFETY: inside the mapping and the file, and no view of it lives (1 to 3 of `mapping`); mapped for writing.
             unsafe { std::ptr::copy_nonoverlapping(from, to, piece.len() as usize) };
         }
-        true
+        can_store
     }
 
     fn read(&self, file: &ArenaFile, mut pieces: &[Piece<'_>]) -> bool {

@@ -16,7 +16,7 @@ use crate::txn::view::Source;
 
 /// Leaves that are looked ahead: what the processor's first cache has room for, several times over.
 const AHEAD: usize = 16;
-/// Bytes of a leaf that are asked for with its block, and how many more: the first entries' slots.
+/// Bytes at the start of a node that one hint asks for; a second one asks for as many behind them, which are slots too.
 const FIRST: u64 = 128;
 
 /// Puts in entries that rise.
