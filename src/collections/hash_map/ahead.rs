@@ -60,13 +60,14 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
 
     /// Overwrites the value of an entry, if it has this key and a value of that length.
     fn overwrite(&self, tx: &mut WriteTxn<'_>, entry: Link, key: &K, value: &V) -> Result<bool> {
-        let (block, its_key, its_value) = Layout::<K, V>::places(tx, entry)?;
-        let (mut buffer, value) = (KeyBuffer::new(), value.as_bytes());
-        let has_key = tx.bytes_at(entry.raw() + its_key.start, its_key.end - its_key.start)?
-            == key.ordered(&mut buffer);
-        let fits = has_key && value.len() as u64 == its_value.end - its_value.start;
+        let mut buffer = KeyBuffer::new();
+        let Some((block, old)) = Layout::<K, V>::with_key(tx, entry, key.ordered(&mut buffer))? else {
+            return Ok(false);
+        };
+        let value = value.as_bytes();
+        let fits = value.len() as u64 == old.end - old.start;
         if fits {
-            tx.write_in(block, its_value.start, value)?;
+            tx.write_in(block, old.start, value)?;
         }
         Ok(fits)
     }

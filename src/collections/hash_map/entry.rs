@@ -61,6 +61,14 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         Ok((block, key, value))
     }
 
+    /// The entry's block, and where its value lies in it, if it has this key.
+    #[inline]
+    pub(super) fn with_key(tx: &impl View, entry: Link, key: &[u8]) -> Result<Option<(Located, Range<u64>)>> {
+        let (block, there, value) = Self::places(tx, entry)?;
+        let its_key = tx.bytes_at(block.offset + there.start, there.end - there.start)?;
+        Ok((its_key == key).then_some((block, value)))
+    }
+
     /// Key and value as bytes.
     #[inline]
     pub(super) fn read(tx: &impl View, entry: Link) -> Result<(&[u8], &[u8])> {

@@ -168,8 +168,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let table = Table::of(self.offset(), head)?;
         let mut chain = table.chain(tx, bucket_of(hash, table.buckets))?;
         while let Some(found) = chain.find(tx, hash)? {
-            let (block, there, value) = Layout::<K, V>::places(tx, found.word.entry())?;
-            if tx.bytes_at(block.offset + there.start, there.end - there.start)? == key {
+            if let Some((block, value)) = Layout::<K, V>::with_key(tx, found.word.entry(), key)? {
                 return Ok(Some((found, block, value)));
             }
         }
