@@ -1,10 +1,10 @@
-//! What happens to one node: an entry in or out with the others staying where they are, or its entries in two nodes.
+//! What happens to one node: a value of the same length, an entry in or out with the others staying where they are, or its entries in two nodes.
 
 #![forbid(unsafe_code)]
 
 use super::image::{Image, Piece, need};
-use super::node::{FRONT, Front, NODE_MAX, Node, Slot, common, head_of, place};
-use super::tree::Tree;
+use super::node::{FRONT, Front, INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, common, head_of, place};
+use super::tree::{New, Tree};
 use crate::error::{Error, Result};
 use crate::txn::{Located, View, WriteTxn};
 
@@ -105,6 +105,40 @@ impl Change {
             }
         });
         outcome
+    }
+}
+
+/// A change that the leaf of its key has room for.
+pub(super) enum InPlace<'a> {
+    /// Another value of the same length.
+    Value { leaf: Located, at: u64, bytes: &'a [u8] },
+    /// One entry more.
+    Entry { leaf: Located, change: Change },
+}
+
+impl<'a> InPlace<'a> {
+    /// What makes an entry of these in the leaf in which a search for the key ended so, if that is all that has to change.
+    #[inline]
+    pub(super) fn find<S: View + ?Sized>(
+        leaf: &Node<'_, S>,
+        found: Result<usize, usize>,
+        key: &[u8],
+        value: New<'a>,
+    ) -> Result<Option<Self>> {
+        let New::Bytes(bytes) = value else { return Ok(None) };
+        match found {
+            Ok(i) => {
+                let slot = leaf.slot(i)?;
+                let fits = !slot.has_long_value() && bytes.len() == slot.value_len();
+                Ok(fits.then(|| Self::Value { leaf: leaf.located(), at: slot.at() as u64, bytes }))
+            }
+            Err(i) if bytes.len() <= INLINE_VALUE && key.len() <= INLINE_KEY => {
+                let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
+                let change = Change::put(leaf, leaf.len, i, &piece, false)?;
+                Ok(change.map(|change| Self::Entry { leaf: leaf.located(), change }))
+            }
+            Err(_) => Ok(None),
+        }
     }
 }
 

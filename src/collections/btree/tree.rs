@@ -4,12 +4,13 @@
 //! each node for the level that it must have, so that no damage makes it endless.
 //!
 //! A change writes the lines it touches: an entry behind the others, the slots behind its own, the front. A node that is out of room is written anew,
-//! in a longer block if its entries need one; a node that would be longer than [`NODE_MAX`] is split. A node that falls below a quarter is joined with a neighbour
-//! where both fit well into one.
+//! in a longer block if its entries need one; a node that would be longer than [`NODE_MAX`] is split. How entries and nodes go is in `removal`.
 
 #![forbid(unsafe_code)]
 
-use super::change::{Change, Split};
+mod removal;
+
+use super::change::{Change, InPlace, Split};
 use super::image::{Image, Piece, length_for, need, pieces, roomy_length_for};
 use super::node::{INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, no_map, own};
 use super::route::{fetch, route};
@@ -22,10 +23,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const KIND: u64 = u64::from_le_bytes(*b"BTree\0\0\x01");
 /// More levels than a file of 16 TiB can fill.
 pub(super) const MAX_HEIGHT: usize = 24;
-/// A node that uses less is joined with a neighbour.
-const SPARSE: usize = NODE_MAX / 4;
-/// Two nodes are joined if they fit into this, so that the next insert does not split them again.
-const JOINED: usize = NODE_MAX * 3 / 4;
 
 /// The header block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
@@ -102,40 +99,6 @@ pub(super) fn store_value<'a>(tx: &mut WriteTxn<'_>, value: New<'a>) -> Result<P
     match value {
         New::Bytes(bytes) => Part::store(tx, bytes, INLINE_VALUE),
         New::Block(block) => Ok(Part::Block(block.raw().to_le_bytes())),
-    }
-}
-
-/// A change that the leaf of its key has room for.
-enum InPlace<'a> {
-    /// Another value of the same length.
-    Value { leaf: Located, at: u64, bytes: &'a [u8] },
-    /// One entry more.
-    Entry { leaf: Located, change: Change },
-}
-
-impl<'a> InPlace<'a> {
-    /// What makes an entry of these in the leaf in which a search for the key ended so, if that is all that has to change.
-    #[inline]
-    fn find<S: View + ?Sized>(
-        leaf: &Node<'_, S>,
-        found: Result<usize, usize>,
-        key: &[u8],
-        value: New<'a>,
-    ) -> Result<Option<Self>> {
-        let New::Bytes(bytes) = value else { return Ok(None) };
-        match found {
-            Ok(i) => {
-                let slot = leaf.slot(i)?;
-                let fits = !slot.has_long_value() && bytes.len() == slot.value_len();
-                Ok(fits.then(|| Self::Value { leaf: leaf.located(), at: slot.at() as u64, bytes }))
-            }
-            Err(i) if bytes.len() <= INLINE_VALUE && key.len() <= INLINE_KEY => {
-                let piece = Piece { key, stored_key: key, stored_value: bytes, flags: 0 };
-                let change = Change::put(leaf, leaf.len, i, &piece, false)?;
-                Ok(change.map(|change| Self::Entry { leaf: leaf.located(), change }))
-            }
-            Err(_) => Ok(None),
-        }
     }
 }
 
@@ -301,7 +264,7 @@ impl Tree {
         }
         let (mut path, leaf, found) = self.path(tx, &head, key)?;
         if let Some(in_place) = InPlace::find(&leaf, found, key, value)? {
-            return self.make(tx, &head, in_place);
+            return self.make(tx, in_place, |_| Ok(head.len));
         }
         if found.is_ok() {
             self.replace(tx, &mut head, &mut path, value)?;
@@ -330,23 +293,28 @@ impl Tree {
             let Some(in_place) = InPlace::find(&node, node.search(key)?, key, value)? else {
                 return Ok(false);
             };
-            let head = self.known_head(tx)?;
-            self.make(tx, &head, in_place).map(|_| true)
+            self.make(tx, in_place, |tx| Ok(self.known_head(tx)?.len)).map(|_| true)
         })
     }
 
-    /// Makes a change of one leaf; whether there was an entry with that key.
-    fn make(self, tx: &mut WriteTxn<'_>, head: &Head, change: InPlace<'_>) -> Result<bool> {
+    /// Makes a change of one leaf; whether there was an entry with that key. `len`: how many entries there are, where that changes. The header was looked up in
+    /// this transaction, and nothing was freed since.
+    fn make(
+        self,
+        tx: &mut WriteTxn<'_>,
+        change: InPlace<'_>,
+        len: impl FnOnce(&WriteTxn<'_>) -> Result<u64>,
+    ) -> Result<bool> {
         match change {
             InPlace::Value { leaf, at, bytes } => {
                 tx.write_in(leaf, at, bytes)?;
                 Ok(true)
             }
             InPlace::Entry { leaf, change } => {
+                let len = len(tx)?.saturating_add(1);
                 change.write(tx, leaf)?;
-                // Looked up for `head`, and nothing was freed since.
                 let header = Located { offset: self.0, len: size_of::<Head>() as u64 };
-                tx.write_in(header, LEN_AT, &head.len.saturating_add(1).to_le_bytes())?;
+                tx.write_in(header, LEN_AT, &len.to_le_bytes())?;
                 Ok(false)
             }
         }
@@ -514,208 +482,5 @@ impl Tree {
         let parent = Node::open(tx, path.node(level), level as u8)?;
         let (slot, block) = (parent.slot(path.index(level))?, parent.located());
         tx.write_in(block, slot.at() as u64, &node.to_le_bytes())
-    }
-
-    /// Removes an entry; whether there was one.
-    pub(super) fn remove(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
-        tx.in_steps(|tx| self.remove_in_steps(tx, key))
-    }
-
-    fn remove_in_steps(self, tx: &mut WriteTxn<'_>, key: &[u8]) -> Result<bool> {
-        let mut head = self.head(tx)?;
-        if head.root == 0 {
-            return Ok(false);
-        }
-        let (mut path, _, found) = self.path(tx, &head, key)?;
-        let Ok(i) = found else { return Ok(false) };
-        let node = Node::open(tx, path.node(0), 0)?;
-        if node.slot(i)?.has_long_value() {
-            let block = node.block(node.stored_value(i)?)?;
-            own(tx.free(block), path.node(0))?;
-        }
-        head.len = head.len.saturating_sub(1);
-        self.set_len(tx, head.len)?;
-        self.take(tx, &mut head, &mut path, 0, true)?;
-        Ok(true)
-    }
-
-    /// Takes an entry out of a node. `free_key`: its key's block, if it has one, goes with it.
-    fn take(
-        self,
-        tx: &mut WriteTxn<'_>,
-        head: &mut Head,
-        path: &mut Path,
-        level: usize,
-        free_key: bool,
-    ) -> Result<()> {
-        let (at, i) = (path.node(level), path.index(level));
-        let node = Node::open(tx, at, level as u8)?;
-        let key_block = |i: usize| -> Result<Option<Offset<[u8]>>> {
-            if node.slot(i)?.has_long_key() { node.block(node.stored_key(i)?).map(Some) } else { Ok(None) }
-        };
-        if node.count() == 1 {
-            let block = key_block(i)?.filter(|_| free_key);
-            own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;
-            self.free_block(tx, block)?;
-            return self.drop_node(tx, head, path, level);
-        }
-        if level > 0 && i == 0 {
-            // The next entry becomes the one without a key.
-            let block = key_block(1)?;
-            let mut all = pieces(&Node::open_whole(tx, at, level as u8)?)?;
-            all.remove(0);
-            all[0] = Piece { key: &[], stored_key: &[], flags: 0, ..all[0] };
-            let (image, old_len) = (self.image(level, &all)?, node.len);
-            self.free_block(tx, block)?;
-            self.renew(tx, head, path, level, old_len, &image)?;
-        } else {
-            let block = key_block(i)?.filter(|_| free_key);
-            let (change, node) = (Change::take(&node, i)?, node.located());
-            change.write(tx, node)?;
-            self.free_block(tx, block)?;
-        }
-        self.settle(tx, head, path, level)
-    }
-
-    fn free_block(self, tx: &mut WriteTxn<'_>, block: Option<Offset<[u8]>>) -> Result<()> {
-        block.map_or(Ok(()), |block| own(tx.free(block), block.raw()))
-    }
-
-    /// The last entry of a node went, and the node with it.
-    fn drop_node(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
-        if level + 1 < head.levels() {
-            return self.take(tx, head, path, level + 1, true);
-        }
-        (head.root, head.height) = (0, 0);
-        if head.len != 0 {
-            return Err(Error::corrupt(self.0, "an ordered map has fewer entries than its header says"));
-        }
-        self.set_head(tx, head)
-    }
-
-    /// After an entry was taken out: a root with one child gives way to it, a sparse node is joined with a neighbour, a block
-    /// that became much too long is exchanged.
-    fn settle(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
-        let at = path.node(level);
-        let node = Node::open(tx, at, level as u8)?;
-        let (used, len) = (node.front.used(node.len), node.len);
-        if level + 1 == head.levels() && level > 0 && node.count() == 1 {
-            head.root = node.child(0)?;
-            head.height -= 1;
-            own(tx.free(Offset::<[u8]>::from_raw(at)), at)?;
-            self.set_head(tx, head)?;
-            return Ok(());
-        }
-        if used < SPARSE && level + 1 < head.levels() {
-            let (i, count) = {
-                let parent = Node::open(tx, path.node(level + 1), level as u8 + 1)?;
-                (path.index(level + 1), parent.count())
-            };
-            if i + 1 < count && self.join(tx, head, path, level, i)? {
-                return Ok(());
-            }
-            if i > 0 && self.join(tx, head, path, level, i - 1)? {
-                return Ok(());
-            }
-        }
-        if length_for(used + used / 8) * 3 <= len * 2 {
-            let node = Node::open_whole(tx, at, level as u8)?;
-            let (image, old_len) = (self.image(level, &pieces(&node)?)?, node.len);
-            self.renew(tx, head, path, level, old_len, &image)?;
-        }
-        Ok(())
-    }
-
-    /// Joins the children `i` and `i + 1` of the path's node above `level`, if they fit.
-    fn join(
-        self,
-        tx: &mut WriteTxn<'_>,
-        head: &mut Head,
-        path: &mut Path,
-        level: usize,
-        i: usize,
-    ) -> Result<bool> {
-        let parent = Node::open(tx, path.node(level + 1), level as u8 + 1)?;
-        let left = Node::open(tx, parent.child(i)?, level as u8)?;
-        let right = Node::open(tx, parent.child(i + 1)?, level as u8)?;
-        if left.front.used(left.len) + right.front.used(right.len) > JOINED || left.at == right.at {
-            return Ok(false);
-        }
-        let (left, right) =
-            (Node::open_whole(tx, left.at, level as u8)?, Node::open_whole(tx, right.at, level as u8)?);
-        let mut all = pieces(&left)?;
-        let middle = all.len();
-        all.extend(pieces(&right)?);
-        if level > 0 {
-            // The separator comes down, with its block if it has one.
-            let flags = parent.slot(i + 1)?.0 & Slot::LONG_KEY;
-            let (key, stored_key) = (parent.key(i + 1)?, parent.stored_key(i + 1)?);
-            all[middle] = Piece { key, stored_key, flags, ..all[middle] };
-        }
-        if need(&all) > NODE_MAX {
-            return Ok(false);
-        }
-        let image = self.image(level, &all)?;
-        let (left_at, left_len, right_at) = (left.at, left.len, right.at);
-        path.steps[level + 1].1 = i as u32;
-        path.steps[level].0 = left_at;
-        self.renew(tx, head, path, level, left_len, &image)?;
-        own(tx.free(Offset::<[u8]>::from_raw(right_at)), right_at)?;
-        path.steps[level + 1].1 = i as u32 + 1;
-        self.take(tx, head, path, level + 1, level == 0)?;
-        Ok(true)
-    }
-
-    /// Frees all blocks but the header. `each` is called for each value before.
-    pub(super) fn clear(self, tx: &mut WriteTxn<'_>, mut each: Option<Each<'_>>) -> Result<()> {
-        let head = self.head(tx)?;
-        if head.root != 0 {
-            self.free_node(tx, head.root, head.levels() - 1, true, &mut each)?;
-        }
-        self.set_head(tx, &Head { kind: KIND, root: 0, len: 0, height: 0 })
-    }
-
-    /// Frees the nodes of a tree whose entries are in other nodes by now.
-    pub(super) fn free_nodes(self, tx: &mut WriteTxn<'_>, old: &Head) -> Result<()> {
-        self.free_node(tx, old.root, old.levels() - 1, false, &mut None)
-    }
-
-    /// Frees a node and all below it; with `items`, also the blocks of the leaves' keys and values.
-    fn free_node(
-        self,
-        tx: &mut WriteTxn<'_>,
-        at: u64,
-        level: usize,
-        items: bool,
-        each: &mut Option<Each<'_>>,
-    ) -> Result<()> {
-        let count = Node::open(tx, at, level as u8)?.count();
-        for i in 0..count {
-            let node = Node::open(tx, at, level as u8)?;
-            let slot = node.slot(i)?;
-            let key = if slot.has_long_key() { Some(node.block(node.stored_key(i)?)?) } else { None };
-            if level > 0 {
-                let child = node.child(i)?;
-                self.free_node(tx, child, level - 1, items, each)?;
-            } else if !items {
-                continue;
-            } else {
-                let value =
-                    if slot.has_long_value() { Some(node.block(node.stored_value(i)?)?) } else { None };
-                if let Some(each) = each {
-                    let content = node.value(i)?.to_vec();
-                    each(tx, &content)?;
-                }
-                self.free_block(tx, value)?;
-            }
-            self.free_block(tx, key)?;
-        }
-        own(tx.free(Offset::<[u8]>::from_raw(at)), at)
-    }
-
-    /// Frees everything.
-    pub(super) fn free(self, tx: &mut WriteTxn<'_>, each: Option<Each<'_>>) -> Result<()> {
-        self.clear(tx, each)?;
-        tx.free(Offset::<[u8]>::from_raw(self.0))
     }
 }
