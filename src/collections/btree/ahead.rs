@@ -8,7 +8,7 @@
 
 use super::collect::Collected;
 use super::merge::insert;
-use super::route::entry_in;
+use super::route::{child_at, entry_in};
 use super::tree::{Tree, way_down};
 use crate::error::Result;
 use crate::txn::WriteTxn;
@@ -57,8 +57,16 @@ fn look_ahead(
     let nodes = &mut leaves[..entries.len()];
     nodes.fill(head.root);
     for level in (1..head.levels()).rev() {
-        for (entry, node) in entries.iter().zip(nodes.iter_mut()) {
-            *node = way_down(tx, *node, level as u8, entry.key(bytes))?.1;
+        let mut words = [0; AHEAD];
+        for ((entry, node), word) in entries.iter().zip(nodes.iter()).zip(&mut words) {
+            *word = child_at(tx, *node, level as u8, entry.key(bytes)).unwrap_or_default();
+            tx.prefetch(*word);
+        }
+        for ((entry, node), word) in entries.iter().zip(nodes.iter_mut()).zip(words) {
+            *node = match word {
+                0 => way_down(tx, *node, level as u8, entry.key(bytes))?.1,
+                _ => tx.word_in_block(word)?,
+            };
             match level {
                 1 => tx.prefetch_block(*node),
                 _ => tx.prefetch(*node),

@@ -39,9 +39,18 @@ pub(super) fn lower_bound(
 pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<(usize, u64)> {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
     if words.is_empty() {
-        return search(level, key, |i| tx.word_in_block(at.wrapping_add(8 * i as u64)).ok());
+        return child(level, key, |i| tx.word_in_block(at.wrapping_add(8 * i as u64)).ok());
     }
-    search(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))
+    child(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))
+}
+
+/// Offset of the word in the inner node at `at` that has the child under which `key` belongs, if the transaction has not changed the node. Who looks for
+/// several children has all their words fetched before it needs one.
+#[inline]
+pub(super) fn child_at<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<u64> {
+    let words = tx.words(at, (NODE_MAX / 8) as u64);
+    let (_, child) = search(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))?;
+    Some(at.wrapping_add(8 * child as u64))
 }
 
 /// Has the first lines of a node fetched.
@@ -70,7 +79,14 @@ pub(super) fn entry_in<S: View + ?Sized>(tx: &S, at: u64, key: &[u8]) -> Option<
 
 /// As [`route`], in the node whose `i`th word `word` copies.
 #[inline(always)]
-fn search(level: u8, key: &[u8], word: impl Fn(usize) -> Option<u64>) -> Option<(usize, u64)> {
+fn child(level: u8, key: &[u8], word: impl Fn(usize) -> Option<u64>) -> Option<(usize, u64)> {
+    let (i, child) = search(level, key, &word)?;
+    Some((i, word(child)?))
+}
+
+/// As [`child`], but which word has the child.
+#[inline(always)]
+fn search(level: u8, key: &[u8], word: impl Fn(usize) -> Option<u64>) -> Option<(usize, usize)> {
     let (front, prefix) = (word(0)?, (word(1)? & 0xFFFF) as usize);
     let (count, low) = ((front >> 16 & 0xFFFF) as usize, (front >> 32 & 0xFFFF) as usize);
     let is_node = front & 0xFFFF == u64::from(level) << 8 | u64::from(MARK);
@@ -80,7 +96,7 @@ fn search(level: u8, key: &[u8], word: impl Fn(usize) -> Option<u64>) -> Option<
     let slot = |i: usize| word(FRONT / 8 + i);
     // The word in which an entry with an offset as its value starts.
     let entry = |slot: Slot| (slot.value_len() == 8 && slot.at().is_multiple_of(8)).then(|| slot.at() / 8);
-    let child = |i: usize| Some((i, word(entry(Slot(slot(i)?))?)?));
+    let child = |i: usize| Some((i, entry(Slot(slot(i)?))?));
     if prefix > 0 {
         let last = Slot(slot(count - 1)?);
         if last.has_long_key() || last.key_len() < prefix {
