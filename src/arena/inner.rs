@@ -420,10 +420,13 @@ impl Inner {
     }
 
     /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
+    #[inline(always)]
     pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.mark() == MarkState::Set {
-            return Ok(());
-        }
+        if runtime.mark() == MarkState::Set { Ok(()) } else { self.mark_first_change(runtime) }
+    }
+
+    #[cold]
+    fn mark_first_change(&self, runtime: Runtime<'_>) -> Result<()> {
         runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, true)?;
         failpoint("mark: set");
@@ -566,8 +569,9 @@ impl Drop for Inner {
 pub(crate) struct Exclusive<'a>(&'a Inner);
 
 impl Exclusive<'_> {
-    /// Ends with the gate open although something is in doubt, of which nothing is applied.
-    pub(super) fn release(self) {
+    /// Ends with the gate open, without a look at what may be in doubt: nothing is, or nothing of it is applied.
+    #[inline(always)]
+    pub(crate) fn release(self) {
         self.0.number.write_ends();
         self.0.lock.write_end(&self.0.media);
         std::mem::forget(self);

@@ -279,6 +279,9 @@ impl Arena {
             && self.inner.apply == Apply::Store
             && let Some(done) = short::run(&self.inner, &mut state, kind, short)?
         {
+            // It is committed whole.
+            drop(state);
+            locked.release();
             return Ok(done);
         }
         let mut tx = WriteTxn::locked(&self.inner, locked, state);

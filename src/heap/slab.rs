@@ -48,7 +48,8 @@ pub(super) struct SlabHint {
 }
 
 /// A word of a state array.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
 pub(super) struct FreeWord {
     /// First page of the slab; 0: none.
     slab: Page,
@@ -59,6 +60,20 @@ pub(super) struct FreeWord {
 
 impl FreeWord {
     const NONE: Self = Self { slab: 0, word: 0, shape: 0 };
+
+    /// All of it, as it lies in memory.
+    #[inline(always)]
+    fn bits(self) -> u64 {
+        u64::from(self.slab) | u64::from(self.word) << 32 | u64::from(self.shape) << 48
+    }
+}
+
+// Each allocation and each free compares some: as one word, not field by field.
+impl PartialEq for FreeWord {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
 }
 
 impl SlabHint {

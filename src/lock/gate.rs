@@ -302,7 +302,7 @@ impl Gate {
     }
 
     /// Gives the lock back and opens the gate.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlock(&self, media: &Media) {
         let word = media.runtime().lock_word();
         // Others change nothing of a word that names an owner but the sleepers' bit. Where nobody sleeps a plain store is enough, at half the
@@ -310,10 +310,15 @@ impl Gate {
         if word.load(Relaxed) & SLEEPERS == 0 {
             word.store(0, Release);
         } else {
-            word.swap(0, SeqCst);
-            wake_all(word);
-            self.tenure.end_if_long();
+            self.unlock_and_wake(word);
         }
+    }
+
+    #[cold]
+    fn unlock_and_wake(&self, word: &AtomicU64) {
+        word.swap(0, SeqCst);
+        wake_all(word);
+        self.tenure.end_if_long();
     }
 
     /// Gives the lock back but leaves the gate shut: the next owner has something to complete.
@@ -330,16 +335,26 @@ impl Gate {
 
     /// Shuts the gate and waits until no reader is left. With `may_open` it opens the gate again between attempts and on an
     /// error; without, what is applied may be half a commit, and the gate stays shut whatever happens.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn shut(&self, media: &Media, timeout: Duration, may_open: bool) -> Result<()> {
         let runtime = media.runtime();
         let word = runtime.lock_word();
         if word.load(Relaxed) & SHUT == 0 {
             word.fetch_or(SHUT, SeqCst);
         }
+        // Mostly there is one handle, which has the first slot.
+        if runtime.slots_used() == 1 && Slot::of(media, 0).readers() == 0 {
+            return Ok(());
+        }
+        self.wait_for_readers(media, timeout, may_open)
+    }
+
+    fn wait_for_readers(&self, media: &Media, timeout: Duration, may_open: bool) -> Result<()> {
+        let runtime = media.runtime();
         if self.busy_reader(media, runtime.slots_used()).is_none() {
             return Ok(());
         }
+        let word = runtime.lock_word();
         self.drain(media, timeout, may_open).inspect_err(|_| {
             if may_open {
                 Self::open_word(word);

@@ -35,14 +35,31 @@ pub(crate) struct Held {
 /// What a thread holds through one handle.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
-    file: u32,
-    handle: u32,
+    by: Numbered,
     reads: u32,
     writes: u32,
 }
 
+/// A file's number, below, and a handle's: one word, so that one comparison tells whether a hold is a handle's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Numbered(u64);
+
+impl Numbered {
+    const fn new(file: u32, handle: u32) -> Self {
+        Self((handle as u64) << 32 | file as u64)
+    }
+
+    const fn file(self) -> u32 {
+        self.0 as u32
+    }
+
+    const fn handle(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
 impl Hold {
-    const NONE: Self = Self { file: 0, handle: 0, reads: 0, writes: 0 };
+    const NONE: Self = Self { by: Numbered(0), reads: 0, writes: 0 };
 
     #[inline]
     fn is_empty(&self) -> bool {
@@ -50,21 +67,23 @@ impl Hold {
     }
 }
 
+/// What a thread holds, but for the list of it.
+struct Holds {
+    /// Through one handle; mostly that is all, and needs nothing but two loads and a store.
+    one: Cell<Hold>,
+    /// Through how many others, listed in [`OTHERS`].
+    others: Cell<usize>,
+}
+
 thread_local! {
-    /// What this thread holds through one handle; mostly that is all, and needs nothing but two loads and a store.
-    static ONE: Cell<Hold> = const { Cell::new(Hold::NONE) };
+    static HOLDS: Holds = const { Holds { one: Cell::new(Hold::NONE), others: Cell::new(0) } };
     /// What it holds through others, one entry for each.
     static OTHERS: RefCell<Vec<Hold>> = const { RefCell::new(Vec::new()) };
-    /// Number of these.
-    static COUNT_OF_OTHERS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The numbers of a handle and its file, as long as it lives.
 #[derive(Debug)]
-pub(crate) struct HandleNumber {
-    file: u32,
-    handle: u32,
-}
+pub(crate) struct HandleNumber(Numbered);
 
 impl HandleNumber {
     /// Numbers for a new handle on the file with this device and inode.
@@ -89,15 +108,16 @@ impl HandleNumber {
             None => handles.push(true),
             Some(used) => *used = true,
         }
-        Self { file: file as u32, handle: handle as u32 }
+        Self(Numbered::new(file as u32, handle as u32))
     }
 
     /// What this thread holds on the handle's file.
     #[inline]
     pub(crate) fn held(&self) -> Held {
+        let (one, others) = HOLDS.with(|holds| (holds.one.get(), holds.others.get()));
         let mut held = Held::default();
-        self.add(ONE.get(), &mut held);
-        if COUNT_OF_OTHERS.get() > 0 {
+        self.add(one, &mut held);
+        if others > 0 {
             self.add_others(&mut held);
         }
         held
@@ -105,10 +125,10 @@ impl HandleNumber {
 
     #[inline]
     fn add(&self, hold: Hold, held: &mut Held) {
-        if hold.file == self.file {
+        if hold.by.file() == self.0.file() {
             held.reads += hold.reads;
             held.writes += hold.writes;
-            held.own_reads += if hold.handle == self.handle { hold.reads } else { 0 };
+            held.own_reads += if self.is_own(&hold) { hold.reads } else { 0 };
         }
     }
 
@@ -143,11 +163,14 @@ impl HandleNumber {
     /// Notes that this thread begins to write, if it [may](Self::may_write).
     #[inline(always)]
     pub(crate) fn write_begins_alone(&self) -> Result<()> {
-        if ONE.with(|one| one.get().is_empty()) && COUNT_OF_OTHERS.get() == 0 {
-            ONE.set(Hold { file: self.file, handle: self.handle, reads: 0, writes: 1 });
-            return Ok(());
-        }
-        self.write_begins_among_others()
+        let is_alone = HOLDS.with(|holds| {
+            let is_alone = holds.one.get().is_empty() && holds.others.get() == 0;
+            if is_alone {
+                holds.one.set(Hold { by: self.0, reads: 0, writes: 1 });
+            }
+            is_alone
+        });
+        if is_alone { Ok(()) } else { self.write_begins_among_others() }
     }
 
     #[cold]
@@ -162,30 +185,47 @@ impl HandleNumber {
         self.change(|hold| hold.writes += 1);
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_ends(&self) {
+        let was_alone = HOLDS.with(|holds| {
+            let one = holds.one.get();
+            let was_alone = self.is_own(&one) && (one.reads, one.writes) == (0, 1);
+            if was_alone {
+                holds.one.set(Hold { writes: 0, ..one });
+            }
+            was_alone
+        });
+        if !was_alone {
+            self.write_ends_among_others();
+        }
+    }
+
+    #[cold]
+    fn write_ends_among_others(&self) {
         self.change(|hold| hold.writes -= 1);
     }
 
     #[inline]
     fn change(&self, change: impl Fn(&mut Hold)) {
-        let mut one = ONE.get();
-        if one.is_empty() {
-            if COUNT_OF_OTHERS.get() > 0 {
-                // It may be among those.
-                return self.change_others(change);
+        let is_here = HOLDS.with(|holds| {
+            let mut one = holds.one.get();
+            // Where it is empty what is asked for may be among the others.
+            let is_here = if one.is_empty() { holds.others.get() == 0 } else { self.is_own(&one) };
+            if is_here {
+                one.by = self.0;
+                change(&mut one);
+                holds.one.set(one);
             }
-            one = Hold { file: self.file, handle: self.handle, ..Hold::NONE };
-        } else if !self.is_own(&one) {
-            return self.change_others(change);
+            is_here
+        });
+        if !is_here {
+            self.change_others(change);
         }
-        change(&mut one);
-        ONE.set(one);
     }
 
     #[inline]
     fn is_own(&self, hold: &Hold) -> bool {
-        hold.handle == self.handle && hold.file == self.file
+        hold.by == self.0
     }
 
     #[cold]
@@ -193,14 +233,14 @@ impl HandleNumber {
         let look = |others: &RefCell<Vec<Hold>>| {
             let mut others = others.borrow_mut();
             let at = others.iter().position(|hold| self.is_own(hold)).unwrap_or_else(|| {
-                others.push(Hold { file: self.file, handle: self.handle, ..Hold::NONE });
+                others.push(Hold { by: self.0, ..Hold::NONE });
                 others.len() - 1
             });
             change(&mut others[at]);
             if others[at].is_empty() {
                 others.swap_remove(at);
             }
-            COUNT_OF_OTHERS.set(others.len());
+            HOLDS.with(|holds| holds.others.set(others.len()));
         };
         let _ = OTHERS.try_with(look);
     }
@@ -210,10 +250,10 @@ impl Drop for HandleNumber {
     fn drop(&mut self) {
         let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, handles)) = numbers.files.get_mut(self.file as usize) {
+        if let Some((_, handles)) = numbers.files.get_mut(self.0.file() as usize) {
             *handles = handles.saturating_sub(1);
         }
-        if let Some(used) = numbers.handles.get_mut(self.handle as usize) {
+        if let Some(used) = numbers.handles.get_mut(self.0.handle() as usize) {
             *used = false;
         }
     }

@@ -98,7 +98,7 @@ impl Lock {
     }
 
     /// Ends `write`, and opens the gate.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn write_end(&self, media: &Media) {
         match self {
             Self::Shared(gate) => gate.unlock(media),

@@ -76,9 +76,9 @@ impl<'a> Slot<'a> {
     }
 
     /// Readers counted in this slot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn readers(&self) -> u64 {
-        (1..=COUNTS).map(|line| self.0[8 * line].load(SeqCst)).fold(0, u64::wrapping_add)
+        (0..COUNTS).map(|count| self.0[8 * (1 + count)].load(SeqCst)).fold(0, u64::wrapping_add)
     }
 
     /// Everything but the generation back to zero. The caller holds the slot's byte lock.

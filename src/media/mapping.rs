@@ -227,7 +227,7 @@ impl Mapping {
     }
 
     /// Stores words through the mapping in ascending order, each as one atomic store.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Option<()> {
         if matches!(self.writable, Writable::Runtime) || !offset.is_multiple_of(8) {
             return None;

@@ -210,7 +210,7 @@ impl Media {
     }
 
     /// Stores whole words through the mapping.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn store_words(&self, offset: u64, words: &[u64]) -> Result<()> {
         self.may_change()?;
         #[cfg(feature = "testing")]

@@ -1,7 +1,7 @@
 //! A transaction of one small change: a few words, no write set.
 //!
 //! Most allocations and frees of small blocks change one word. In a `Process` arena that applies by stores such a call keeps its
-//! changes in a handful of words on the stack and makes the intent record from them directly. What turns out to be more (runs of
+//! changes in a handful of words and makes the intent record, where it needs one, from them directly. What turns out to be more (runs of
 //! pages, many words) is given up, with nothing changed, and done again as an ordinary transaction.
 
 use super::apply::apply_all;
@@ -14,8 +14,8 @@ use crate::failpoint::failpoint;
 use crate::heap::{Heap, Load, Space};
 use crate::layout::{Page, page_offset};
 use crate::log::intent;
-use crate::log::record::{Write, head_of_word, offset_of_write};
-use crate::media::Media;
+use crate::log::record::{Write, head_of_word};
+use crate::media::{Media, Ready};
 use crate::runtime::Intent;
 use std::sync::atomic::{Ordering::Release, fence};
 
@@ -31,16 +31,16 @@ pub(crate) enum Kind {
     Changes,
 }
 
-/// Where such a transaction puts its changes together. Kept from one to the next, so that it is not to be cleared for each.
-pub(crate) type Record = [u64; intent::HEAD_WORDS + 2 * MOST];
+/// The words that such a transaction changes, each behind its offset. Kept from one to the next, so that they are not to be cleared for each.
+pub(crate) type Words = [[u64; 2]; MOST];
 
-pub(crate) const EMPTY: Record = [0; intent::HEAD_WORDS + 2 * MOST];
+pub(crate) const NO_WORDS: Words = [[0; 2]; MOST];
 
-/// The words changed so far, in the form of their intent record.
+/// The words changed so far.
 pub(crate) struct Short<'a> {
     media: &'a Media,
-    record: &'a mut Record,
-    /// Words of the record in use.
+    words: &'a mut Words,
+    /// How many there are.
     len: usize,
     /// It was more than this can do: what the calls returned means nothing.
     given_up: bool,
@@ -50,14 +50,13 @@ pub(crate) struct Short<'a> {
 
 impl<'a> Short<'a> {
     #[inline(always)]
-    fn new(media: &'a Media, record: &'a mut Record) -> Self {
-        Self { media, record, len: intent::HEAD_WORDS, given_up: false, is_open: false }
+    fn new(media: &'a Media, words: &'a mut Words) -> Self {
+        Self { media, words, len: 0, given_up: false, is_open: false }
     }
 
-    /// The writes, each a head and its one word.
     #[inline(always)]
-    fn writes(&self) -> &[[u64; 2]] {
-        self.record[intent::HEAD_WORDS..self.len].as_chunks().0
+    fn words(&self) -> &[[u64; 2]] {
+        &self.words[..self.len]
     }
 
     /// Whoever gets this error does not see it: the change is done again in another way.
@@ -84,9 +83,8 @@ impl<'a> Short<'a> {
 impl Load for Short<'_> {
     #[inline(always)]
     fn load(&self, offset: u64) -> Result<u64> {
-        let head = head_of_word(offset);
-        match self.writes().iter().find(|write| write[0] == head) {
-            Some(write) => Ok(write[1]),
+        match self.words().iter().find(|word| word[0] == offset) {
+            Some(word) => Ok(word[1]),
             None => load_committed(self.media, offset),
         }
     }
@@ -97,19 +95,13 @@ impl Space for Short<'_> {
 
     #[inline(always)]
     fn store(&mut self, offset: u64, word: u64) -> Result<()> {
-        let head = head_of_word(offset);
-        let writes = self.record[intent::HEAD_WORDS..].as_chunks_mut::<2>().0;
-        for (i, write) in writes.iter_mut().enumerate() {
-            let is_new = intent::HEAD_WORDS + 2 * i == self.len;
-            if is_new || write[0] == head {
-                // What cannot be applied must not get into a record.
-                load_committed(self.media, offset)?;
-                *write = [head, word];
-                self.len += if is_new { 2 } else { 0 };
-                return Ok(());
-            }
-        }
-        Err(self.give_up())
+        let at = self.words().iter().position(|word| word[0] == offset).unwrap_or(self.len);
+        let Some(place) = self.words.get_mut(at) else { return Err(self.give_up()) };
+        // What cannot be applied must not get into a record.
+        load_committed(self.media, offset)?;
+        *place = [offset, word];
+        self.len = self.len.max(at + 1);
+        Ok(())
     }
 
     #[inline(always)]
@@ -155,8 +147,8 @@ pub(crate) fn run<T>(
     kind: Kind,
     change: impl FnOnce(&mut Heap, &mut Short<'_>) -> Result<T>,
 ) -> Result<Option<T>> {
-    let State { heap, ready, short_record, sequence, end, .. } = state;
-    let mut short = Short::new(arena.media(), short_record);
+    let State { heap, ready, short_words, sequence, end, .. } = state;
+    let mut short = Short::new(arena.media(), short_words);
     let outcome = change(heap, &mut short);
     // The heap's hints stay whatever happens now: which pages are slabs has not changed.
     if short.given_up {
@@ -165,12 +157,12 @@ pub(crate) fn run<T>(
     let outcome = outcome?;
     failpoint("commit: begin");
     arena.mark_changed(short.media.runtime())?;
-    for [head, _] in short.writes() {
-        make_ready(short.media, ready, offset_of_write(*head))?;
-    }
-    *sequence = match short.writes() {
-        [[head, word]] => store_one(arena, kind, offset_of_write(*head), *word)?,
-        _ => commit(arena, *end, &mut short)?,
+    *sequence = match short.words() {
+        [[offset, word]] => {
+            make_ready(short.media, ready, *offset)?;
+            store_one(arena, kind, *offset, *word)?
+        }
+        _ => commit(arena, *end, ready, &short)?,
     };
     failpoint("commit: done");
     Ok(Some(outcome))
@@ -194,9 +186,12 @@ fn store_one(arena: &Inner, kind: Kind, offset: u64, word: u64) -> Result<u64> {
     Ok(sequence)
 }
 
-/// As `commit::run`, for a few words whose record is built already. Returns the commit's number.
+/// As `commit::run`, for a few words. Returns the commit's number.
 #[inline]
-fn commit(arena: &Inner, end: Page, short: &mut Short<'_>) -> Result<u64> {
+fn commit(arena: &Inner, end: Page, ready: &mut Ready, short: &Short<'_>) -> Result<u64> {
+    for [offset, _] in short.words() {
+        make_ready(short.media, ready, *offset)?;
+    }
     if short.is_open {
         arena.may_wait_for_readers()?;
     }
@@ -204,14 +199,17 @@ fn commit(arena: &Inner, end: Page, short: &mut Short<'_>) -> Result<u64> {
     let runtime = media.runtime();
     let page = arena.superblock().intent_page;
     let sequence = runtime.sequence().wrapping_add(1);
-    let body_words = (short.len - intent::HEAD_WORDS) as u64;
-    let head = intent::head(sequence, body_words, (0, body_words as u32 / 2), end);
-    short.record[..intent::HEAD_WORDS].copy_from_slice(&head);
-    media.store_words(page_offset(page), &short.record[..short.len])?;
-    let writes = short
-        .writes()
-        .iter()
-        .map(|[head, word]| Write { offset: offset_of_write(*head), words: std::slice::from_ref(word) });
+    let words = short.words();
+    let mut record = [0; intent::HEAD_WORDS + 2 * MOST];
+    let body_words = 2 * words.len();
+    let head = intent::head(sequence, body_words as u64, (0, words.len() as u32), end);
+    record[..intent::HEAD_WORDS].copy_from_slice(&head);
+    for (write, [offset, word]) in record[intent::HEAD_WORDS..].as_chunks_mut().0.iter_mut().zip(words) {
+        *write = [head_of_word(*offset), *word];
+    }
+    media.store_words(page_offset(page), &record[..intent::HEAD_WORDS + body_words])?;
+    let writes =
+        words.iter().map(|[offset, word]| Write { offset: *offset, words: std::slice::from_ref(word) });
     let apply = || apply_all(arena, writes);
     arena.settled(carry_out(arena, runtime, Intent { page, spilled: false }, sequence, apply))?;
     Ok(sequence)

@@ -39,7 +39,7 @@ pub(crate) struct State {
     /// Pages that this handle made ready for stores, through the mapping that it stores to.
     pub(crate) ready: Ready,
     pub(super) dense: Dense,
-    pub(super) short_record: short::Record,
+    pub(super) short_words: short::Words,
 }
 
 impl State {
@@ -52,7 +52,7 @@ impl State {
             end: 0,
             ready: Ready::default(),
             dense: Dense::new(scale),
-            short_record: short::EMPTY,
+            short_words: short::NO_WORDS,
         }
     }
 }
