@@ -55,6 +55,61 @@ fn pairs_take_one_place() {
     }
 }
 
+/// What is kept ready serves blocks of one class: others, and those that lie at multiples of more than 8, go elsewhere.
+#[test]
+fn others_do_not_take_that_place() {
+    const ODD: usize = 24;
+    for durability in BOTH {
+        let (_dir, arena) = new(durability);
+        let mut tx = arena.write().unwrap();
+        let kept: Vec<_> = (0..4u8).map(|i| tx.alloc_bytes(&[i; ODD]).unwrap()).collect();
+        for _ in 0..8 {
+            let block = tx.alloc_bytes(&[9; ODD]).unwrap();
+            tx.free(block).unwrap();
+            let aligned = tx.alloc_unset(ODD as u64, 16).unwrap();
+            assert!(aligned.raw().is_multiple_of(16));
+            let block = tx.alloc_bytes(&[9; ODD]).unwrap();
+            tx.free(block).unwrap();
+            let (shorter, longer) =
+                (tx.alloc_bytes(&[5; ODD - 8]).unwrap(), tx.alloc_bytes(&[6; ODD + 8]).unwrap());
+            assert!([shorter, longer, aligned].iter().all(|other| other.raw() != block.raw()));
+            assert_eq!(
+                (tx.bytes(shorter).unwrap(), tx.bytes(longer).unwrap()),
+                (&[5; ODD - 8][..], &[6; ODD + 8][..])
+            );
+            let again = tx.alloc_bytes(&[9; ODD]).unwrap();
+            assert_eq!(again, block, "its place is still the one that is taken next");
+        }
+        assert!(kept.iter().zip(0..).all(|(&block, i)| tx.bytes(block).unwrap() == [i; ODD]));
+        tx.commit().unwrap();
+        assert_sound(&arena, 4 + 8 * 4);
+    }
+}
+
+/// Between a free and the next allocation of that length the transaction changes other words.
+#[test]
+fn what_was_changed_in_between_stays() {
+    for durability in BOTH {
+        let (_dir, arena) = new(durability);
+        let mut tx = arena.write().unwrap();
+        let (kept, freed) = freed_last(&mut tx);
+        for round in 0..8u8 {
+            let other = tx.alloc_bytes(&[round; 5 * LEN]).unwrap();
+            let block = tx.alloc_bytes(&[8; LEN]).unwrap();
+            assert_eq!(block, freed);
+            let more = tx.alloc_bytes(&[round; 9 * LEN]).unwrap();
+            tx.free(block).unwrap();
+            tx.free(more).unwrap();
+            assert_eq!(tx.alloc_bytes(&[8; LEN]).unwrap(), block);
+            tx.free(block).unwrap();
+            assert_eq!(tx.bytes(other).unwrap(), [round; 5 * LEN]);
+        }
+        assert_numbered(&tx, &kept, 0);
+        tx.commit().unwrap();
+        assert_sound(&arena, 4 + 8);
+    }
+}
+
 #[test]
 fn only_blocks_are_freed() {
     for durability in BOTH {

@@ -54,6 +54,14 @@ pub(super) const fn size_of_class(class: usize) -> u64 {
     (128 << doubling) + (step as u64 + 1) * (16 << doubling)
 }
 
+/// The least length of the blocks of a class, and how many lengths there are.
+pub(super) const fn lengths_of_class(class: usize) -> (u64, u64) {
+    match class.checked_sub(1) {
+        None => (0, size_of_class(class) + 1),
+        Some(below) => (size_of_class(below) + 1, size_of_class(class) - size_of_class(below)),
+    }
+}
+
 /// The smallest class for `len` bytes at a multiple of `align` (a power of two up to [`SLOT_ALIGN`]), if
 /// there is one.
 #[inline]
@@ -272,6 +280,18 @@ mod tests {
         }
         assert_eq!(class_of(LARGEST + 1, 1), None);
         assert_eq!(class_of(u64::MAX, 256), None);
+    }
+
+    #[test]
+    fn each_length_is_of_one_class() {
+        let mut next = 0;
+        for class in 0..CLASSES {
+            let (least, lengths) = lengths_of_class(class);
+            assert_eq!(least, next);
+            next += lengths;
+            assert_eq!([least, next - 1].map(|len| class_of(len, 1)), [Some(class); 2]);
+        }
+        assert_eq!(next, LARGEST + 1);
     }
 
     #[test]

@@ -193,9 +193,6 @@ impl Heap {
     /// Frees the block at `offset`; `BadOffset` if there is none.
     #[inline(always)]
     pub(crate) fn free<S: Space>(&mut self, s: &mut S, offset: u64) -> Result<()> {
-        if self.free_hot(s, offset)? {
-            return Ok(());
-        }
         match self.find_place(s, offset) {
             Some(Place::Slot(slot, states)) => self.free_slot(s, slot, states),
             Some(Place::Run(page, run)) => self.free_run(s, page, run),

@@ -418,9 +418,6 @@ impl Heap {
     /// Allocates a block of a class.
     #[inline(always)]
     pub(super) fn alloc_slot<S: Space>(&mut self, s: &mut S, class: usize, len: u64) -> Result<u64> {
-        if let Some(offset) = self.alloc_hot(s, class, len)? {
-            return Ok(offset);
-        }
         let hint = self.slabs.of(class);
         let FreeWord { slab, word, shape } = hint.latest();
         if slab != 0

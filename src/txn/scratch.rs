@@ -32,6 +32,10 @@ impl Scratch {
         Ok(unsafe { std::slice::from_raw_parts(address.add(start), len) })
     }
 
+    pub(crate) fn is_empty(&mut self) -> bool {
+        self.0.get_mut().is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.get_mut().clear();
     }

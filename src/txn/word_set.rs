@@ -137,6 +137,17 @@ impl WordSet {
         Ok(self.entries[index][1])
     }
 
+    /// The word at `offset`, a multiple of 8, to be changed, if it is the one that was used last.
+    #[inline(always)]
+    pub(crate) fn last_at(&mut self, offset: u64) -> Option<&mut u64> {
+        let last = self.last.get();
+        if last < self.floor {
+            return None;
+        }
+        let [head, word] = self.entries.get_mut(last)?;
+        (*head == head_of_word(offset)).then_some(word)
+    }
+
     /// The word that belongs there is inside the file, and may be changed next.
     #[inline(always)]
     pub(crate) fn keep_vacant(&self, vacant: Vacant) {
@@ -146,14 +157,11 @@ impl WordSet {
     /// Changes the word at `offset` if it is the one that was used last, or of which a place is kept; else nothing.
     #[inline(always)]
     pub(crate) fn store_again(&mut self, offset: u64, word: u64) -> bool {
-        let (head, last) = (head_of_word(offset), self.last.get());
-        if last >= self.floor
-            && let Some(entry) = self.entries.get_mut(last)
-            && entry[0] == head
-        {
-            entry[1] = word;
+        if let Some(last) = self.last_at(offset) {
+            *last = word;
             return true;
         }
+        let head = head_of_word(offset);
         let vacant = self.vacant.get();
         if vacant.head == head {
             self.add(vacant.slot, None, [head, word]);

@@ -144,6 +144,12 @@ impl<'a> WriteTxn<'a> {
     fn parts(&mut self) -> (&mut Heap, Work<'_>) {
         self.scratch.clear();
         self.calls += 1;
+        self.parts_again()
+    }
+
+    /// The same, for what else belongs to a call.
+    #[inline(always)]
+    fn parts_again(&mut self) -> (&mut Heap, Work<'_>) {
         let State { heap, changes, .. } = &mut *self.state;
         (heap, Work { media: self.arena.media(), changes, apply: self.arena.apply() })
     }
@@ -157,7 +163,21 @@ impl<'a> WriteTxn<'a> {
         f(heap, &mut work)
     }
 
+    /// `align`: a power of two. Not part of its callers, so that it needs no registers but those that are free in every call.
+    #[inline(never)]
     fn alloc_raw(&mut self, len: u64, align: usize) -> Result<u64> {
+        let State { heap, changes, .. } = &mut *self.state;
+        if self.scratch.is_empty()
+            && let Some(offset) = heap.alloc_hot(len, align as u64, |at| changes.words.last_at(at))
+        {
+            self.calls += 1;
+            return Ok(offset);
+        }
+        self.alloc_elsewhere(len, align)
+    }
+
+    #[inline(never)]
+    fn alloc_elsewhere(&mut self, len: u64, align: usize) -> Result<u64> {
         let (heap, mut work) = self.parts();
         heap.alloc(&mut work, len, align as u64)
     }
@@ -194,8 +214,8 @@ impl<'a> WriteTxn<'a> {
 
     #[inline]
     pub(crate) fn alloc_copy(&mut self, bytes: &[u8], align: usize) -> Result<Offset<[u8]>> {
-        let (heap, mut work) = self.parts();
-        let offset = heap.alloc(&mut work, bytes.len() as u64, align as u64)?;
+        let offset = self.alloc_raw(bytes.len() as u64, align)?;
+        let (heap, mut work) = self.parts_again();
         work.write_new(heap, offset, bytes)?;
         Ok(Offset::from_raw(offset))
     }
@@ -314,6 +334,16 @@ impl<'a> WriteTxn<'a> {
 
     /// No type parameter: compiled with what it calls, however its callers are.
     pub(crate) fn free_raw(&mut self, offset: u64) -> Result<()> {
+        let State { heap, changes, .. } = &mut *self.state;
+        if self.scratch.is_empty() && heap.free_hot(offset, |at| changes.words.last_at(at)) {
+            self.calls += 1;
+            return Ok(());
+        }
+        self.free_elsewhere(offset)
+    }
+
+    #[inline(never)]
+    fn free_elsewhere(&mut self, offset: u64) -> Result<()> {
         let (heap, mut work) = self.parts();
         heap.free(&mut work, offset)
     }
