@@ -77,6 +77,9 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
 /// Committed runs that the transaction freed become free extents, last of all. Returns where the heap ends.
 #[inline]
 fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
+    if state.end != 0 && !state.changes.layout_changed && state.changes.deferred.is_empty() {
+        return Ok(state.end);
+    }
     let mut work = Work { media: arena.media(), changes: &mut state.changes, apply: arena.apply() };
     for (page, pages) in std::mem::take(&mut work.changes.deferred) {
         state.heap.join_free(&mut work, page, pages)?;

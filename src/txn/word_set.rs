@@ -89,7 +89,11 @@ impl WordSet {
             *self = Self::default();
             return;
         }
-        self.shift = probing::clear(&mut self.slots, 0, self.entries.len() * SPARSE, FIRST_SLOTS);
+        if self.slots.len() == FIRST_SLOTS && self.entries.len() <= probing::FEW {
+            self.truncate(0);
+        } else {
+            self.shift = probing::clear(&mut self.slots, 0, self.entries.len() * SPARSE, FIRST_SLOTS);
+        }
         self.entries.clear();
         self.vacant.take();
         self.replaced.clear();

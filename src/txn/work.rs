@@ -25,7 +25,7 @@ pub(crate) struct Changes {
     /// Runs were taken or given back: other handles' hints no longer hold.
     pub(crate) moved_runs: bool,
     /// Words of metadata were changed that are no slots' states.
-    layout_changed: bool,
+    pub(super) layout_changed: bool,
 }
 
 /// Where a save point stands in the changes.

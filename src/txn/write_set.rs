@@ -16,7 +16,7 @@
 //! length; a dead shadow is in the hash only after the undo entry that revives it was replayed.
 
 use super::page_filter::PageFilter;
-use super::probing;
+use super::probing::{self, FEW};
 use crate::error::{Error, Result};
 use crate::layout::{LINE, PAGE};
 use crate::media::Media;
@@ -130,14 +130,31 @@ impl WriteSet {
             *self = Self::default();
             return;
         }
-        // What comes next finds as many slots as these shadows needed.
-        self.shift = probing::clear(&mut self.slots, Slot::NONE, self.shadows.len() * 2, FIRST_SLOTS);
+        // Where save points were rolled back the filter may have pages that no shadow names.
+        if self.slots.len() == FIRST_SLOTS && self.shadows.len() <= FEW && self.stamp == 0 {
+            self.take_out();
+        } else {
+            self.pages.clear();
+            // What comes next finds as many slots as these shadows needed.
+            self.shift = probing::clear(&mut self.slots, Slot::NONE, self.shadows.len() * 2, FIRST_SLOTS);
+        }
         self.shadows.clear();
         self.lines.clear();
         self.undo.clear();
         self.save_points = 0;
         self.stamp = 0;
-        self.pages.clear();
+    }
+
+    /// Empties the slots of the shadows, which are few. All are found before the first one is emptied: what lies behind it is looked for past it.
+    fn take_out(&mut self) {
+        let mut taken = [0; FEW];
+        for (at, shadow) in taken.iter_mut().zip(&self.shadows) {
+            *at = self.probe(shadow.line);
+        }
+        for (at, shadow) in taken.iter().zip(&self.shadows) {
+            self.slots[*at] = Slot::NONE;
+            self.pages.remove(shadow.line / LINES_PER_PAGE);
+        }
     }
 
     #[inline(always)]

@@ -125,6 +125,20 @@ proptest! {
 }
 
 #[test]
+fn a_few_words_leave_nothing_behind() {
+    let mut set = WordSet::default();
+    for first in 0..40 {
+        for second in 0..40 {
+            for word in [first, second, 17, 99] {
+                set.store(word * 8, word);
+            }
+            set.clear();
+            assert!(set.slots.iter().all(|&slot| slot == 0), "words {first} and {second}");
+        }
+    }
+}
+
+#[test]
 fn an_unusually_large_set_gives_its_memory_back() {
     let mut set = WordSet::default();
     (0..MOST_KEPT as u64).for_each(|word| set.store(word * 8, word));

@@ -222,3 +222,20 @@ fn what_lies_past_the_file_is_refused() {
     assert!(set.write(4096, &[1; 8], &media).is_err());
     assert!(set.is_empty());
 }
+
+#[test]
+fn a_few_lines_leave_nothing_behind() {
+    let disk = SimDisk::from_image(&[0; LEN as usize]).unwrap();
+    let media = disk.open_media(LEN, Writable::Runtime).unwrap();
+    let mut set = WriteSet::default();
+    for first in 0..40 {
+        for second in 0..40 {
+            for line in [first, second, 17, 39] {
+                set.write(START + line * LINE, &[1; 8], &media).unwrap();
+            }
+            set.clear();
+            let is_empty = set.slots.iter().all(|slot| slot.line == EMPTY);
+            assert!(is_empty && !set.pages.may_have(START / PAGE), "lines {first} and {second}");
+        }
+    }
+}
