@@ -279,8 +279,7 @@ impl Arena {
             && self.inner.apply == Apply::Store
             && let Some(done) = short::run(&self.inner, &mut state, kind, short)?
         {
-            // It is committed whole.
-            drop(state);
+            // It is committed whole; the state is not looked at any more.
             locked.release();
             return Ok(done);
         }

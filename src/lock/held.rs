@@ -35,16 +35,16 @@ pub(crate) struct Held {
 /// What a thread holds through one handle.
 #[derive(Debug, Clone, Copy)]
 struct Hold {
-    by: Numbered,
+    whose: Whose,
     reads: u32,
     writes: u32,
 }
 
 /// A file's number, below, and a handle's: one word, so that one comparison tells whether a hold is a handle's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Numbered(u64);
+struct Whose(u64);
 
-impl Numbered {
+impl Whose {
     const fn new(file: u32, handle: u32) -> Self {
         Self((handle as u64) << 32 | file as u64)
     }
@@ -59,7 +59,7 @@ impl Numbered {
 }
 
 impl Hold {
-    const NONE: Self = Self { by: Numbered(0), reads: 0, writes: 0 };
+    const NONE: Self = Self { whose: Whose(0), reads: 0, writes: 0 };
 
     #[inline]
     fn is_empty(&self) -> bool {
@@ -83,7 +83,7 @@ thread_local! {
 
 /// The numbers of a handle and its file, as long as it lives.
 #[derive(Debug)]
-pub(crate) struct HandleNumber(Numbered);
+pub(crate) struct HandleNumber(Whose);
 
 impl HandleNumber {
     /// Numbers for a new handle on the file with this device and inode.
@@ -108,7 +108,7 @@ impl HandleNumber {
             None => handles.push(true),
             Some(used) => *used = true,
         }
-        Self(Numbered::new(file as u32, handle as u32))
+        Self(Whose::new(file as u32, handle as u32))
     }
 
     /// What this thread holds on the handle's file.
@@ -125,7 +125,7 @@ impl HandleNumber {
 
     #[inline]
     fn add(&self, hold: Hold, held: &mut Held) {
-        if hold.by.file() == self.0.file() {
+        if hold.whose.file() == self.0.file() {
             held.reads += hold.reads;
             held.writes += hold.writes;
             held.own_reads += if self.is_own(&hold) { hold.reads } else { 0 };
@@ -166,7 +166,7 @@ impl HandleNumber {
         let is_alone = HOLDS.with(|holds| {
             let is_alone = holds.one.get().is_empty() && holds.others.get() == 0;
             if is_alone {
-                holds.one.set(Hold { by: self.0, reads: 0, writes: 1 });
+                holds.one.set(Hold { whose: self.0, reads: 0, writes: 1 });
             }
             is_alone
         });
@@ -212,7 +212,7 @@ impl HandleNumber {
             // Where it is empty what is asked for may be among the others.
             let is_here = if one.is_empty() { holds.others.get() == 0 } else { self.is_own(&one) };
             if is_here {
-                one.by = self.0;
+                one.whose = self.0;
                 change(&mut one);
                 holds.one.set(one);
             }
@@ -225,7 +225,7 @@ impl HandleNumber {
 
     #[inline]
     fn is_own(&self, hold: &Hold) -> bool {
-        hold.by == self.0
+        hold.whose == self.0
     }
 
     #[cold]
@@ -233,7 +233,7 @@ impl HandleNumber {
         let look = |others: &RefCell<Vec<Hold>>| {
             let mut others = others.borrow_mut();
             let at = others.iter().position(|hold| self.is_own(hold)).unwrap_or_else(|| {
-                others.push(Hold { by: self.0, ..Hold::NONE });
+                others.push(Hold { whose: self.0, ..Hold::NONE });
                 others.len() - 1
             });
             change(&mut others[at]);
