@@ -50,7 +50,7 @@ pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) ->
 pub(super) fn child_at<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<u64> {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
     let (_, child) = search(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))?;
-    Some(at.wrapping_add(8 * child as u64))
+    (child < words.len()).then(|| at.wrapping_add(8 * child as u64))
 }
 
 /// Has the first lines of a node fetched.
