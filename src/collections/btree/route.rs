@@ -9,7 +9,7 @@
 use super::node::{FRONT, MARK, NODE_MAX, Slot, head_of};
 use crate::txn::View;
 use std::cmp::Ordering;
-use std::sync::atomic;
+use std::sync::atomic::{self, AtomicU64};
 
 /// Lines of a node that are asked for before they are needed, so that they come together and not one after the other.
 const AHEAD: [usize; 4] = [0, 8, 16, 24];
@@ -34,6 +34,12 @@ pub(super) fn lower_bound(
     Some(low)
 }
 
+/// Copies one of these words, if there is one of that number.
+#[inline(always)]
+fn copy_from(words: &[AtomicU64]) -> impl Fn(usize) -> Option<u64> {
+    move |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed))
+}
+
 /// From the inner node at `at` to the child under which `key` belongs: index of the entry, and the child.
 #[inline]
 pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<(usize, u64)> {
@@ -41,7 +47,7 @@ pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) ->
     if words.is_empty() {
         return child(level, key, |i| tx.word_in_block(at.wrapping_add(8 * i as u64)).ok());
     }
-    child(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))
+    child(level, key, copy_from(words))
 }
 
 /// Offset of the word in the inner node at `at` that has the child under which `key` belongs, if the transaction has not changed the node. Who looks for
@@ -49,7 +55,7 @@ pub(super) fn route<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) ->
 #[inline]
 pub(super) fn child_at<S: View + ?Sized>(tx: &S, at: u64, level: u8, key: &[u8]) -> Option<u64> {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
-    let (_, child) = search(level, key, |i| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed)))?;
+    let (_, child) = search(level, key, copy_from(words))?;
     (child < words.len()).then(|| at.wrapping_add(8 * child as u64))
 }
 
@@ -69,7 +75,7 @@ pub(super) fn fetch<S: View + ?Sized>(tx: &S, at: u64) {
 #[inline]
 pub(super) fn entry_in<S: View + ?Sized>(tx: &S, at: u64, key: &[u8]) -> Option<u64> {
     let words = tx.words(at, (NODE_MAX / 8) as u64);
-    let word = |i: usize| words.get(i).map(|word| word.load(atomic::Ordering::Relaxed));
+    let word = copy_from(words);
     let (front, prefix) = (word(0)?, (word(1)? & 0xFFFF) as usize);
     let (count, least) = ((front >> 16 & 0xFFFF) as usize, u64::from(head_of(key, prefix)) << 32);
     let slot = |i: usize| word(FRONT / 8 + i);
