@@ -107,7 +107,7 @@ pub mod window;
 
 #[cfg(feature = "arena")]
 pub use arena::{
-    Arena, Counts, Durability, Finding, Handle, Locking, Moved, Options, Repair, Report, Run, RunKind, Runs,
+    Arena, Counts, Durability, Finding, Handle, Locking, Options, Repair, Report, Run, RunKind, Runs,
     Salvage, Shrunk, Snapshot, SnapshotOptions, Stats,
 };
 pub use error::{Error, OffsetFault, Result};

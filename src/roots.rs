@@ -64,16 +64,6 @@ fn info((fixed, name, type_name): ([u64; 3], &str, &str)) -> RootInfo {
     }
 }
 
-/// What the bytes of a root record say, which lies at `at`.
-pub(crate) fn parse(bytes: &[u8], at: u64) -> Result<RootInfo> {
-    parts(bytes, at).map(info)
-}
-
-/// Creates a root as it was, or points it elsewhere.
-pub(crate) fn restore(tx: &mut WriteTxn<'_>, root: &RootInfo) -> Result<()> {
-    put(tx, root)
-}
-
 /// Index of the root in the directory, or where it belongs.
 fn search<S: View + ?Sized>(tx: &S, name: &str) -> Result<Result<usize, usize>> {
     let all = directory(tx)?;

@@ -26,7 +26,7 @@ pub use check::{Counts, Finding, Report};
 pub use options::{Durability, Locking, Options};
 pub use repair::Repair;
 pub use runs::{Run, RunKind, Runs};
-pub use salvage::{Moved, Salvage};
+pub use salvage::Salvage;
 pub use shrink::Shrunk;
 pub use snapshot::{Snapshot, SnapshotOptions};
 pub use stats::{Handle, Stats};

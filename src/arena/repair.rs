@@ -83,11 +83,12 @@ impl Options {
     pub fn repair(&self, path: impl AsRef<Path>) -> Result<Repair> {
         let options = Self { repairing: true, accept_unsynced: true, locking: None, ..self.clone() };
         options.check()?;
-        run(&open::open(path.as_ref(), &options)?)
+        run(&open::open(path.as_ref(), &options)?, true)
     }
 }
 
-fn run(arena: &Arena) -> Result<Repair> {
+/// Repairs an open arena; `keep`: saves the pages that change.
+pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
     let media = &arena.inner.media;
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
@@ -111,7 +112,7 @@ fn run(arena: &Arena) -> Result<Repair> {
     if !words.is_empty() {
         let mut pages: Vec<u64> = words.keys().map(|at| at / PAGE * PAGE).collect();
         pages.dedup();
-        backup = Some(save(arena, &pages)?);
+        backup = if keep { Some(save(arena, &pages)?) } else { None };
         let mut tx = arena.write()?;
         tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
         tx.commit()?;

@@ -3,6 +3,7 @@
 //! Blocks stay where they are, with their bytes. Every word that the heap keeps about them is computed; those that differ from what is there
 //! are handed to the caller, who stores them in one transaction.
 
+use super::Heap;
 use super::class::{CLASSES, Shape};
 use super::header::{HEADER_WORDS, Header, word_of};
 use super::map::{ARRAYS, HEADER_ENTRY, NODES_ENTRY, array_entry, array_pages};
@@ -10,7 +11,6 @@ use super::slab::{LISTED, Slot, links_at, padding, state_word_at};
 use super::space::Load;
 use super::survey::{Found, Loss, Survey};
 use super::tree::{Extent, NODE, NODES_PER_PAGE, PUNCHED, Summary};
-use super::{Block, Heap, run_block};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
 use std::collections::BTreeMap;
@@ -43,34 +43,6 @@ impl Heap {
         let Builder { mut words, survey, .. } = builder;
         words.retain(|&at, word| l.load(at).ok() != Some(*word));
         Ok(Rebuilt { words, losses: survey.losses })
-    }
-}
-
-impl Heap {
-    /// All blocks of a heap in a file of `limit` pages, as far as its page map and slabs tell, and what they do not. `Corrupt` if there is too
-    /// little left of these.
-    pub(crate) fn found_blocks<L: Load>(&self, l: &L, limit: Page) -> Result<(Vec<Block>, Vec<Loss>)> {
-        let survey = self.survey(l, limit)?;
-        let (mut blocks, mut losses) = (Vec::new(), survey.losses);
-        for &(page, _, found) in &survey.runs {
-            match found {
-                Found::Block(run) => blocks.push(run_block(page, run)),
-                Found::Slab(shape) => {
-                    let mut slot = Slot { slab: page, shape, index: 0 };
-                    while let Some((used, state)) = slot.next_used(l)? {
-                        // That the slot is in use is told; how long its block is, is not.
-                        let block = used.find_block(state).or_else(|| used.find_block(1));
-                        if used.find_block(state).is_none() {
-                            losses.push(unknown_length(&used));
-                        }
-                        blocks.extend(block);
-                        slot.index = used.index + 1;
-                    }
-                }
-                Found::Header | Found::Array(_) | Found::Nodes => {}
-            }
-        }
-        Ok((blocks, losses))
     }
 }
 

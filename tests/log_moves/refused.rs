@@ -142,7 +142,10 @@ fn a_file_without_its_ring_is_salvaged() {
             let saved = dir.path().join("saved");
             let _ = std::fs::remove_file(&saved);
             let salvage = Arena::salvage(&path, &saved).unwrap_or_else(|e| panic!("{len} pages: {e}"));
-            assert!(salvage.roots == 2 && salvage.blocks.len() >= 14, "{len} pages: {salvage:?}");
+            assert!(
+                salvage.report.counts.roots == 2 && salvage.report.counts.blocks >= 14,
+                "{len} pages: {salvage:?}"
+            );
             let saved = Arena::open(&saved).unwrap();
             let tx = saved.read().unwrap();
             assert_eq!(tx.get(tx.named_root::<u64>("count").unwrap().unwrap()).unwrap(), &count);

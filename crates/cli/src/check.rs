@@ -4,7 +4,7 @@ use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
-use heapfile::{Arena, Counts, Error, Finding, Moved, Options};
+use heapfile::{Arena, Counts, Error, Finding, Options};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,7 @@ pub(crate) struct Args {
     /// Repair it: build its metadata anew from what is sound
     #[arg(long)]
     repair: bool,
-    /// Bring all blocks and roots that can be told into a new arena TO, and only read this one; where each block went is written to
-    /// TO.offsets
+    /// Bring all blocks and roots that can be told into a new arena TO, where they keep their offsets, and only read this one
     #[arg(long, value_name = "TO", conflicts_with = "repair")]
     salvage: Option<PathBuf>,
     /// Write JSON
@@ -98,44 +97,27 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
         let _spinner = Spinner::new("salvaging");
         Arena::salvage(&args.file, to)?
     };
-    let mut name = to.as_os_str().to_owned();
-    name.push(".offsets");
-    let offsets = PathBuf::from(name);
-    let mut list = String::from("# old offset, new offset, bytes\n");
-    for Moved { from, to, len_bytes, .. } in &salvage.blocks {
-        let _ = std::fmt::Write::write_fmt(
-            &mut list,
-            format_args!("{:#x} {:#x} {len_bytes}\n", from.raw(), to.raw()),
-        );
-    }
-    std::fs::write(&offsets, list).map_err(|e| format!("cannot write {}: {e}", offsets.display()))?;
-    let bytes: u64 = salvage.blocks.iter().map(|block| block.len_bytes).sum();
+    let findings: Vec<Wrong> = salvage.report.findings.into_iter().map(Wrong::from).collect();
+    let whole = findings.is_empty() && salvage.losses.is_empty();
     if args.json {
+        let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
         output::json(&json!({
             "path": args.file.to_string_lossy(),
             "to": to.to_string_lossy(),
-            "offsets": offsets.to_string_lossy(),
-            "blocks": salvage.blocks.len(),
-            "block_bytes": bytes,
-            "roots": salvage.roots,
-            "losses": salvage.losses.iter().map(|loss| json!({"offset": loss.offset, "what": loss.what})).collect::<Vec<_>>(),
+            "sound": findings.is_empty(),
+            "losses": salvage.losses.iter().map(|loss| list(loss.offset, &loss.what)).collect::<Vec<_>>(),
+            "findings": findings.iter().map(|f| list(f.offset, &f.what)).collect::<Vec<_>>(),
+            "counts": to_json(&salvage.report.counts),
         }))?;
     } else {
         let mut out = output::buffered();
         for loss in &salvage.losses {
             writeln!(out, "damaged: {loss}")?;
         }
-        writeln!(out, "{}", to.display())?;
-        output::row(
-            &mut out,
-            "blocks",
-            &format!("{} with {}", count(salvage.blocks.len() as u64), size(bytes)),
-        )?;
-        output::row(&mut out, "roots", &count(salvage.roots))?;
-        output::row(&mut out, "offsets", &format!("old and new ones in {}", offsets.display()))?;
+        print(&mut out, to, &findings, Some(&salvage.report.counts))?;
         out.flush()?;
     }
-    Ok(if salvage.losses.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
 /// Something wrong: where, and what.

@@ -207,8 +207,8 @@ fn check_repairs_what_it_can_and_lists_what_it_could_not() {
     run(&["check", place.arg()]).ok();
     let to = place.dir.path().join("new.heap");
     let salvaged = run(&["check", "--salvage", text(&to), place.arg()]).ok();
-    assert!(salvaged.contains("2,672 with "), "{salvaged}");
-    assert_eq!(std::fs::read_to_string(to.with_extension("heap.offsets")).unwrap().lines().count(), 2673);
+    let sound = run(&["check", place.arg()]).ok();
+    assert_eq!(salvaged.replace(text(&to), place.arg()), sound);
     run(&["check", text(&to)]).ok();
     run(&["check", "--salvage", text(&to), place.arg()]).fails(2, "exists already");
     let open = Arena::open(&place.path).unwrap();

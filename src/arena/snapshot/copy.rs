@@ -329,7 +329,7 @@ fn is_in_use(stretch: &Stretch) -> bool {
 pub(super) fn target_error(e: std::io::Error, needed: u64) -> Error {
     match e.raw_os_error() {
         Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed },
-        _ => Error::io("write", Path::new("the snapshot"), e),
+        _ => Error::io("write", Path::new("the copy"), e),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Access, Arena};
 use crate::error::Result;
 use copy::{Copied, Copy};
 use std::path::Path;
-use target::Target;
+pub(super) use target::Target;
 
 /// How to take a snapshot; see [`Arena::snapshot`].
 ///
@@ -132,7 +132,7 @@ impl Arena {
         let copy = Copy::new(self, target.file());
         let copied = if options.reflink { copy.reflink(to.as_ref()) } else { copy.run() }?;
         let Copied { sequence, copied_bytes, recopied_bytes, held_bytes } = copied;
-        let file_bytes = target.complete(self, sequence)?;
+        let (file_bytes, ()) = target.complete(self, sequence, |_| Ok(()))?;
         Ok(Snapshot { sequence, file_bytes, copied_bytes, recopied_bytes, held_bytes })
     }
 

@@ -1,4 +1,4 @@
-//! The file that a snapshot becomes: made under another name, completed, renamed.
+//! The file that a snapshot, or what was salvaged, becomes: made under another name, completed, renamed.
 
 use super::copy::target_error;
 use crate::arena::{Arena, Options, open, runs, shrink};
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// A file that goes away unless it is completed.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(in crate::arena) struct Target {
     file: File,
     /// Where it is until it is complete.
     temporary: PathBuf,
@@ -28,7 +28,7 @@ pub(super) struct Target {
 
 impl Target {
     /// Makes an empty file beside `path`.
-    pub(super) fn create(arena: &Arena, path: &Path, overwrite: bool) -> Result<Self> {
+    pub(in crate::arena) fn create(arena: &Arena, path: &Path, overwrite: bool) -> Result<Self> {
         let exists = || Error::AlreadyExists { path: path.to_owned() };
         if let Ok(found) = std::fs::symlink_metadata(path) {
             let itself = std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == arena.inner.media.key());
@@ -57,11 +57,17 @@ impl Target {
         &self.file
     }
 
-    /// Makes an arena of the heap that was copied into the file, and gives it its name. Returns the file's length.
-    pub(super) fn complete(mut self, source: &Arena, sequence: u64) -> Result<u64> {
+    /// Makes an arena of the heap that was copied into the file, has `finish` look after it, and gives it its name, or leaves no file behind. Returns the file's length, and what that says.
+    pub(in crate::arena) fn complete<R>(
+        mut self,
+        source: &Arena,
+        sequence: u64,
+        finish: impl FnOnce(&Arena) -> Result<R>,
+    ) -> Result<(u64, R)> {
         self.write_front(&source.inner.superblock, sequence)?;
         let options = Options { accept_unsynced: false, follow_links: false, ..source.inner.options.clone() };
         let arena = options.open(&self.temporary)?;
+        let finished = finish(&arena)?;
         if let Some(log) = &arena.inner.power {
             // Its log begins where the superblock has it, wherever the source's lies.
             arena.inner.move_log(log, 0)?;
@@ -89,7 +95,7 @@ impl Target {
             Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {
                 Err(Error::io("sync the directory of", &self.path, e))
             }
-            _ => Ok(file_bytes),
+            _ => Ok((file_bytes, finished)),
         }
     }
 
@@ -127,7 +133,13 @@ impl Target {
         self.write(0, bytemuck::bytes_of(&superblock))
     }
 
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+    /// Gives the file the length of the heap.
+    pub(in crate::arena) fn set_len(&self, end: u64) -> Result<()> {
+        self.file.set_len(end).map_err(|e| target_error(e, end))
+    }
+
+    /// Puts bytes of the heap, or of the front, where they belong.
+    pub(in crate::arena) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
         self.file.write_all_at(bytes, at).map_err(|e| target_error(e, bytes.len() as u64))
     }
 
