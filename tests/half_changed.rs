@@ -4,8 +4,11 @@ mod common;
 
 use common::{assert_clean, small};
 use heapfile::collections::BTreeMap;
+use heapfile::store::{Kind, Store, Table};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Error, WriteTxn};
+use heapfile::{Arena, Durability, Error, View, WriteTxn};
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Map = BTreeMap<u64, [u8]>;
 
@@ -88,4 +91,71 @@ fn a_member_of_a_group_that_hides_such_an_error_is_rolled_back_alone() {
         assert_eq!(map.get(&arena.read().unwrap(), &1).unwrap(), Some(&b"one"[..]));
     }
     assert!(half > 0, "no insertion failed half-way: the test shows nothing");
+}
+
+/// Gives so many bytes, then fails or panics.
+struct Broken {
+    left: u64,
+    panics: bool,
+}
+
+impl Read for Broken {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            assert!(!self.panics, "the source panics");
+            return Err(std::io::Error::other("the network went"));
+        }
+        let n = (to.len() as u64).min(self.left) as usize;
+        to[..n].fill(7);
+        self.left -= n as u64;
+        Ok(n)
+    }
+}
+
+/// Of a value whose source failed, nothing is committed: neither a part of it, nor what its place held before.
+#[test]
+fn a_value_comes_whole_from_its_source_or_not_at_all() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let dir = common::fast_dir();
+        let store = Store::with(small(Durability::Process).create(dir.path().join("a.heap")).unwrap());
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "films", kind).unwrap();
+        table.put(&mut tx, b"film", &vec![1; 3 << 20]).unwrap();
+        tx.commit().unwrap();
+        for (len, left, panics) in [(3, 0, false), (3, 2, false), (4, 3, false), (3, 2, true)] {
+            let mut tx = store.write().unwrap();
+            let source = Broken { left: left << 20, panics };
+            let put = catch_unwind(AssertUnwindSafe(|| table.put_from(&mut tx, b"film", len << 20, source)));
+            assert_eq!(put.is_err(), panics);
+            assert!(put.is_err() || put.is_ok_and(|put| put.is_err()));
+            assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+            assert!(store.get("films", b"film").unwrap().unwrap() == vec![1; 3 << 20]);
+        }
+    }
+}
+
+/// A block that did not find its way into the map is not left over.
+#[test]
+fn a_value_without_room_for_its_key_leaves_no_block() {
+    let mut seen = 0;
+    for step in 0..40 {
+        let (_dir, arena, _) = full(0);
+        let mut tx = arena.write().unwrap();
+        let map = BTreeMap::<[u8], [u8]>::new_in(&mut tx).unwrap();
+        let mut filler = Vec::new();
+        while let Ok(block) = tx.alloc_unset(4096, 4096) {
+            filler.push(block);
+        }
+        filler.drain(..step % 4 + 1).for_each(|block| tx.free(block).unwrap());
+        tx.commit().unwrap();
+        let mut tx = arena.write().unwrap();
+        let before = tx.blocks().count();
+        if map.insert_unset(&mut tx, &[1; 3000], 4096 * (step as u64 / 4 % 4 + 1)).is_err() {
+            let after = tx.blocks().count();
+            let committed = tx.commit().is_ok();
+            assert!(!committed || after == before, "{step}: {after} blocks, {before} before");
+            seen += usize::from(after != before);
+        }
+    }
+    assert!(seen > 0, "no insertion failed between its block and its key: the test shows nothing");
 }

@@ -502,8 +502,8 @@ impl Table {
         Ok(true)
     }
 
-    /// Stores a value of `len` bytes that `source` gives, piece by piece: of any length, with little memory. Fails, to be rolled back, if the
-    /// source ends early.
+    /// Stores a value of `len` bytes that `source` gives, piece by piece: of any length, with little memory. If the source fails, ends early or
+    /// panics, the transaction can only be rolled back ([`Error::HalfChanged`]).
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};
@@ -528,17 +528,19 @@ impl Table {
             source.read_exact(&mut value)?;
             return self.put(tx, key, &value).map(|_| ()).map_err(std::io::Error::other);
         }
-        let (block, start) =
-            either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
-        let mut piece = vec![0; PIECE as usize];
-        let mut at = 0;
-        while at < len {
-            let piece = &mut piece[..(len - at).min(PIECE) as usize];
-            source.read_exact(piece)?;
-            tx.write_at(block, start + at, piece).map_err(std::io::Error::other)?;
-            at += piece.len() as u64;
-        }
-        Ok(())
+        tx.in_steps(|tx| {
+            let (block, start) =
+                either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
+            let mut piece = vec![0; PIECE as usize];
+            let mut at = 0;
+            while at < len {
+                let piece = &mut piece[..(len - at).min(PIECE) as usize];
+                source.read_exact(piece).inspect_err(|_| tx.leave_half())?;
+                tx.write_at(block, start + at, piece).map_err(std::io::Error::other)?;
+                at += piece.len() as u64;
+            }
+            Ok(())
+        })
     }
 
     /// A value as a plain type, borrowed from the file.

@@ -572,9 +572,11 @@ impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
-        let block = tx.alloc_unset(len, 16)?;
-        self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;
-        Ok((block, 0))
+        tx.in_steps(|tx| {
+            let block = tx.alloc_unset(len, 16)?;
+            self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;
+            Ok((block, 0))
+        })
     }
 }
 

@@ -113,19 +113,41 @@ impl WriteTxn<'_> {
         outcome
     }
 
-    /// Runs a change that consists of several; if one of them fails after others were done, the transaction cannot be committed any more. Other than
-    /// [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
+    /// Runs a change that consists of several; if one of them fails, or the caller's part in it panics, after others were done, the transaction cannot be
+    /// committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
     #[inline]
-    pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub(crate) fn in_steps<T, E>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
         let before = self.calls;
-        let outcome = change(self);
+        let mut steps = Steps { tx: self, is_over: false };
+        let outcome = change(steps.tx);
+        steps.is_over = true;
         // One call that fails changes nothing.
-        self.is_half |= outcome.is_err() && self.calls > before + 1;
+        steps.tx.is_half |= outcome.is_err() && steps.tx.calls > before + 1;
         outcome
+    }
+
+    /// Says that the change is left half-way by something that is no call of the transaction.
+    pub(crate) fn leave_half(&mut self) {
+        self.is_half = true;
     }
 
     /// Whether what was done so far is whole.
     pub(crate) fn may_commit(&self) -> Result<()> {
         if self.is_half { Err(Error::HalfChanged) } else { Ok(()) }
+    }
+}
+
+/// A change of several steps under way.
+struct Steps<'s, 'a> {
+    tx: &'s mut WriteTxn<'a>,
+    is_over: bool,
+}
+
+impl Drop for Steps<'_, '_> {
+    fn drop(&mut self) {
+        self.tx.is_half |= !self.is_over;
     }
 }
