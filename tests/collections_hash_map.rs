@@ -363,3 +363,30 @@ fn entries_that_come_together_may_have_one_key() {
     // New ones between others, one of them twice.
     put(&mut tx, &[(6, 30), (3, 20), (7, 30), (6, 30), (6, 90), (4, 20), (6, 30), (3, 2000), (3, 20)]);
 }
+
+/// Keys that fall into one bucket of a map whose hash key is known are spread in a map that has its own.
+#[test]
+fn keys_made_to_collide_do_so_only_where_the_hash_key_is_known() {
+    const KNOWN: [u64; 2] = [1, 2];
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let many = HashMap::<u64, ()>::with_hash_key(&mut tx, KNOWN).unwrap();
+    many.extend(&mut tx, (0..300_000u64).map(|n| (n, ()))).unwrap();
+    // Neighbours in a large map's order have the low bits of their hashes in common.
+    let colliding: Vec<u64> = many.iter(&tx).unwrap().take(300).map(|entry| entry.unwrap().0).collect();
+    many.free(&mut tx).unwrap();
+    let blocks_for = |tx: &mut WriteTxn<'_>, map: HashMap<u64, ()>, keys: &[u64]| {
+        let before = tx.blocks().count();
+        keys.iter().for_each(|key| assert!(!map.insert(tx, key, &()).unwrap()));
+        assert!(keys.iter().all(|key| map.contains_key(tx, key).unwrap()));
+        tx.blocks().count() - before
+    };
+    let known = HashMap::with_hash_key(&mut tx, KNOWN).unwrap();
+    let flooded = blocks_for(&mut tx, known, &colliding);
+    let own = HashMap::new_in(&mut tx).unwrap();
+    let spread = blocks_for(&mut tx, own, &colliding);
+    let other = HashMap::new_in(&mut tx).unwrap();
+    let plain = blocks_for(&mut tx, other, &Vec::from_iter(0..300));
+    assert!(flooded > plain + 25, "{flooded} blocks, {plain} for any keys: they did not collide");
+    assert!(spread < plain + 15, "{spread} blocks, {plain} for any keys");
+}

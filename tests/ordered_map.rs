@@ -224,6 +224,35 @@ fn plain_values_are_borrowed_aligned_between_odd_ones() {
     assert_eq!(map.get(&tx, "key 7").unwrap(), Some(&[7, !7]));
 }
 
+#[test]
+fn values_of_one_length_change_in_place() {
+    let (_dir, arena) = arena(Durability::Process);
+    let mut tx = arena.write().unwrap();
+    let map = BTreeMap::<u16, u64>::new_in(&mut tx).unwrap();
+    let (mut model, mut rng) = (Model::<u16, u64>::new(), SplitMix64(11));
+    for n in 0..20_000u64 {
+        let key = rng.below(500) as u16;
+        match rng.below(4) {
+            0 => assert_eq!(map.take(&mut tx, &key).unwrap(), model.remove(&key)),
+            1 => {
+                let change = |value: &mut u64| std::mem::replace(value, n);
+                assert_eq!(map.update(&mut tx, &key, change).unwrap(), model.get_mut(&key).map(change));
+            }
+            _ => {
+                let sum = map.update_or_insert(&mut tx, &key, n, |value| {
+                    *value += 1;
+                    *value
+                });
+                let value = model.entry(key).or_insert(n);
+                *value += 1;
+                assert_eq!(sum.unwrap(), *value);
+            }
+        }
+    }
+    let all: Vec<(u16, u64)> = map.iter(&tx).unwrap().map(|e| e.map(|(k, v)| (k, *v)).unwrap()).collect();
+    assert_eq!(all, Vec::from_iter(model));
+}
+
 /// A full node may need more room if its entries are laid out in another order than they came in, for padding.
 #[test]
 fn splits_fit_whatever_the_padding() {

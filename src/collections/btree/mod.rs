@@ -22,12 +22,12 @@ mod pack;
 mod route;
 mod spool;
 mod tree;
+mod update;
 
 use super::item::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{InBlock, View, WriteTxn};
-use bytemuck::Pod;
 use cursor::{Entries, Way};
 use load::Loader;
 use merge::Batch;
@@ -528,54 +528,6 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         check::check(tx, tree, &mut |key, value| {
             key_of::<K>(tree, key)?;
             value_of::<V>(tree, value).map(|_| ())
-        })
-    }
-}
-
-impl<K: Key + ?Sized, V: Pod> BTreeMap<K, V> {
-    /// Changes a value in place; returns whether there is one. What is logged are the words that differ afterwards. O(log n).
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::BTreeMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let hits = BTreeMap::<str, u64>::from_entries(&mut tx, [("/", 1)])?;
-    /// hits.update(&mut tx, "/", |n| *n += 1)?;
-    /// assert_eq!(hits.get(&tx, "/")?, Some(&2));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn update(self, tx: &mut WriteTxn<'_>, key: &K, change: impl FnOnce(&mut V)) -> Result<bool> {
-        let Some(mut value) = self.get(tx, key)?.copied() else { return Ok(false) };
-        change(&mut value);
-        let Some((block, start, _)) = self.place(tx, key)? else { return Ok(false) };
-        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
-        Ok(true)
-    }
-}
-
-impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
-    /// Inserts an entry, or replaces its value, by one of `len` bytes that are not set: they hold whatever the file holds there. For values that are streamed in
-    /// by [`WriteTxn::write_at`], of any length that the arena has room for. Returns the value's block and where it begins there.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::BTreeMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = BTreeMap::<str, [u8]>::new_in(&mut tx)?;
-    /// let (block, start) = map.insert_unset(&mut tx, "film", 1 << 20)?;
-    /// for piece in 0..16 {
-    ///     tx.write_at(block, start + (piece << 16), &[piece as u8; 1 << 16])?;
-    /// }
-    /// assert_eq!(map.get(&tx, "film")?.unwrap()[1 << 19], 8);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
-        tx.in_steps(|tx| {
-            let block = tx.alloc_unset(len, 16)?;
-            self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;
-            Ok((block, 0))
         })
     }
 }
