@@ -1,11 +1,12 @@
 //! The store: what its calls do, alone and in transactions, and what other handles see of it.
 
 use heapfile::store::{Kind, Store, Table};
-use heapfile::testing::SplitMix64;
+use heapfile::testing::{SplitMix64, at_no_point, at_point};
 use heapfile::{Arena, Durability, Error, Options, View};
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -298,12 +299,94 @@ fn values_are_typed_through_serde() {
 }
 
 #[test]
+fn calls_that_find_nothing_make_no_table() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    assert!(!store.update("t", b"k", |_| panic!("there is nothing to change")).unwrap());
+    assert!(!store.compare_and_swap("t", b"k", Some(b"old"), Some(b"new")).unwrap());
+    assert!(!store.compare_and_swap("t", b"k", Some(b"old"), Some(b"longer")).unwrap());
+    assert!(!store.compare_and_swap("t", b"k", Some(b"old"), None).unwrap());
+    assert!(store.compare_and_swap("t", b"k", None, None).unwrap());
+    assert!(!store.delete("t", b"k").unwrap());
+    assert_eq!(store.tables().unwrap(), Vec::<String>::new());
+    assert!(store.compare_and_swap("t", b"k", None, Some(b"new")).unwrap());
+    assert_eq!(store.tables().unwrap(), ["t"]);
+}
+
+/// A table that is dropped between a delete's look and its change is not made again.
+#[test]
+fn a_delete_beside_a_drop_makes_no_table() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                store.delete("t", b"k").unwrap();
+            }
+        });
+        for _ in 0..3000 {
+            let mut tx = store.write().unwrap();
+            let table = Table::create(&mut tx, "t", Kind::Hashed).expect("nobody else makes it");
+            table.put(&mut tx, b"k", b"").unwrap();
+            tx.commit().unwrap();
+            store.drop_table("t").unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn entries_without_any_bytes_are_no_damage() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    store.put("t", b"12345678", b"12345678").unwrap();
+    store.put("t", b"", b"").unwrap();
+    store.delete("t", b"12345678").unwrap();
+    assert_eq!(store.get("t", b"").unwrap().as_deref(), Some(&b""[..]));
+    store.check().unwrap();
+}
+
+#[test]
+fn of_entries_with_one_key_the_last_counts_though_key_and_value_are_empty() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    for n in 0..100u64 {
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, &n.to_string(), Kind::Ordered).unwrap();
+        table.put(&mut tx, b"x", b"").unwrap();
+        let scattered = |n: u64| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec(), vec![1]);
+        let mut entries: Vec<(Vec<u8>, Vec<u8>)> = (0..n).map(scattered).collect();
+        let empty = [(vec![], vec![]), (vec![], b"last".to_vec())];
+        entries.splice((n / 2) as usize..(n / 2) as usize, empty);
+        table.extend(&mut tx, entries).unwrap();
+        assert_eq!(table.get(&tx, b"").unwrap(), Some(&b"last"[..]), "{n}");
+    }
+}
+
+/// A listing that finds little takes as many short transactions as one that finds all.
+#[test]
+fn a_listing_of_few_in_a_hashed_table_ends_its_transactions() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let mut tx = store.write().unwrap();
+    let table = Table::create(&mut tx, "t", Kind::Hashed).unwrap();
+    table.extend(&mut tx, (0..20_000u64).map(|n| (n.to_be_bytes(), b""))).unwrap();
+    table.put(&mut tx, b"~", b"1").unwrap();
+    tx.commit().unwrap();
+    // Each read transaction passes one point when it begins.
+    at_point(20_000 / 300, || ());
+    assert_eq!(store.list_prefix("t", b"~").count(), 1);
+    assert!(!at_no_point(), "few transactions, thus long ones");
+}
+
+#[test]
 fn names_of_tables_have_limits() {
     let (_dir, path) = place();
     let store = process(&path);
-    for name in ["", &"x".repeat(256)] {
-        assert!(matches!(store.put(name, b"k", b"v"), Err(Error::TooLarge { what: "a table's name", .. })));
-    }
+    let refused = store.put(&"x".repeat(256), b"k", b"v");
+    assert!(matches!(refused, Err(Error::TooLarge { what: "a table's name", .. })));
+    assert!(matches!(store.put("", b"k", b"v"), Err(Error::BadOption { .. })));
     store.put(&"x".repeat(255), b"k", b"v").unwrap();
     let mut tx = store.write().unwrap();
     Table::create(&mut tx, "t", Kind::Hashed).unwrap();

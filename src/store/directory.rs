@@ -100,7 +100,14 @@ impl Directory {
     }
 
     pub(super) fn create(self, tx: &mut WriteTxn<'_>, name: &str, kind: Kind) -> Result<Table> {
-        if name.is_empty() || name.len() > MAX_NAME {
+        if name.is_empty() {
+            return Err(Error::BadOption {
+                option: "length of a table's name",
+                value: 0,
+                why: "1 to 255 bytes",
+            });
+        }
+        if name.len() > MAX_NAME {
             return Err(Error::TooLarge {
                 what: "a table's name",
                 len: name.len() as u64,

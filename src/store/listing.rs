@@ -113,7 +113,7 @@ impl<'a> Listing<'a> {
                 bytes += self.keep(key, value);
             }
             seen += 1;
-            if (seen >= BATCH && !self.batch.is_empty()) || bytes >= BATCH_BYTES {
+            if seen >= BATCH || bytes >= BATCH_BYTES {
                 if let Some(position) = entries.position()? {
                     (self.position, self.ended) = (position, false);
                 }
@@ -135,12 +135,11 @@ impl Iterator for Listing<'_> {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.is_empty()
-            && !self.ended
-            && let Err(e) = self.fill()
-        {
-            (self.ended, self.batch) = (true, VecDeque::new());
-            return Some(Err(e));
+        while self.batch.is_empty() && !self.ended {
+            if let Err(e) = self.fill() {
+                (self.ended, self.batch) = (true, VecDeque::new());
+                return Some(Err(e));
+            }
         }
         self.batch.pop_front().map(Ok)
     }

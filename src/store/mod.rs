@@ -175,6 +175,11 @@ impl Store {
         table.map(|table| read(&tx, table)).transpose()
     }
 
+    /// Begins a transaction, which is `short` if its change is.
+    fn begin(&self, short: bool) -> Result<WriteTxn<'_>> {
+        if short { self.arena.begin_short() } else { self.arena.write() }
+    }
+
     /// Changes a table, made if need be, in a transaction of its own.
     fn changing<T>(
         &self,
@@ -182,8 +187,7 @@ impl Store {
         short: bool,
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<T> {
-        let tx = if short { self.arena.begin_short()? } else { self.arena.write()? };
-        self.changing_in(tx, name, change)
+        self.changing_in(self.begin(short)?, name, change)
     }
 
     /// As [`changing`](Self::changing), in this transaction.
@@ -193,23 +197,49 @@ impl Store {
         name: &str,
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<T> {
-        let known = self.known_table(&tx, name);
-        let table = match known {
-            Some(table) => table,
-            None => Table::open_or_create(&mut tx, name)?,
-        };
+        match self.known_table(&tx, name) {
+            Some(table) => self.commit(tx, name, table, true, change),
+            None => {
+                let table = Table::open_or_create(&mut tx, name)?;
+                self.commit(tx, name, table, false, change)
+            }
+        }
+    }
+
+    /// Changes a table in this transaction if there is one of that name.
+    fn changing_found<T>(
+        &self,
+        tx: WriteTxn<'_>,
+        name: &str,
+        change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
+    ) -> Result<Option<T>> {
+        match self.known_table(&tx, name) {
+            Some(table) => self.commit(tx, name, table, true, change).map(Some),
+            None => match Table::open(&tx, name)? {
+                Some(table) => self.commit(tx, name, table, false, change).map(Some),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn commit<T>(
+        &self,
+        mut tx: WriteTxn<'_>,
+        name: &str,
+        table: Table,
+        is_known: bool,
+        change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
+    ) -> Result<T> {
         let outcome = change(&mut tx, table)?;
         tx.commit()?;
-        if known.is_none()
-            && let Ok(tx) = self.arena.read()
-        {
+        if !is_known && let Ok(tx) = self.arena.read() {
             // Done is done: what fails here makes the next call slower, no more.
             let _ = self.remember(&tx, name);
         }
         Ok(outcome)
     }
 
-    /// Overwrites a value of the same length, if `may` agrees to what it is, without a write set where that can be. Otherwise does what `otherwise` says, in the same transaction.
+    /// Overwrites a value of the same length, if `may` agrees to what it is, without a write set where that can be. Otherwise does what `otherwise` says, in the same transaction, which it commits.
     #[inline]
     fn overwriting(
         &self,
@@ -217,7 +247,7 @@ impl Store {
         key: &[u8],
         value: &[u8],
         may: impl FnOnce(&[u8]) -> bool,
-        otherwise: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<bool>,
+        otherwise: impl FnOnce(WriteTxn<'_>) -> Result<bool>,
     ) -> Result<bool> {
         let known_value = |now: &Present<'_>| match self.known_table(now, name) {
             Some(table) => table.value_known(now, key),
@@ -225,7 +255,7 @@ impl Store {
         };
         match self.arena.overwrite(value, known_value, may)? {
             None => Ok(true),
-            Some(tx) => self.changing_in(tx, name, otherwise),
+            Some(tx) => otherwise(tx),
         }
     }
 
@@ -243,7 +273,7 @@ impl Store {
         if value.len() > SHORT {
             return self.changing(table, false, put);
         }
-        self.overwriting(table, key, value, |_| true, put)
+        self.overwriting(table, key, value, |_| true, |tx| self.changing_in(tx, table, put))
     }
 
     /// A copy of a key's value, in a transaction of its own. To borrow it instead use [`Table::get`].
@@ -287,7 +317,8 @@ impl Store {
         if !self.contains(table, key)? {
             return Ok(false);
         }
-        self.changing(table, true, |tx, table| table.delete(tx, key))
+        let found = self.changing_found(self.begin(true)?, table, |tx, table| table.delete(tx, key))?;
+        Ok(found.unwrap_or(false))
     }
 
     /// Whether there is an entry with that key, in a transaction of its own.
@@ -332,11 +363,15 @@ impl Store {
         new: Option<&[u8]>,
     ) -> Result<bool> {
         let swap = |tx: &mut WriteTxn<'_>, table: Table| table.compare_and_swap(tx, key, old, new);
+        let short = new.is_none_or(|new| new.len() <= SHORT);
+        // Where there is no table there is no entry.
+        let in_found = |tx: WriteTxn<'_>| Ok(self.changing_found(tx, table, swap)?.unwrap_or(old.is_none()));
         match (old, new) {
-            (Some(old), Some(new)) if new.len() == old.len() && new.len() <= SHORT => {
-                self.overwriting(table, key, new, |now| now == old, swap)
+            (Some(old), Some(new)) if new.len() == old.len() && short => {
+                self.overwriting(table, key, new, |now| now == old, in_found)
             }
-            _ => self.changing(table, new.is_none_or(|new| new.len() <= SHORT), swap),
+            (None, Some(_)) => self.changing(table, short, swap),
+            _ => in_found(self.begin(short)?),
         }
     }
 
@@ -351,7 +386,9 @@ impl Store {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn update(&self, table: &str, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Result<bool> {
-        self.changing(table, false, |tx, table| table.update(tx, key, change))
+        let found =
+            self.changing_found(self.begin(false)?, table, |tx, table| table.update(tx, key, change))?;
+        Ok(found.unwrap_or(false))
     }
 
     /// Copies of the entries whose keys lie in a range, in their order, however long it takes: no transaction is held between batches, so writers

@@ -528,14 +528,14 @@ impl Table {
             source.read_exact(&mut value)?;
             return self.put(tx, key, &value).map(|_| ()).map_err(std::io::Error::other);
         }
-        tx.in_steps(|tx| {
+        tx.in_steps_of_others(|tx| {
             let (block, start) =
                 either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
             let mut piece = vec![0; PIECE as usize];
             let mut at = 0;
             while at < len {
                 let piece = &mut piece[..(len - at).min(PIECE) as usize];
-                source.read_exact(piece).inspect_err(|_| tx.leave_half())?;
+                source.read_exact(piece)?;
                 tx.write_at(block, start + at, piece).map_err(std::io::Error::other)?;
                 at += piece.len() as u64;
             }

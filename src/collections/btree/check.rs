@@ -89,6 +89,8 @@ impl<'t, S: View + ?Sized> Walk<'t, '_, S> {
             let slot = node.slot(i)?;
             spans.push((slot.at(), slot.at() + slot.value_len() + slot.key_len()));
         }
+        // What has no bytes lies nowhere.
+        spans.retain(|(start, end)| start < end);
         spans.sort_unstable();
         let apart = spans.is_sorted_by(|a, b| a.1 <= b.0);
         let (Some(first), Some(last)) = (spans.first(), spans.last()) else { return Ok(()) };

@@ -109,6 +109,10 @@ impl Collection {
         });
         self.bytes.extend_from_slice(key);
         self.bytes.extend_from_slice(stored);
+        if key.is_empty() && stored.is_empty() {
+            // Where entries begin has to rise.
+            self.bytes.push(0);
+        }
     }
 
     /// Sorts them; of several with one key the last one is kept. Returns the blocks of the values of the others.

@@ -445,7 +445,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn pack(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        pack::pack(tx, self.tree())
+        tx.in_steps(|tx| pack::pack(tx, self.tree()))
     }
 
     /// Removes all entries and frees their blocks. O(n).
@@ -461,7 +461,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn clear(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        self.tree().clear(tx, None)
+        tx.in_steps(|tx| self.tree().clear(tx, None))
     }
 
     /// Frees the map. What its values lead to stays. O(n).
@@ -477,7 +477,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        self.tree().free(tx, None)
+        tx.in_steps(|tx| self.tree().free(tx, None))
     }
 
     /// Frees the map; `each` is called with every value before, to free what it leads to.
@@ -506,7 +506,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             copy.copy_from_slice(bytes);
             each(tx, value_of(tree, copy)?)
         };
-        tree.free(tx, Some(&mut each))
+        tx.in_steps_of_others(|tx| tree.free(tx, Some(&mut each)))
     }
 
     /// Verifies everything that the map relies on: every node, every key and value, their order and number. O(n).

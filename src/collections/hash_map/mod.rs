@@ -430,23 +430,26 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(K::Ref<'_>, &V) -> bool) -> Result<()> {
-        let head = self.head(tx)?;
-        let table = Table::of(self.offset(), &head)?;
-        let mut len = head.len;
-        for bucket in 0..table.buckets {
-            for found in table.words(tx, bucket)? {
-                let entry = found.word.entry();
-                let (key, value) = Layout::<K, V>::read(tx, entry)?;
-                if keep(Layout::<K, V>::typed_key(entry, key)?, Layout::<K, V>::typed_value(entry, value)?) {
-                    continue;
+        tx.in_steps(|tx| {
+            let head = self.head(tx)?;
+            let table = Table::of(self.offset(), &head)?;
+            let mut len = head.len;
+            for bucket in 0..table.buckets {
+                for found in table.words(tx, bucket)? {
+                    let entry = found.word.entry();
+                    let (key, value) = Layout::<K, V>::read(tx, entry)?;
+                    let (key, value) =
+                        (Layout::<K, V>::typed_key(entry, key)?, Layout::<K, V>::typed_value(entry, value)?);
+                    if !keep(key, value) {
+                        table.take(tx, bucket, found)?;
+                        tx.free(entry)?;
+                        len = len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
+                    }
                 }
-                table.take(tx, bucket, found)?;
-                tx.free(entry)?;
-                len = len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
             }
-        }
-        self.set_len(tx, len)?;
-        self.shrink_while_sparse(tx, table, len)
+            self.set_len(tx, len)?;
+            self.shrink_while_sparse(tx, table, len)
+        })
     }
 
     /// Gives buckets up until the table is right for so many entries.
@@ -475,11 +478,13 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn clear(&self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        let head = self.head(tx)?;
-        let mut table = Table::of(self.offset(), &head)?;
-        free_entries(tx, table, |tx, entry| tx.free(entry))?;
-        table.reset(tx)?;
-        self.set_len(tx, 0)
+        tx.in_steps(|tx| {
+            let head = self.head(tx)?;
+            let mut table = Table::of(self.offset(), &head)?;
+            free_entries(tx, table, |tx, entry| tx.free(entry))?;
+            table.reset(tx)?;
+            self.set_len(tx, 0)
+        })
     }
 
     /// Frees the map with its entries. What these lead to stays; see [`free_with`](Self::free_with).
@@ -504,14 +509,16 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx: &mut WriteTxn<'_>,
         free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
     ) -> Result<()> {
-        let head = self.head(tx)?;
-        let table = Table::of(self.offset(), &head)?;
-        let segments = table.segments(tx)?;
-        free_entries(tx, table, free)?;
-        for segment in segments {
-            tx.free(segment)?;
-        }
-        tx.free(self.offset())
+        tx.in_steps_of_others(|tx| {
+            let head = self.head(tx)?;
+            let table = Table::of(self.offset(), &head)?;
+            let segments = table.segments(tx)?;
+            free_entries(tx, table, free)?;
+            for segment in segments {
+                tx.free(segment)?;
+            }
+            tx.free(self.offset())
+        })
     }
 
     /// Frees the map and hands each value to `each`, which frees what that leads to. A map that leads to itself, which only a damaged file

@@ -379,12 +379,14 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn clear(&self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        let mut steps = self.nodes(tx)?.steps();
-        tx.write_at(self.offset(), LEN_AT, &[0; 24])?;
-        while let Some(node) = steps.next(tx)? {
-            tx.free(node)?;
-        }
-        Ok(())
+        tx.in_steps(|tx| {
+            let mut steps = self.nodes(tx)?.steps();
+            tx.write_at(self.offset(), LEN_AT, &[0; 24])?;
+            while let Some(node) = steps.next(tx)? {
+                tx.free(node)?;
+            }
+            Ok(())
+        })
     }
 
     /// Frees the list with all of its nodes. What the elements lead to stays; see [`free_with`](Self::free_with).
@@ -424,14 +426,16 @@ impl<T: Pod> List<T> {
         tx: &mut WriteTxn<'_>,
         mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
-        let mut steps = self.nodes(tx)?.steps();
-        // The header goes first, so that nobody comes here a second time.
-        tx.free(self.offset())?;
-        while let Some(node) = steps.next(tx)? {
-            let value = *Self::value(tx, node)?;
-            tx.free(node)?;
-            free(tx, value)?;
-        }
-        Ok(())
+        tx.in_steps_of_others(|tx| {
+            let mut steps = self.nodes(tx)?.steps();
+            // The header goes first, so that nobody comes here a second time.
+            tx.free(self.offset())?;
+            while let Some(node) = steps.next(tx)? {
+                let value = *Self::value(tx, node)?;
+                tx.free(node)?;
+                free(tx, value)?;
+            }
+            Ok(())
+        })
     }
 }

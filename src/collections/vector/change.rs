@@ -371,20 +371,22 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(&T) -> bool) -> Result<()> {
-        let parts = self.parts(tx)?;
-        let most = (65536 / Self::SIZE).max(1);
-        let (mut from, mut to) = (0, 0);
-        while from < parts.len {
-            let end = (from + most).min(parts.len);
-            let piece = self.slice_in(tx, parts, from..end)?;
-            let kept: Vec<T> = piece.iter().filter(|element| keep(element)).copied().collect();
-            if to != from || kept.len() != piece.len() {
-                self.write(tx, parts, to, &kept)?;
+        tx.in_steps(|tx| {
+            let parts = self.parts(tx)?;
+            let most = (65536 / Self::SIZE).max(1);
+            let (mut from, mut to) = (0, 0);
+            while from < parts.len {
+                let end = (from + most).min(parts.len);
+                let piece = self.slice_in(tx, parts, from..end)?;
+                let kept: Vec<T> = piece.iter().filter(|element| keep(element)).copied().collect();
+                if to != from || kept.len() != piece.len() {
+                    self.write(tx, parts, to, &kept)?;
+                }
+                to += kept.len() as u64;
+                from = end;
             }
-            to += kept.len() as u64;
-            from = end;
-        }
-        if to == parts.len { Ok(()) } else { self.set_len(tx, to) }
+            if to == parts.len { Ok(()) } else { self.set_len(tx, to) }
+        })
     }
 
     /// Removes all elements behind the first `len`. The room stays.
@@ -482,13 +484,15 @@ impl<T: Pod> Vector<T> {
         tx: &mut WriteTxn<'_>,
         mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
-        let parts = self.parts(tx)?;
-        // The header goes first, so that nobody comes here a second time.
-        tx.free(self.offset())?;
-        for index in 0..parts.len {
-            let element = self.slice_in(tx, parts, index..index + 1)?[0];
-            free(tx, element)?;
-        }
-        if parts.data.is_null() { Ok(()) } else { tx.free(parts.data) }
+        tx.in_steps_of_others(|tx| {
+            let parts = self.parts(tx)?;
+            // The header goes first, so that nobody comes here a second time.
+            tx.free(self.offset())?;
+            for index in 0..parts.len {
+                let element = self.slice_in(tx, parts, index..index + 1)?[0];
+                free(tx, element)?;
+            }
+            if parts.data.is_null() { Ok(()) } else { tx.free(parts.data) }
+        })
     }
 }

@@ -116,22 +116,33 @@ impl WriteTxn<'_> {
     /// Runs a change that consists of several; if one of them fails, or the caller's part in it panics, after others were done, the transaction cannot be
     /// committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
     #[inline]
-    pub(crate) fn in_steps<T, E>(
+    pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // One call that fails changes nothing.
+        self.steps(1, change)
+    }
+
+    /// The same of a change in which something else may fail as well: a closure of the caller's, or a source that he gives.
+    #[inline]
+    pub(crate) fn in_steps_of_others<T, E>(
         &mut self,
+        change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.steps(0, change)
+    }
+
+    /// `harmless`: calls after which it is still whole if it fails.
+    #[inline]
+    fn steps<T, E>(
+        &mut self,
+        harmless: u64,
         change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let before = self.calls;
         let mut steps = Steps { tx: self, is_over: false };
         let outcome = change(steps.tx);
         steps.is_over = true;
-        // One call that fails changes nothing.
-        steps.tx.is_half |= outcome.is_err() && steps.tx.calls > before + 1;
+        steps.tx.is_half |= outcome.is_err() && steps.tx.calls > before + harmless;
         outcome
-    }
-
-    /// Says that the change is left half-way by something that is no call of the transaction.
-    pub(crate) fn leave_half(&mut self) {
-        self.is_half = true;
     }
 
     /// Whether what was done so far is whole.
