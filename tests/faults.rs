@@ -5,8 +5,9 @@ mod common;
 
 use common::script::{self, Script};
 use common::{BOTH, FAILURES, assert_clean, small};
+use heapfile::collections::HashMap;
 use heapfile::testing::{self, Call, SimDisk};
-use heapfile::{Arena, Durability, Error, Options};
+use heapfile::{Arena, Durability, Error, Options, View};
 
 const COMMITS: u64 = 7;
 
@@ -123,5 +124,43 @@ fn a_creation_that_fails_can_be_done_again() {
                 assert_clean(&arena);
             }
         }
+    }
+}
+
+/// A long block is filled in place as it is allocated. Where that fails the call has done a part of what it should, and that is never committed.
+#[test]
+fn what_could_not_be_filled_is_not_committed() {
+    for errno in [libc::EIO, libc::ENOSPC] {
+        let disk = SimDisk::new().unwrap();
+        let arena = testing::create(&disk, &small(Durability::Power)).unwrap();
+        let mut tx = arena.write().unwrap();
+        let map = HashMap::<u64, [u8]>::new_in(&mut tx).unwrap();
+        map.insert(&mut tx, &1, &[7; 100_000]).unwrap();
+        tx.commit().unwrap();
+        let blocks = arena.read().unwrap().blocks().count();
+        type Act = fn(&mut heapfile::WriteTxn<'_>, HashMap<u64, [u8]>) -> heapfile::Result<()>;
+        let acts: [Act; 3] = [
+            |tx, _| tx.alloc_bytes(&[7; 100_000]).map(drop),
+            |tx, map| map.insert(tx, &2, &[7; 100_000]).map(drop),
+            |tx, map| map.insert(tx, &1, &[8; 190_000]).map(drop),
+        ];
+        for act in acts {
+            let mut tx = arena.write().unwrap();
+            disk.fail(Call::Write, 0, errno);
+            act(&mut tx, map).unwrap_err();
+            assert_eq!(disk.clear_faults(), 0);
+            assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+            let mut tx = arena.write().unwrap();
+            let before = tx.save_point();
+            disk.fail(Call::Write, 0, errno);
+            act(&mut tx, map).unwrap_err();
+            assert_eq!(disk.clear_faults(), 0);
+            tx.roll_back_to(&before).unwrap();
+            tx.commit().unwrap();
+            let tx = arena.read().unwrap();
+            assert_eq!(tx.blocks().count(), blocks);
+            assert!(map.get(&tx, &1).unwrap().unwrap() == [7; 100_000]);
+        }
+        assert_clean(&arena);
     }
 }

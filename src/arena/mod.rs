@@ -295,7 +295,8 @@ impl Arena {
     ///
     /// For `Power` arenas and several threads. With one thread it costs what a transaction costs.
     ///
-    /// Keep it short: others wait. To begin a transaction on this arena inside is [`Error::WouldDeadlock`].
+    /// Keep it short: others wait. To begin a write transaction on this arena inside is [`Error::WouldDeadlock`]. A read transaction that is begun inside has to end
+    /// inside as well: if it is kept, the commit, which is everybody's, may fail for it.
     ///
     /// ```
     /// # use heapfile::View;

@@ -76,8 +76,14 @@ fn write_all<'a>(
     ready: &mut Ready,
 ) -> Result<()> {
     let (mut gather, mut pieces) = (Gather::new(media, Apply::Write, Joins::Committed), Vec::new());
+    let mut end = 0;
     for Write { offset, words } in writes {
         let len = size_of_val(words) as u64;
+        if offset < end {
+            // Metadata comes after content, in order again, and may be of the same bytes: then it counts.
+            copy(media, &mut gather, &mut pieces, ready)?;
+        }
+        end = offset + len;
         from += 8;
         if is_dense(offset, len) {
             pieces.push(Piece { from, offset, words });

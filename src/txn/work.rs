@@ -26,6 +26,8 @@ pub(crate) struct Changes {
     pub(crate) moved_runs: bool,
     /// Words of metadata were changed that are no slots' states.
     pub(super) layout_changed: bool,
+    /// Bytes could not be written in place: some call did a part of what it should.
+    pub(crate) torn: bool,
 }
 
 /// Where a save point stands in the changes.
@@ -35,6 +37,7 @@ pub(crate) struct ChangesMark {
     set: write_set::Mark,
     fresh: (u64, u64),
     deferred: usize,
+    torn: bool,
 }
 
 impl Changes {
@@ -44,6 +47,7 @@ impl Changes {
             && !self.set.has_save_points()
             && self.deferred.is_empty()
             && !self.grown
+            && !self.torn
     }
 
     pub(crate) fn clear(&mut self) {
@@ -54,6 +58,7 @@ impl Changes {
         self.grown = false;
         self.moved_runs = false;
         self.layout_changed = false;
+        self.torn = false;
     }
 
     /// Calls `each` with offset and words of all that was changed: content, then metadata, which counts where both were; each in ascending order.
@@ -68,6 +73,7 @@ impl Changes {
             set: self.set.mark(),
             fresh: self.fresh.mark(),
             deferred: self.deferred.len(),
+            torn: self.torn,
         }
     }
 
@@ -76,6 +82,7 @@ impl Changes {
         self.set.roll_back(mark.set);
         self.fresh.roll_back(mark.fresh);
         self.deferred.truncate(mark.deferred);
+        self.torn = mark.torn;
     }
 
     pub(crate) fn release(&mut self, mark: ChangesMark) {
@@ -217,7 +224,7 @@ impl Work<'_> {
     }
 
     fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.apply.bytes(self.media, offset, bytes)?;
+        self.apply.bytes(self.media, offset, bytes).inspect_err(|_| self.changes.torn = true)?;
         self.changes.set.overwrite_shadows(offset, bytes);
         Ok(())
     }

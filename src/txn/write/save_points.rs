@@ -147,7 +147,7 @@ impl WriteTxn<'_> {
 
     /// Whether what was done so far is whole.
     pub(crate) fn may_commit(&self) -> Result<()> {
-        if self.is_half { Err(Error::HalfChanged) } else { Ok(()) }
+        if self.is_half || self.state.changes.torn { Err(Error::HalfChanged) } else { Ok(()) }
     }
 }
 
