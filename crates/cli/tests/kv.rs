@@ -40,6 +40,22 @@ fn values_go_through_as_they_are() {
 }
 
 #[test]
+fn files_that_do_not_say_how_long_they_are_are_read_to_their_end() {
+    let place = Place::new();
+    assert!(feed(&["kv", "put", place.arg(), "--from", "/dev/stdin", "pipe"], b"of a pipe").status.success());
+    assert_eq!(run(&["kv", "get", place.arg(), "pipe"]).ok(), "of a pipe");
+    let proc = "/proc/sys/kernel/ostype";
+    run(&["kv", "put", place.arg(), "--from", proc, "proc"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "proc"]).ok(), std::fs::read_to_string(proc).unwrap());
+    let empty = place.dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    run(&["kv", "put", place.arg(), "--from", text(&empty), "empty"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "empty"]).ok(), "");
+    let directory = text(place.dir.path());
+    run(&["kv", "put", place.arg(), "--from", directory, "none"]).fails(2, directory);
+}
+
+#[test]
 fn keys_may_be_any_bytes() {
     let place = Place::new();
     run(&["kv", "put", place.arg(), "--hex", "00ff0a", "value"]).ok();

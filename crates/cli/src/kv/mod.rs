@@ -14,7 +14,7 @@ use heapfile::Arena;
 use heapfile::store::{Kind, Store, Table};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{Read, Seek, Write, stdin, stdout};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,22 +108,19 @@ struct PutArgs {
 
 fn put(args: PutArgs) -> Outcome {
     let key = args.place.key(args.key)?;
-    let mut spool = None;
-    // What is not long is read before the arena is locked.
+    // All that has no length yet is read before the arena is locked.
     let (len, source): (u64, Box<dyn Read>) = match (args.value, args.from) {
         (Some(value), _) => {
             let value = value.into_vec();
             (value.len() as u64, Box::new(std::io::Cursor::new(value)))
         }
         (None, Some(path)) => {
-            let file = File::open(&path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
-            (file.metadata()?.len(), Box::new(file))
+            let (len, file) = content(&path)?;
+            (len, Box::new(file))
         }
         (None, None) => {
-            let file = spool.insert(tempfile::tempfile()?);
-            let len = std::io::copy(&mut stdin().lock(), file)?;
-            std::io::Seek::rewind(file)?;
-            (len, Box::new(file.try_clone()?))
+            let (len, file) = spooled(stdin().lock(), "stdin")?;
+            (len, Box::new(file))
         }
     };
     let store = Store::open(&args.file)?;
@@ -137,6 +134,27 @@ fn put(args: PutArgs) -> Outcome {
     table.put_from(&mut tx, &key, len, source)?;
     tx.commit()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file holds, and how much. Pipes, devices and files of /proc do not say how long they are.
+fn content(path: &Path) -> Result<(u64, File), Failure> {
+    let file = File::open(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.len() > 0 {
+        return Ok((metadata.len(), file));
+    }
+    spooled(file, &path.display().to_string())
+}
+
+/// All that comes, in a temporary file, and how much it is.
+fn spooled(mut input: impl Read, name: &str) -> Result<(u64, File), Failure> {
+    let mut spool = || {
+        let mut file = tempfile::tempfile()?;
+        let len = std::io::copy(&mut input, &mut file)?;
+        file.rewind()?;
+        Ok((len, file))
+    };
+    spool().map_err(|e: std::io::Error| format!("cannot copy {name} to a temporary file: {e}").into())
 }
 
 /// Write a value to stdout, as it is; exit code 1 if there is none
