@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Place, command, run, text};
+use common::{Place, Run, command, run, text};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Output, Stdio};
@@ -156,14 +156,40 @@ fn an_import_in_batches_goes_on_where_it_ended() {
         "{run_one:?}"
     );
     assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 8);
-    // What is done is not done again: these lines would be refused.
-    let done: String = "not to be read again\n".repeat(8) + &lines(12)[lines(8).len()..];
-    let run_two = import(&done);
+    // What is done is not done again.
+    run(&["kv", "delete", place.arg(), "0"]).ok();
+    let run_two = import(&lines(12));
     assert_eq!((run_two.code, run_two.stderr.as_str()), (0, "heapfile: going on behind line 8\n"));
-    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 12);
+    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 11);
     assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["tables"].as_array().unwrap().len(), 1);
     // It is complete, so the next one begins anew.
     assert_eq!(import(&lines(1)).ok(), "");
+}
+
+#[test]
+fn an_import_goes_on_with_the_same_lines_only() {
+    let place = Place::new();
+    let import = |more: &[&str], input: &str| -> Run {
+        feed(&[&["kv", "import", place.arg()], more].concat(), input.as_bytes()).into()
+    };
+    let keys = || run(&["kv", "list", "--keys", place.arg()]).ok().lines().count();
+    let fail = || assert_eq!(import(&["--batch", "2"], &(lines(4) + "broken\n")).code, 2);
+    fail();
+    let others = lines(10).replace("key\":\"", "key\":\"other");
+    for (input, table) in [(&others, "main"), (&lines(3), "main"), (&lines(10), "t")] {
+        import(&["--batch", "2", "-t", table], input).fails(2, "begin anew with --restart");
+    }
+    assert_eq!(keys(), 4);
+    assert_eq!(import(&["--batch", "2", "--restart"], &others).ok(), "");
+    assert_eq!(keys(), 14);
+    // Another kind of note is none of these lines.
+    run(&["kv", "put", "-t", ".imports", place.arg(), "-", "\x04"]).ok();
+    import(&["--batch", "2"], &lines(10)).fails(2, "begin anew with --restart");
+    // Without batches it is forgotten too.
+    run(&["kv", "delete", "-t", ".imports", place.arg(), "--all"]).ok();
+    fail();
+    assert_eq!(import(&[], &others).ok(), "");
+    assert_eq!(import(&["--batch", "2"], &others).ok(), "");
 }
 
 #[test]

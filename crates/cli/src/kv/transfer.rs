@@ -1,11 +1,12 @@
 //! `heapfile kv import` and `export`: entries as lines of JSON.
 //!
-//! An import is one transaction. With `--batch` it is one for every so many lines, and each counts in the table `.imports` how many lines of this input are done; the same
-//! command goes on behind them, and the count is deleted at the end.
+//! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
+//! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
 use super::{line, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
+use crate::units::counted;
 use crate::{Failure, Outcome};
 use heapfile::WriteTxn;
 use heapfile::store::{Store, Table};
@@ -15,12 +16,13 @@ use std::io::{BufRead, BufReader, Write, stderr, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Where unfinished imports are counted.
+/// Where unfinished imports are noted: by the name of the input, a [`Progress`].
 const IMPORTS: &str = ".imports";
 
 /// Store entries from lines of JSON, as `export` writes them
 ///
-/// All of it in one transaction: if it fails or is cut off, nothing is stored.
+/// All of it in one transaction: if it fails or is cut off, nothing is stored. With --batch in many: the same command goes on behind the lines that are stored, and
+/// refuses input that begins with other lines.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// The arena; created if it is not there
@@ -33,6 +35,9 @@ pub(super) struct ImportArgs {
     /// Commit after every so many lines; the same command goes on where a failed one ended
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
+    /// Forget how far an import of that input came, and begin at the first line
+    #[arg(long, requires = "batch")]
+    restart: bool,
 }
 
 pub(super) fn import(args: ImportArgs) -> Outcome {
@@ -48,44 +53,105 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
     };
     let mut bar = if total > 0 { Bar::new("importing", total) } else { Bar::hidden() };
     let store = Store::open(&args.file)?;
-    let done = match args.batch {
-        Some(_) => {
-            store.get(IMPORTS, name.as_bytes())?.and_then(|n| n.try_into().ok()).map_or(0, u64::from_le_bytes)
-        }
-        None => 0,
-    };
-    if done > 0 {
-        writeln!(stderr(), "heapfile: going on behind line {done}")?;
+    if args.restart {
+        let mut tx = store.write()?;
+        forget(&mut tx, &name)?;
+        tx.commit()?;
     }
-    let mut batch = Batch::begin(&store, &args.table)?;
-    let (mut number, mut bytes, mut text) = (0, 0, Vec::new());
+    let mut progress = Progress::begin(&args.table);
+    let mut bytes = 0;
+    if args.batch.is_some()
+        && let Some(note) = store.get(IMPORTS, name.as_bytes())?
+    {
+        bytes = progress.skip(&mut lines, &note)?.ok_or_else(|| {
+            format!(
+                "the first {} of {name} are not those that its import into {} was begun with, or --table is another: give the same ones, or begin anew with --restart",
+                counted(progress.lines, "line"),
+                args.file.display()
+            )
+        })?;
+        writeln!(stderr(), "heapfile: going on behind line {}", progress.lines)?;
+    }
+    let done = progress.lines;
+    let mut batch = Batch::begin(&store, &args.table, done)?;
+    let mut text = Vec::new();
     loop {
         text.clear();
         let read = lines.read_until(b'\n', &mut text)?;
         if read == 0 {
             break;
         }
-        (number, bytes) = (number + 1, bytes + read as u64);
-        if number <= done || text.trim_ascii().is_empty() {
+        progress.add(&text);
+        bytes += read as u64;
+        if text.trim_ascii().is_empty() {
             continue;
         }
+        let number = progress.lines;
         let line = line::parse(&text).map_err(|why| {
-            format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.first(done))
+            format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.behind + 1)
         })?;
         batch.put(line)?;
         if args.batch.is_some_and(|batch| (number - done).is_multiple_of(batch)) {
-            batch.count(&name, number)?;
+            batch.note(&name, &progress)?;
             batch.commit()?;
-            batch = Batch::begin(&store, &args.table)?;
-            batch.begun_behind = number;
+            batch = Batch::begin(&store, &args.table, number)?;
         }
         bar.set(bytes);
     }
-    if args.batch.is_some() {
-        batch.forget(&name)?;
-    }
+    forget(&mut batch.tx, &name)?;
     batch.commit()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far an import came.
+struct Progress {
+    lines: u64,
+    /// Of the table for lines that name none, and of these lines.
+    checksum: crc32fast::Hasher,
+}
+
+impl Progress {
+    fn begin(table: &str) -> Self {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(table.as_bytes());
+        Self { lines: 0, checksum }
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        self.lines += 1;
+        self.checksum.update(line);
+    }
+
+    /// As it is stored: the number of lines, their checksum.
+    fn note(&self) -> [u8; 12] {
+        let mut note = [0; 12];
+        note[..8].copy_from_slice(&self.lines.to_le_bytes());
+        note[8..].copy_from_slice(&self.checksum.clone().finalize().to_le_bytes());
+        note
+    }
+
+    /// Reads the lines that were done when `note` was made; their bytes, or `None` if they were others.
+    fn skip(&mut self, input: &mut impl BufRead, note: &[u8]) -> std::io::Result<Option<u64>> {
+        let Some(lines) = note.first_chunk().copied().map(u64::from_le_bytes) else { return Ok(None) };
+        let (mut bytes, mut text) = (0, Vec::new());
+        while self.lines < lines && input.read_until(b'\n', &mut text)? > 0 {
+            self.add(&text);
+            bytes += text.len() as u64;
+            text.clear();
+        }
+        Ok((self.note() == note).then_some(bytes))
+    }
+}
+
+/// Forgets how far the import of that input came.
+fn forget(tx: &mut WriteTxn<'_>, input: &str) -> Result<(), Failure> {
+    if let Some(table) = Table::open(tx, IMPORTS)? {
+        table.delete(tx, input.as_bytes())?;
+        if table.is_empty(tx)? {
+            Table::drop_table(tx, IMPORTS)?;
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of entries that wait for being stored together.
@@ -100,17 +166,13 @@ struct Batch<'a> {
     table: &'a str,
     waiting: HashMap<String, Entries>,
     waiting_bytes: usize,
-    begun_behind: u64,
+    /// The line before its first one.
+    behind: u64,
 }
 
 impl<'a> Batch<'a> {
-    fn begin(store: &'a Store, table: &'a str) -> Result<Self, Failure> {
-        Ok(Self { tx: store.write()?, table, waiting: HashMap::new(), waiting_bytes: 0, begun_behind: 0 })
-    }
-
-    /// The first line of this transaction.
-    fn first(&self, done: u64) -> u64 {
-        self.begun_behind.max(done) + 1
+    fn begin(store: &'a Store, table: &'a str, behind: u64) -> Result<Self, Failure> {
+        Ok(Self { tx: store.write()?, table, waiting: HashMap::new(), waiting_bytes: 0, behind })
     }
 
     fn put(&mut self, line: line::Line) -> Result<(), Failure> {
@@ -130,19 +192,9 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn count(&mut self, input: &str, lines: u64) -> Result<(), Failure> {
+    fn note(&mut self, input: &str, progress: &Progress) -> Result<(), Failure> {
         let table = Table::open_or_create(&mut self.tx, IMPORTS)?;
-        table.put(&mut self.tx, input.as_bytes(), &lines.to_le_bytes())?;
-        Ok(())
-    }
-
-    fn forget(&mut self, input: &str) -> Result<(), Failure> {
-        if let Some(table) = Table::open(&self.tx, IMPORTS)? {
-            table.delete(&mut self.tx, input.as_bytes())?;
-            if table.is_empty(&self.tx)? {
-                Table::drop_table(&mut self.tx, IMPORTS)?;
-            }
-        }
+        table.put(&mut self.tx, input.as_bytes(), &progress.note())?;
         Ok(())
     }
 
