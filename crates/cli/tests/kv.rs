@@ -83,6 +83,18 @@ fn what_is_not_there_is_exit_code_1() {
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, "", ""));
     }
     assert_eq!(run(&["kv", "delete", "--table", "none", place.arg(), "k"]).code, 1);
+    for what in ["list", "export"] {
+        run(&["kv", what, "-t", "none", place.arg()]).fails(1, "no table \"none\"");
+    }
+}
+
+#[test]
+fn a_table_that_nobody_named_may_be_missing() {
+    let place = Place::with(|_| {});
+    for what in ["list", "export"] {
+        assert_eq!(run(&["kv", what, place.arg()]).ok(), "");
+        run(&["kv", what, "-t", "main", place.arg()]).fails(1, "no table \"main\"");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use heapfile::Arena;
 use heapfile::store::{Kind, Store, Table};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, Write, stdin, stdout};
+use std::io::{Read, Seek, Write, stderr, stdin, stdout};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,15 +58,19 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// Which table, and how keys are written.
 #[derive(Debug, clap::Args)]
 struct In {
-    /// The table
-    #[arg(long, short, default_value = "main")]
-    table: String,
+    /// The table [default: main]
+    #[arg(long, short)]
+    table: Option<String>,
     /// Keys are given and shown as hexadecimal digits
     #[arg(long)]
     hex: bool,
 }
 
 impl In {
+    fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or("main")
+    }
+
     fn key(&self, key: OsString) -> Result<Vec<u8>, Failure> {
         let key = key.into_vec();
         if self.hex { unhex(&key) } else { Ok(key) }
@@ -85,6 +89,20 @@ fn unhex(digits: &[u8]) -> Result<Vec<u8>, Failure> {
 /// A store to be read.
 fn reading(file: &Path) -> Result<Store, Failure> {
     Ok(Store::with(Arena::open_read_only(file)?))
+}
+
+/// Whether a table that was named is missing; says so.
+fn is_missing(store: &Store, table: Option<&str>) -> Result<bool, Failure> {
+    let Some(name) = table else { return Ok(false) };
+    let missing = Table::open(&store.read()?, name)?.is_none();
+    if missing {
+        let file = store.arena().path().display();
+        writeln!(
+            stderr(),
+            "heapfile: there is no table {name:?} in {file}: `heapfile kv stat` lists those there are"
+        )?;
+    }
+    Ok(missing)
 }
 
 /// Store a value; an arena or table that is not there is created
@@ -125,7 +143,7 @@ fn put(args: PutArgs) -> Outcome {
     };
     let store = Store::open(&args.file)?;
     let mut tx = store.write()?;
-    let name = &args.place.table;
+    let name = args.place.table();
     let table = if args.hashed && Table::open(&tx, name)?.is_none() {
         Table::create(&mut tx, name, Kind::Hashed)?
     } else {
@@ -178,9 +196,9 @@ fn get(args: GetArgs) -> Outcome {
     let store = reading(&args.file)?;
     let mut out = stdout().lock();
     if args.json {
-        let Some(value) = store.get(&args.place.table, &key)? else { return Ok(ExitCode::from(FOUND)) };
-        line::write(&mut out, &args.place.table, &key, &value)?;
-    } else if !copy(&store, &args.place.table, &key, &mut out)? {
+        let Some(value) = store.get(args.place.table(), &key)? else { return Ok(ExitCode::from(FOUND)) };
+        line::write(&mut out, args.place.table(), &key, &value)?;
+    } else if !copy(&store, args.place.table(), &key, &mut out)? {
         return Ok(ExitCode::from(FOUND));
     }
     out.flush()?;
@@ -236,8 +254,8 @@ fn delete(args: DeleteArgs) -> Outcome {
     let mut tx = store.write()?;
     let mut missing = false;
     if args.all {
-        missing = !Table::drop_table(&mut tx, &args.place.table)?;
-    } else if let Some(table) = Table::open(&tx, &args.place.table)? {
+        missing = !Table::drop_table(&mut tx, args.place.table())?;
+    } else if let Some(table) = Table::open(&tx, args.place.table())? {
         if let Some(prefix) = args.prefix {
             let prefix = args.place.key(prefix)?;
             delete_prefix(&mut tx, table, &prefix)?;

@@ -3,11 +3,11 @@
 //! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
 //! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
-use super::{line, reading};
+use super::{is_missing, line, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
 use crate::units::counted;
-use crate::{Failure, Outcome};
+use crate::{FOUND, Failure, Outcome};
 use heapfile::WriteTxn;
 use heapfile::store::{Store, Table};
 use std::collections::HashMap;
@@ -204,7 +204,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Write all entries to stdout as lines of JSON, for `import`
+/// Write all entries to stdout as lines of JSON, for `import`; exit code 1 if a table that is named is not there
 ///
 /// Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
 #[derive(Debug, clap::Args)]
@@ -218,6 +218,9 @@ pub(super) struct ExportArgs {
 
 pub(super) fn export(args: ExportArgs) -> Outcome {
     let store = reading(&args.file)?;
+    if is_missing(&store, args.table.as_deref())? {
+        return Ok(ExitCode::from(FOUND));
+    }
     let tables = match args.table {
         Some(table) => vec![table],
         None => store.tables()?.into_iter().filter(|name| name != IMPORTS).collect(),
