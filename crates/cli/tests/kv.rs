@@ -216,3 +216,17 @@ fn put_makes_a_hashed_table_if_told() {
     listed.sort();
     assert_eq!(listed, ["k\tv", "l\tw"]);
 }
+
+#[test]
+fn import_makes_hashed_tables_if_told() {
+    let place = Place::new();
+    run(&["kv", "put", "-t", "there", place.arg(), "k", "v"]).ok();
+    let input = "{\"table\":\"there\",\"key\":\"l\",\"value\":\"w\"}\n".to_owned() + &lines(5);
+    for more in [&[][..], &["--batch", "2"]] {
+        run(&["kv", "delete", place.arg(), "--all"]);
+        let import = [&["kv", "import", "--hashed", place.arg()], more].concat();
+        assert!(feed(&import, input.as_bytes()).status.success());
+        let stat = run(&["kv", "stat", place.arg()]).ok();
+        assert!(stat.contains("5 entries, hashed") && stat.contains("2 entries, ordered"), "{stat}");
+    }
+}

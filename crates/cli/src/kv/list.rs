@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 /// List keys and values; exit code 1 if a table that is named is not there
 ///
-/// The table `main`, if none is named, may be missing: it has no entries. Without --json or --null, what is not printable ASCII is escaped, as `\n` or `\xff`. Writers are not held up: entries that change meanwhile are listed as
+/// Entries of an ordered table come in the order of their keys, those of a hashed one in no order. The table `main`, if none is named, may be missing: it has
+/// no entries. Without --json or --null, what is not printable ASCII is escaped, as `\n` or `\xff`. Writers are not held up: entries that change meanwhile are listed as
 /// they are when the listing comes to them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

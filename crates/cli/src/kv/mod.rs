@@ -10,8 +10,8 @@ mod transfer;
 
 use crate::{FOUND, Failure, Outcome};
 use clap::Subcommand;
-use heapfile::Arena;
 use heapfile::store::{Kind, Store, Table};
+use heapfile::{Arena, WriteTxn};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, Write, stderr, stdin, stdout};
@@ -105,6 +105,14 @@ fn is_missing(store: &Store, table: Option<&str>) -> Result<bool, Failure> {
     Ok(missing)
 }
 
+/// The table of that name; created if there is none, hashed or ordered.
+fn open_or_create(tx: &mut WriteTxn<'_>, name: &str, hashed: bool) -> Result<Table, Failure> {
+    if hashed && Table::open(tx, name)?.is_none() {
+        return Ok(Table::create(tx, name, Kind::Hashed)?);
+    }
+    Ok(Table::open_or_create(tx, name)?)
+}
+
 /// Store a value; an arena or table that is not there is created
 #[derive(Debug, clap::Args)]
 struct PutArgs {
@@ -143,12 +151,7 @@ fn put(args: PutArgs) -> Outcome {
     };
     let store = Store::open(&args.file)?;
     let mut tx = store.write()?;
-    let name = args.place.table();
-    let table = if args.hashed && Table::open(&tx, name)?.is_none() {
-        Table::create(&mut tx, name, Kind::Hashed)?
-    } else {
-        Table::open_or_create(&mut tx, name)?
-    };
+    let table = open_or_create(&mut tx, args.place.table(), args.hashed)?;
     table.put_from(&mut tx, &key, len, source)?;
     tx.commit()?;
     Ok(ExitCode::SUCCESS)
@@ -273,7 +276,7 @@ fn delete(args: DeleteArgs) -> Outcome {
     Ok(if missing { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
-fn delete_prefix(tx: &mut heapfile::WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
+fn delete_prefix(tx: &mut WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
     const BATCH: usize = 1024;
     loop {
         let keys: Vec<Vec<u8>> = table

@@ -3,7 +3,7 @@
 //! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
 //! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
-use super::{is_missing, line, reading};
+use super::{is_missing, line, open_or_create, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
 use crate::units::counted;
@@ -32,6 +32,9 @@ pub(super) struct ImportArgs {
     /// The table for lines that name none
     #[arg(long, short, default_value = "main")]
     table: String,
+    /// Find entries of tables that are created by hash: faster, without order
+    #[arg(long)]
+    hashed: bool,
     /// Commit after every so many lines; the same command goes on where a failed one ended
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
@@ -73,7 +76,8 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         writeln!(stderr(), "heapfile: going on behind line {}", progress.lines)?;
     }
     let done = progress.lines;
-    let mut batch = Batch::begin(&store, &args.table, done)?;
+    let begin = |behind| Batch::begin(&store, &args.table, args.hashed, behind);
+    let mut batch = begin(done)?;
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -94,7 +98,7 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         if args.batch.is_some_and(|batch| (number - done).is_multiple_of(batch)) {
             batch.note(&name, &progress)?;
             batch.commit()?;
-            batch = Batch::begin(&store, &args.table, number)?;
+            batch = begin(number)?;
         }
         bar.set(bytes);
     }
@@ -164,6 +168,7 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 struct Batch<'a> {
     tx: WriteTxn<'a>,
     table: &'a str,
+    hashed: bool,
     waiting: HashMap<String, Entries>,
     waiting_bytes: usize,
     /// The line before its first one.
@@ -171,8 +176,8 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn begin(store: &'a Store, table: &'a str, behind: u64) -> Result<Self, Failure> {
-        Ok(Self { tx: store.write()?, table, waiting: HashMap::new(), waiting_bytes: 0, behind })
+    fn begin(store: &'a Store, table: &'a str, hashed: bool, behind: u64) -> Result<Self, Failure> {
+        Ok(Self { tx: store.write()?, table, hashed, waiting: HashMap::new(), waiting_bytes: 0, behind })
     }
 
     fn put(&mut self, line: line::Line) -> Result<(), Failure> {
@@ -185,7 +190,7 @@ impl<'a> Batch<'a> {
     /// Stores what waits.
     fn store(&mut self) -> Result<(), Failure> {
         for (name, entries) in self.waiting.drain() {
-            let table = Table::open_or_create(&mut self.tx, &name)?;
+            let table = open_or_create(&mut self.tx, &name, self.hashed)?;
             table.extend(&mut self.tx, entries)?;
         }
         self.waiting_bytes = 0;
@@ -206,7 +211,7 @@ impl<'a> Batch<'a> {
 
 /// Write all entries to stdout as lines of JSON, for `import`; exit code 1 if a table that is named is not there
 ///
-/// Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
+/// Lines do not say how a table finds its entries: `import --hashed` makes hashed ones of all. Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// The arena
