@@ -391,8 +391,9 @@ impl Store {
         Ok(found.unwrap_or(false))
     }
 
-    /// Copies of the entries whose keys lie in a range, in their order, however long it takes: no transaction is held between batches, so writers
-    /// are not held up. What is committed meanwhile is seen if it lies ahead.
+    /// Copies of the entries whose keys lie in a range, however long it takes: no transaction is held between batches, so writers
+    /// are not held up. What is committed meanwhile is seen if it lies ahead. Entries of an ordered table come in the order of their keys; those of a hashed one in no
+    /// order, and it is read as a whole for any range.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
+use heapfile::store::Store;
 use heapfile::{Arena, Counts, Error, Finding, Options};
 use serde_json::json;
 use std::io::Write;
@@ -13,10 +14,11 @@ use std::process::ExitCode;
 /// Check an arena for damage
 ///
 /// Checks the superblock, the log, the free tree, the slabs, and that every byte of the heap is exactly one thing: free, or of one
-/// block, or metadata. Lists everything that is wrong, not just the first, and changes nothing.
+/// block, or metadata. Lists everything that is wrong, not just the first, and changes nothing. Of a store, as `kv` makes one, it goes
+/// through all tables too, up to the first thing that is wrong there.
 ///
 /// With --repair, of an arena that nobody has open, it builds the metadata anew from what of it is sound: blocks stay where they are, pages
-/// that nothing vouches for are kept as blocks, and what could not be told for certain is listed. The pages that it changes are saved
+/// that nothing vouches for are kept as blocks, and what could not be told for certain is listed. Tables are looked through, not repaired. The pages that it changes are saved
 /// beside the arena first.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -65,7 +67,8 @@ fn repair(args: &Args) -> Outcome {
         let _spinner = Spinner::new("repairing");
         Arena::repair(&args.file)?
     };
-    let findings: Vec<Wrong> = repair.report.findings.into_iter().map(Wrong::from).collect();
+    let mut findings: Vec<Wrong> = repair.report.findings.into_iter().map(Wrong::from).collect();
+    check_store(open(&args.file)?, &mut findings)?;
     let whole = findings.is_empty() && repair.losses.is_empty();
     if args.json {
         let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
@@ -97,7 +100,8 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
         let _spinner = Spinner::new("salvaging");
         Arena::salvage(&args.file, to)?
     };
-    let findings: Vec<Wrong> = salvage.report.findings.into_iter().map(Wrong::from).collect();
+    let mut findings: Vec<Wrong> = salvage.report.findings.into_iter().map(Wrong::from).collect();
+    check_store(open(to)?, &mut findings)?;
     let whole = findings.is_empty() && salvage.losses.is_empty();
     if args.json {
         let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
@@ -121,6 +125,7 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
 }
 
 /// Something wrong: where, and what.
+#[derive(PartialEq, Eq)]
 struct Wrong {
     offset: u64,
     what: String,
@@ -132,20 +137,49 @@ impl From<Finding> for Wrong {
     }
 }
 
+fn open(file: &Path) -> Result<Arena, Error> {
+    Options::new().accept_unsynced(true).open_read_only(file)
+}
+
 /// All findings and, unless the arena is too damaged to be opened, the counts.
 fn examine(file: &Path) -> Result<(Vec<Wrong>, Option<Counts>), Error> {
     let _spinner = Spinner::new("checking");
-    let options = Options::new().accept_unsynced(true);
-    match options.open_read_only(file).and_then(|arena| arena.check()) {
-        Ok(report) => Ok((report.findings.into_iter().map(Wrong::from).collect(), Some(report.counts))),
+    let look = || {
+        let arena = open(file)?;
+        let report = arena.check()?;
+        let mut findings = report.findings.into_iter().map(Wrong::from).collect();
+        check_store(arena, &mut findings)?;
+        Ok((findings, Some(report.counts)))
+    };
+    match look() {
         // Damage that is in the way of everything else is still what was asked for.
         Err(Error::Corrupt { offset, what }) => Ok((vec![Wrong { offset, what: what.to_owned() }], None)),
         Err(Error::Truncated { needed, found }) => {
             let what = format!("the file was cut short: {needed} bytes are needed, {found} are there");
             Ok((vec![Wrong { offset: found, what }], None))
         }
-        Err(e) => Err(e),
+        outcome => outcome,
     }
+}
+
+/// Goes through the tables of the store, if the arena has one: the first contradiction is a finding.
+fn check_store(arena: Arena, findings: &mut Vec<Wrong>) -> Result<(), Error> {
+    let wrong = match Store::with(arena).check() {
+        Err(Error::Corrupt { offset, what }) => Wrong { offset, what: what.to_owned() },
+        Err(
+            ref e @ (Error::BadOffset { offset, .. }
+            | Error::OutOfBounds { offset, .. }
+            | Error::SizeMismatch { offset, .. }),
+        ) => Wrong { offset, what: format!("a table does not fit its blocks: {e}") },
+        // The root of that name is no store's.
+        Err(Error::TypeMismatch { .. }) => return Ok(()),
+        outcome => return outcome,
+    };
+    // What is in the way of every look at roots is found already.
+    if !findings.contains(&wrong) {
+        findings.push(wrong);
+    }
+    Ok(())
 }
 
 fn to_json(counts: &Counts) -> serde_json::Value {

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Place, command, run};
+use heapfile::store::{Kind, Table};
 use heapfile::{Arena, Offset, View};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -139,6 +140,53 @@ fn check_finds_damage() {
     let cut = run(&["check", place.arg()]);
     assert_eq!(cut.code, 1, "{cut:?}");
     assert!(cut.stdout.contains("the file was cut short") && cut.stdout.contains("1 finding"), "{cut:?}");
+}
+
+#[test]
+fn check_finds_damage_in_tables() {
+    let mut counts = Vec::new();
+    let place = Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        let ordered = Table::create(&mut tx, "ordered", Kind::Ordered).unwrap();
+        let hashed = Table::create(&mut tx, "hashed", Kind::Hashed).unwrap();
+        for table in [ordered, hashed] {
+            table.extend(&mut tx, (0..50u8).map(|n| ([n], [n]))).unwrap();
+        }
+        tx.commit().unwrap();
+        arena.checkpoint().unwrap();
+        counts = vec![ordered.ordered().unwrap().offset().raw(), hashed.hashed().unwrap().offset().raw()];
+    });
+    run(&["check", place.arg()]).ok();
+    let file = std::fs::File::options().read(true).write(true).open(&place.path).unwrap();
+    for header in counts {
+        // One of its words is the number of entries.
+        let mut words = [[0; 8]; 4];
+        file.read_exact_at(words.as_flattened_mut(), header).unwrap();
+        let at = header + 8 * words.iter().position(|&word| word == 50u64.to_le_bytes()).unwrap() as u64;
+        file.write_all_at(&[51], at).unwrap();
+        for repair in [&[][..], &["--repair"]] {
+            let check = run(&[&["check", "--json", place.arg()], repair].concat());
+            let json = check.json();
+            assert_eq!(
+                (check.code, &json["sound"], json["findings"].as_array().unwrap().len()),
+                (1, &false.into(), 1)
+            );
+            assert_eq!(json["findings"][0]["offset"], header, "{json}");
+        }
+        file.write_all_at(&[50], at).unwrap();
+    }
+    run(&["check", place.arg()]).ok();
+}
+
+#[test]
+fn a_root_called_store_may_be_something_else() {
+    let place = Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        let block = tx.alloc(&7u64).unwrap();
+        tx.create_root("store", block).unwrap();
+        tx.commit().unwrap();
+    });
+    run(&["check", place.arg()]).ok();
 }
 
 /// An arena with a text at the root, `numbers` at a root of that name, and a large block; their offsets.

@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{Place, command, run, text};
+use common::{Place, Run, command, run, text};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs the command with this on stdin.
 fn feed(args: &[&str], input: &[u8]) -> Output {
@@ -40,6 +41,22 @@ fn values_go_through_as_they_are() {
 }
 
 #[test]
+fn files_that_do_not_say_how_long_they_are_are_read_to_their_end() {
+    let place = Place::new();
+    assert!(feed(&["kv", "put", place.arg(), "--from", "/dev/stdin", "pipe"], b"of a pipe").status.success());
+    assert_eq!(run(&["kv", "get", place.arg(), "pipe"]).ok(), "of a pipe");
+    let proc = "/proc/sys/kernel/ostype";
+    run(&["kv", "put", place.arg(), "--from", proc, "proc"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "proc"]).ok(), std::fs::read_to_string(proc).unwrap());
+    let empty = place.dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    run(&["kv", "put", place.arg(), "--from", text(&empty), "empty"]).ok();
+    assert_eq!(run(&["kv", "get", place.arg(), "empty"]).ok(), "");
+    let directory = text(place.dir.path());
+    run(&["kv", "put", place.arg(), "--from", directory, "none"]).fails(2, directory);
+}
+
+#[test]
 fn keys_may_be_any_bytes() {
     let place = Place::new();
     run(&["kv", "put", place.arg(), "--hex", "00ff0a", "value"]).ok();
@@ -67,6 +84,18 @@ fn what_is_not_there_is_exit_code_1() {
         assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, "", ""));
     }
     assert_eq!(run(&["kv", "delete", "--table", "none", place.arg(), "k"]).code, 1);
+    for what in ["list", "export"] {
+        run(&["kv", what, "-t", "none", place.arg()]).fails(1, "no table \"none\"");
+    }
+}
+
+#[test]
+fn a_table_that_nobody_named_may_be_missing() {
+    let place = Place::with(|_| {});
+    for what in ["list", "export"] {
+        assert_eq!(run(&["kv", what, place.arg()]).ok(), "");
+        run(&["kv", what, "-t", "main", place.arg()]).fails(1, "no table \"main\"");
+    }
 }
 
 #[test]
@@ -140,14 +169,61 @@ fn an_import_in_batches_goes_on_where_it_ended() {
         "{run_one:?}"
     );
     assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 8);
-    // What is done is not done again: these lines would be refused.
-    let done: String = "not to be read again\n".repeat(8) + &lines(12)[lines(8).len()..];
-    let run_two = import(&done);
+    // What is done is not done again.
+    run(&["kv", "delete", place.arg(), "0"]).ok();
+    let run_two = import(&lines(12));
     assert_eq!((run_two.code, run_two.stderr.as_str()), (0, "heapfile: going on behind line 8\n"));
-    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 12);
+    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok().lines().count(), 11);
     assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["tables"].as_array().unwrap().len(), 1);
     // It is complete, so the next one begins anew.
     assert_eq!(import(&lines(1)).ok(), "");
+}
+
+#[test]
+fn an_import_goes_on_with_the_same_lines_only() {
+    let place = Place::new();
+    let import = |more: &[&str], input: &str| -> Run {
+        feed(&[&["kv", "import", place.arg()], more].concat(), input.as_bytes()).into()
+    };
+    let keys = || run(&["kv", "list", "--keys", place.arg()]).ok().lines().count();
+    let fail = || assert_eq!(import(&["--batch", "2"], &(lines(4) + "broken\n")).code, 2);
+    fail();
+    let others = lines(10).replace("key\":\"", "key\":\"other");
+    for (input, table) in [(&others, "main"), (&lines(3), "main"), (&lines(10), "t")] {
+        import(&["--batch", "2", "-t", table], input).fails(2, "begin anew with --restart");
+    }
+    assert_eq!(keys(), 4);
+    assert_eq!(import(&["--batch", "2", "--restart"], &others).ok(), "");
+    assert_eq!(keys(), 14);
+    // Another kind of note is none of these lines.
+    run(&["kv", "put", "-t", ".imports", place.arg(), "-", "\x04"]).ok();
+    import(&["--batch", "2"], &lines(10)).fails(2, "begin anew with --restart");
+    // Without batches it is forgotten too.
+    run(&["kv", "delete", "-t", ".imports", place.arg(), "--all"]).ok();
+    fail();
+    assert_eq!(import(&[], &others).ok(), "");
+    assert_eq!(import(&["--batch", "2"], &others).ok(), "");
+}
+
+/// An import that waits for lines has stored the batches before them, whose last line may be blank, and keeps nobody out.
+#[test]
+fn an_import_that_waits_for_lines_holds_no_lock() {
+    let place = Place::new();
+    let mut import = command()
+        .args(["kv", "import", place.arg(), "--batch", "2"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    let mut input = import.stdin.take().unwrap();
+    input.write_all(b"{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"value\":\"2\"}\n").unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while run(&["kv", "get", place.arg(), "a"]).code != 0 {
+        assert!(Instant::now() < until, "the first batch is not stored");
+    }
+    run(&["kv", "put", place.arg(), "c", "3"]).ok();
+    drop(input);
+    assert!(import.wait().unwrap().success());
+    assert_eq!(run(&["kv", "list", "--keys", place.arg()]).ok(), "a\nb\nc\n");
 }
 
 #[test]
@@ -161,4 +237,18 @@ fn put_makes_a_hashed_table_if_told() {
         run(&["kv", "list", "-t", "h", place.arg()]).ok().lines().map(str::to_owned).collect();
     listed.sort();
     assert_eq!(listed, ["k\tv", "l\tw"]);
+}
+
+#[test]
+fn import_makes_hashed_tables_if_told() {
+    let place = Place::new();
+    run(&["kv", "put", "-t", "there", place.arg(), "k", "v"]).ok();
+    let input = "{\"table\":\"there\",\"key\":\"l\",\"value\":\"w\"}\n".to_owned() + &lines(5);
+    for more in [&[][..], &["--batch", "2"]] {
+        run(&["kv", "delete", place.arg(), "--all"]);
+        let import = [&["kv", "import", "--hashed", place.arg()], more].concat();
+        assert!(feed(&import, input.as_bytes()).status.success());
+        let stat = run(&["kv", "stat", place.arg()]).ok();
+        assert!(stat.contains("5 entries, hashed") && stat.contains("2 entries, ordered"), "{stat}");
+    }
 }

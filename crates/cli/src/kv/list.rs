@@ -1,8 +1,8 @@
 //! `heapfile kv list`.
 
-use super::{In, line, reading};
-use crate::Outcome;
+use super::{In, is_missing, line, reading};
 use crate::output::buffered;
+use crate::{FOUND, Outcome};
 use heapfile::store::Listing;
 use std::ffi::OsString;
 use std::io::Write;
@@ -10,9 +10,10 @@ use std::ops::Bound;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// List keys and values, in the order of the keys
+/// List keys and values; exit code 1 if a table that is named is not there
 ///
-/// Without --json or --null, what is not printable ASCII is escaped, as `\n` or `\xff`. Writers are not held up: entries that change meanwhile are listed as
+/// Entries of an ordered table come in the order of their keys, those of a hashed one in no order. The table `main`, if none is named, may be missing: it has
+/// no entries. Without --json or --null, what is not printable ASCII is escaped, as `\n` or `\xff`. Writers are not held up: entries that change meanwhile are listed as
 /// they are when the listing comes to them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -45,7 +46,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Outcome {
     let store = reading(&args.file)?;
-    let table = &args.place.table;
+    if is_missing(&store, args.place.table.as_deref())? {
+        return Ok(ExitCode::from(FOUND));
+    }
+    let table = args.place.table();
     let bound = |key: Option<OsString>| key.map(|key| args.place.key(key)).transpose();
     let mut entries: Listing<'_> = if let Some(prefix) = bound(args.prefix)? {
         store.list_prefix(table, &prefix)

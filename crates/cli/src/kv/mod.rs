@@ -10,11 +10,11 @@ mod transfer;
 
 use crate::{FOUND, Failure, Outcome};
 use clap::Subcommand;
-use heapfile::Arena;
 use heapfile::store::{Kind, Store, Table};
+use heapfile::{Arena, WriteTxn};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Write, stdin, stdout};
+use std::io::{Read, Seek, Write, stderr, stdin, stdout};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -58,15 +58,19 @@ pub(crate) fn run(args: Args) -> Outcome {
 /// Which table, and how keys are written.
 #[derive(Debug, clap::Args)]
 struct In {
-    /// The table
-    #[arg(long, short, default_value = "main")]
-    table: String,
+    /// The table [default: main]
+    #[arg(long, short)]
+    table: Option<String>,
     /// Keys are given and shown as hexadecimal digits
     #[arg(long)]
     hex: bool,
 }
 
 impl In {
+    fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or("main")
+    }
+
     fn key(&self, key: OsString) -> Result<Vec<u8>, Failure> {
         let key = key.into_vec();
         if self.hex { unhex(&key) } else { Ok(key) }
@@ -85,6 +89,28 @@ fn unhex(digits: &[u8]) -> Result<Vec<u8>, Failure> {
 /// A store to be read.
 fn reading(file: &Path) -> Result<Store, Failure> {
     Ok(Store::with(Arena::open_read_only(file)?))
+}
+
+/// Whether a table that was named is missing; says so.
+fn is_missing(store: &Store, table: Option<&str>) -> Result<bool, Failure> {
+    let Some(name) = table else { return Ok(false) };
+    let missing = Table::open(&store.read()?, name)?.is_none();
+    if missing {
+        let file = store.arena().path().display();
+        writeln!(
+            stderr(),
+            "heapfile: there is no table {name:?} in {file}: `heapfile kv stat` lists those there are"
+        )?;
+    }
+    Ok(missing)
+}
+
+/// The table of that name; created if there is none, hashed or ordered.
+fn open_or_create(tx: &mut WriteTxn<'_>, name: &str, hashed: bool) -> Result<Table, Failure> {
+    if hashed && Table::open(tx, name)?.is_none() {
+        return Ok(Table::create(tx, name, Kind::Hashed)?);
+    }
+    Ok(Table::open_or_create(tx, name)?)
 }
 
 /// Store a value; an arena or table that is not there is created
@@ -108,35 +134,48 @@ struct PutArgs {
 
 fn put(args: PutArgs) -> Outcome {
     let key = args.place.key(args.key)?;
-    let mut spool = None;
-    // What is not long is read before the arena is locked.
+    // All that has no length yet is read before the arena is locked.
     let (len, source): (u64, Box<dyn Read>) = match (args.value, args.from) {
         (Some(value), _) => {
             let value = value.into_vec();
             (value.len() as u64, Box::new(std::io::Cursor::new(value)))
         }
         (None, Some(path)) => {
-            let file = File::open(&path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
-            (file.metadata()?.len(), Box::new(file))
+            let (len, file) = content(&path)?;
+            (len, Box::new(file))
         }
         (None, None) => {
-            let file = spool.insert(tempfile::tempfile()?);
-            let len = std::io::copy(&mut stdin().lock(), file)?;
-            std::io::Seek::rewind(file)?;
-            (len, Box::new(file.try_clone()?))
+            let (len, file) = spooled(stdin().lock(), "stdin")?;
+            (len, Box::new(file))
         }
     };
     let store = Store::open(&args.file)?;
     let mut tx = store.write()?;
-    let name = &args.place.table;
-    let table = if args.hashed && Table::open(&tx, name)?.is_none() {
-        Table::create(&mut tx, name, Kind::Hashed)?
-    } else {
-        Table::open_or_create(&mut tx, name)?
-    };
+    let table = open_or_create(&mut tx, args.place.table(), args.hashed)?;
     table.put_from(&mut tx, &key, len, source)?;
     tx.commit()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a file holds, and how much. Pipes, devices and files of /proc do not say how long they are.
+fn content(path: &Path) -> Result<(u64, File), Failure> {
+    let file = File::open(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() && metadata.len() > 0 {
+        return Ok((metadata.len(), file));
+    }
+    spooled(file, &path.display().to_string())
+}
+
+/// All that comes, in a temporary file, and how much it is.
+fn spooled(mut input: impl Read, name: &str) -> Result<(u64, File), Failure> {
+    let mut spool = || {
+        let mut file = tempfile::tempfile()?;
+        let len = std::io::copy(&mut input, &mut file)?;
+        file.rewind()?;
+        Ok((len, file))
+    };
+    spool().map_err(|e: std::io::Error| format!("cannot copy {name} to a temporary file: {e}").into())
 }
 
 /// Write a value to stdout, as it is; exit code 1 if there is none
@@ -160,9 +199,9 @@ fn get(args: GetArgs) -> Outcome {
     let store = reading(&args.file)?;
     let mut out = stdout().lock();
     if args.json {
-        let Some(value) = store.get(&args.place.table, &key)? else { return Ok(ExitCode::from(FOUND)) };
-        line::write(&mut out, &args.place.table, &key, &value)?;
-    } else if !copy(&store, &args.place.table, &key, &mut out)? {
+        let Some(value) = store.get(args.place.table(), &key)? else { return Ok(ExitCode::from(FOUND)) };
+        line::write(&mut out, args.place.table(), &key, &value)?;
+    } else if !copy(&store, args.place.table(), &key, &mut out)? {
         return Ok(ExitCode::from(FOUND));
     }
     out.flush()?;
@@ -218,8 +257,8 @@ fn delete(args: DeleteArgs) -> Outcome {
     let mut tx = store.write()?;
     let mut missing = false;
     if args.all {
-        missing = !Table::drop_table(&mut tx, &args.place.table)?;
-    } else if let Some(table) = Table::open(&tx, &args.place.table)? {
+        missing = !Table::drop_table(&mut tx, args.place.table())?;
+    } else if let Some(table) = Table::open(&tx, args.place.table())? {
         if let Some(prefix) = args.prefix {
             let prefix = args.place.key(prefix)?;
             delete_prefix(&mut tx, table, &prefix)?;
@@ -232,12 +271,12 @@ fn delete(args: DeleteArgs) -> Outcome {
     }
     tx.commit()?;
     if args.shrink {
-        store.shrink()?;
+        store.shrink().map_err(|e| format!("deleted, but the space could not be given back: {e}"))?;
     }
     Ok(if missing { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }
 
-fn delete_prefix(tx: &mut heapfile::WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
+fn delete_prefix(tx: &mut WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
     const BATCH: usize = 1024;
     loop {
         let keys: Vec<Vec<u8>> = table

@@ -1,12 +1,13 @@
 //! `heapfile kv import` and `export`: entries as lines of JSON.
 //!
-//! An import is one transaction. With `--batch` it is one for every so many lines, and each counts in the table `.imports` how many lines of this input are done; the same
-//! command goes on behind them, and the count is deleted at the end.
+//! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
+//! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
-use super::{line, reading};
+use super::{is_missing, line, open_or_create, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
-use crate::{Failure, Outcome};
+use crate::units::counted;
+use crate::{FOUND, Failure, Outcome};
 use heapfile::WriteTxn;
 use heapfile::store::{Store, Table};
 use std::collections::HashMap;
@@ -15,12 +16,13 @@ use std::io::{BufRead, BufReader, Write, stderr, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Where unfinished imports are counted.
+/// Where unfinished imports are noted: by the name of the input, a [`Progress`].
 const IMPORTS: &str = ".imports";
 
 /// Store entries from lines of JSON, as `export` writes them
 ///
-/// All of it in one transaction: if it fails or is cut off, nothing is stored.
+/// All of it in one transaction: if it fails or is cut off, nothing is stored. With --batch in many: the same command goes on behind the lines that are stored, and
+/// refuses input that begins with other lines.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// The arena; created if it is not there
@@ -30,9 +32,15 @@ pub(super) struct ImportArgs {
     /// The table for lines that name none
     #[arg(long, short, default_value = "main")]
     table: String,
+    /// Find entries of tables that are created by hash: faster, without order
+    #[arg(long)]
+    hashed: bool,
     /// Commit after every so many lines; the same command goes on where a failed one ended
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
+    /// Forget how far an import of that input came, and begin at the first line
+    #[arg(long, requires = "batch")]
+    restart: bool,
 }
 
 pub(super) fn import(args: ImportArgs) -> Outcome {
@@ -48,44 +56,106 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
     };
     let mut bar = if total > 0 { Bar::new("importing", total) } else { Bar::hidden() };
     let store = Store::open(&args.file)?;
-    let done = match args.batch {
-        Some(_) => {
-            store.get(IMPORTS, name.as_bytes())?.and_then(|n| n.try_into().ok()).map_or(0, u64::from_le_bytes)
-        }
-        None => 0,
-    };
-    if done > 0 {
-        writeln!(stderr(), "heapfile: going on behind line {done}")?;
+    if args.restart {
+        let mut tx = store.write()?;
+        forget(&mut tx, &name)?;
+        tx.commit()?;
     }
-    let mut batch = Batch::begin(&store, &args.table)?;
-    let (mut number, mut bytes, mut text) = (0, 0, Vec::new());
+    let mut progress = Progress::begin(&args.table);
+    let mut bytes = 0;
+    if args.batch.is_some()
+        && let Some(note) = store.get(IMPORTS, name.as_bytes())?
+    {
+        bytes = progress.skip(&mut lines, &note)?.ok_or_else(|| {
+            format!(
+                "the first {} of {name} are not those that its import into {} was begun with, or --table is another: give the same ones, or begin anew with --restart",
+                counted(progress.lines, "line"),
+                args.file.display()
+            )
+        })?;
+        writeln!(stderr(), "heapfile: going on behind line {}", progress.lines)?;
+    }
+    let done = progress.lines;
+    let begin = |behind| Batch::new(&store, &args.table, args.hashed, behind);
+    let mut batch = begin(done);
+    let mut text = Vec::new();
     loop {
         text.clear();
         let read = lines.read_until(b'\n', &mut text)?;
         if read == 0 {
             break;
         }
-        (number, bytes) = (number + 1, bytes + read as u64);
-        if number <= done || text.trim_ascii().is_empty() {
-            continue;
+        progress.add(&text);
+        bytes += read as u64;
+        let number = progress.lines;
+        if !text.trim_ascii().is_empty() {
+            let line = line::parse(&text).map_err(|why| {
+                format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.behind + 1)
+            })?;
+            batch.put(line)?;
         }
-        let line = line::parse(&text).map_err(|why| {
-            format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.first(done))
-        })?;
-        batch.put(line)?;
         if args.batch.is_some_and(|batch| (number - done).is_multiple_of(batch)) {
-            batch.count(&name, number)?;
+            batch.note(&name, &progress)?;
             batch.commit()?;
-            batch = Batch::begin(&store, &args.table)?;
-            batch.begun_behind = number;
+            batch = begin(number);
         }
         bar.set(bytes);
     }
-    if args.batch.is_some() {
-        batch.forget(&name)?;
-    }
+    batch.store()?;
+    forget(batch.tx()?, &name)?;
     batch.commit()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How far an import came.
+struct Progress {
+    lines: u64,
+    /// Of the table for lines that name none, and of these lines.
+    checksum: crc32fast::Hasher,
+}
+
+impl Progress {
+    fn begin(table: &str) -> Self {
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(table.as_bytes());
+        Self { lines: 0, checksum }
+    }
+
+    fn add(&mut self, line: &[u8]) {
+        self.lines += 1;
+        self.checksum.update(line);
+    }
+
+    /// As it is stored: the number of lines, their checksum.
+    fn note(&self) -> [u8; 12] {
+        let mut note = [0; 12];
+        note[..8].copy_from_slice(&self.lines.to_le_bytes());
+        note[8..].copy_from_slice(&self.checksum.clone().finalize().to_le_bytes());
+        note
+    }
+
+    /// Reads the lines that were done when `note` was made; their bytes, or `None` if they were others.
+    fn skip(&mut self, input: &mut impl BufRead, note: &[u8]) -> std::io::Result<Option<u64>> {
+        let Some(lines) = note.first_chunk().copied().map(u64::from_le_bytes) else { return Ok(None) };
+        let (mut bytes, mut text) = (0, Vec::new());
+        while self.lines < lines && input.read_until(b'\n', &mut text)? > 0 {
+            self.add(&text);
+            bytes += text.len() as u64;
+            text.clear();
+        }
+        Ok((self.note() == note).then_some(bytes))
+    }
+}
+
+/// Forgets how far the import of that input came.
+fn forget(tx: &mut WriteTxn<'_>, input: &str) -> Result<(), Failure> {
+    if let Some(table) = Table::open(tx, IMPORTS)? {
+        table.delete(tx, input.as_bytes())?;
+        if table.is_empty(tx)? {
+            Table::drop_table(tx, IMPORTS)?;
+        }
+    }
+    Ok(())
 }
 
 /// Bytes of entries that wait for being stored together.
@@ -96,21 +166,27 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A transaction of an import. Entries are collected and stored many at a time, which is faster.
 struct Batch<'a> {
-    tx: WriteTxn<'a>,
+    store: &'a Store,
+    /// Begun with the first change, so that nobody has to wait while lines are awaited.
+    tx: Option<WriteTxn<'a>>,
     table: &'a str,
+    hashed: bool,
     waiting: HashMap<String, Entries>,
     waiting_bytes: usize,
-    begun_behind: u64,
+    /// The line before its first one.
+    behind: u64,
 }
 
 impl<'a> Batch<'a> {
-    fn begin(store: &'a Store, table: &'a str) -> Result<Self, Failure> {
-        Ok(Self { tx: store.write()?, table, waiting: HashMap::new(), waiting_bytes: 0, begun_behind: 0 })
+    fn new(store: &'a Store, table: &'a str, hashed: bool, behind: u64) -> Self {
+        Self { store, tx: None, table, hashed, waiting: HashMap::new(), waiting_bytes: 0, behind }
     }
 
-    /// The first line of this transaction.
-    fn first(&self, done: u64) -> u64 {
-        self.begun_behind.max(done) + 1
+    fn tx(&mut self) -> Result<&mut WriteTxn<'a>, Failure> {
+        match &mut self.tx {
+            Some(tx) => Ok(tx),
+            none => Ok(none.insert(self.store.write()?)),
+        }
     }
 
     fn put(&mut self, line: line::Line) -> Result<(), Failure> {
@@ -122,39 +198,30 @@ impl<'a> Batch<'a> {
 
     /// Stores what waits.
     fn store(&mut self) -> Result<(), Failure> {
-        for (name, entries) in self.waiting.drain() {
-            let table = Table::open_or_create(&mut self.tx, &name)?;
-            table.extend(&mut self.tx, entries)?;
+        for (name, entries) in std::mem::take(&mut self.waiting) {
+            let hashed = self.hashed;
+            let tx = self.tx()?;
+            open_or_create(tx, &name, hashed)?.extend(tx, entries)?;
         }
         self.waiting_bytes = 0;
         Ok(())
     }
 
-    fn count(&mut self, input: &str, lines: u64) -> Result<(), Failure> {
-        let table = Table::open_or_create(&mut self.tx, IMPORTS)?;
-        table.put(&mut self.tx, input.as_bytes(), &lines.to_le_bytes())?;
-        Ok(())
-    }
-
-    fn forget(&mut self, input: &str) -> Result<(), Failure> {
-        if let Some(table) = Table::open(&self.tx, IMPORTS)? {
-            table.delete(&mut self.tx, input.as_bytes())?;
-            if table.is_empty(&self.tx)? {
-                Table::drop_table(&mut self.tx, IMPORTS)?;
-            }
-        }
+    fn note(&mut self, input: &str, progress: &Progress) -> Result<(), Failure> {
+        let tx = self.tx()?;
+        Table::open_or_create(tx, IMPORTS)?.put(tx, input.as_bytes(), &progress.note())?;
         Ok(())
     }
 
     fn commit(mut self) -> Result<(), Failure> {
         self.store()?;
-        Ok(self.tx.commit()?)
+        Ok(self.tx.map_or(Ok(()), WriteTxn::commit)?)
     }
 }
 
-/// Write all entries to stdout as lines of JSON, for `import`
+/// Write all entries to stdout as lines of JSON, for `import`; exit code 1 if a table that is named is not there
 ///
-/// Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
+/// Lines do not say how a table finds its entries: `import --hashed` makes hashed ones of all. Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// The arena
@@ -166,6 +233,9 @@ pub(super) struct ExportArgs {
 
 pub(super) fn export(args: ExportArgs) -> Outcome {
     let store = reading(&args.file)?;
+    if is_missing(&store, args.table.as_deref())? {
+        return Ok(ExitCode::from(FOUND));
+    }
     let tables = match args.table {
         Some(table) => vec![table],
         None => store.tables()?.into_iter().filter(|name| name != IMPORTS).collect(),
