@@ -162,8 +162,8 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
-    /// Somebody else held the lock for the whole `lock_timeout`. Nothing was changed.
-    #[error("the arena was locked by {} for {waited:?}: try again, or raise lock_timeout", owner(.slot, .pid))]
+    /// Somebody else held the lock for the whole `lock_timeout`, or has the arena open where a call needs it for itself: then `waited` is zero. Nothing was changed.
+    #[error("{}", busy(.slot, .pid, .waited))]
     Busy {
         /// Slot of the owner, where the lock mode knows it.
         slot: Option<u32>,
@@ -348,11 +348,13 @@ pub enum Error {
     },
 }
 
-fn owner(slot: &Option<u32>, pid: &Option<u32>) -> String {
-    match (slot, pid) {
+fn busy(slot: &Option<u32>, pid: &Option<u32>, waited: &Duration) -> String {
+    let owner = match (slot, pid) {
         (Some(slot), Some(pid)) => format!("process {pid} (slot {slot})"),
+        _ if waited.is_zero() => return "the arena is open elsewhere: close it there first".to_owned(),
         _ => "another process or thread".to_owned(),
-    }
+    };
+    format!("the arena was locked by {owner} for {waited:?}: try again, or raise lock_timeout")
 }
 
 impl Error {
