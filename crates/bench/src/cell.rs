@@ -323,7 +323,7 @@ fn with_disk(file: &Path, measure: impl FnOnce() -> Result<Timing>) -> Result<Va
 }
 
 /// Sectors written and flushes of the disk that holds the file, since the machine started.
-fn disk_counts(file: &Path) -> Option<(u64, u64)> {
+pub(crate) fn disk_counts(file: &Path) -> Option<(u64, u64)> {
     let device = file.metadata().ok()?.dev();
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
     let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;

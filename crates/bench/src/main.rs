@@ -8,6 +8,7 @@ mod contender;
 mod ffi;
 mod figures;
 mod heap;
+mod laps;
 mod latency;
 mod loads;
 mod peers;
@@ -52,6 +53,8 @@ enum Bench {
     Store(store::Options),
     /// What a load takes that waits for the one before, by the size of what it goes to: the least that a look-up costs.
     Loads(loads::Options),
+    /// What durable commits make the disk write in the long run, checkpoints included.
+    Laps(laps::Options),
     /// One measurement; the benches start it themselves.
     #[command(hide = true)]
     Cell(cell::Spec),
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         }
         Bench::Store(options) => store::bench(&options),
         Bench::Loads(options) => loads::run(&options),
+        Bench::Laps(options) => laps::run(&options),
         Bench::Cell(spec) => return cell::main(&spec),
         Bench::StoreCell(spec) => return store::cell::main(&spec),
     };
