@@ -4,6 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use crate::Cli;
 use crate::cell::Spec;
 use crate::contender::{Contender, Place, SystemId};
 use crate::peers::Peers;
@@ -38,6 +42,16 @@ pub(crate) struct Options {
     /// Where files on a disk go; by default the directory of the program.
     #[arg(long)]
     disk_dir: Option<PathBuf>,
+}
+
+/// Ends the program, as for any value that an option does not take, if no workload's name starts with one that is asked for.
+pub(crate) fn refuse_unknown<'n>(asked: &[String], known: impl Iterator<Item = &'n str>) {
+    let known: Vec<&str> = known.collect();
+    let unknown = asked.iter().find(|&asked| !known.iter().any(|name| name.starts_with(asked)));
+    if let Some(asked) = unknown {
+        let what = format!("no workload's name starts with {asked:?}; there are {}", known.join(", "));
+        Cli::command().error(ErrorKind::InvalidValue, what).exit()
+    }
 }
 
 impl Options {
@@ -139,6 +153,8 @@ struct Runner<'r> {
 
 /// Runs a bench: looks for the systems, runs the scenes and workloads asked for, prints as they end.
 pub(crate) fn bench(name: &str, options: &Options, scenes: &[Scene], works: Vec<Work>) -> Result<()> {
+    let names = scenes.iter().map(|scene| scene.name).chain(works.iter().map(|work| work.name.as_str()));
+    refuse_unknown(&options.work, names);
     let disk = match &options.disk_dir {
         Some(dir) => dir.clone(),
         None => std::env::current_exe()?.with_file_name(""),

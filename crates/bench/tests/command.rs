@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::bench;
 use serde_json::Value;
 
@@ -45,6 +47,18 @@ fn a_missing_system_is_named_and_the_others_are_measured() {
     assert_eq!(missing["missing"], "left out by HEAPFILE_BENCH_WITHOUT");
     assert!(lines.iter().any(|l| l["system"] == "glibc" && l["value"].is_f64()));
     assert!(!lines.iter().any(|l| l["system"] == "mimalloc" && !l["work"].is_null()));
+}
+
+#[test]
+fn work_that_is_unknown_is_refused() {
+    for (name, known) in [("heap", "pair64_in_use"), ("sharing", "take_over"), ("store", "batch_durable")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heapfile-bench"));
+        let output =
+            command.args([name, "--quick", "--work", &format!("{known},nonsense")]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{said}");
+        assert!(said.contains("\"nonsense\"") && said.contains(known), "{said}");
+    }
 }
 
 #[test]

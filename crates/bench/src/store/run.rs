@@ -12,6 +12,7 @@ use super::table::Table;
 use super::worker::{measure as measure_in, start};
 use crate::contender::Place;
 use crate::places::Places;
+use crate::run::refuse_unknown;
 use crate::system::{Failure, Result};
 use crate::worker::Worker;
 
@@ -187,6 +188,7 @@ struct Ready {
 }
 
 pub(crate) fn bench(options: &Options) -> Result<()> {
+    refuse_unknown(&options.work, WORKS.iter().map(|work| work.name));
     let disk = match &options.disk_dir {
         Some(dir) => dir.clone(),
         None => std::env::current_exe()?.with_file_name(""),
