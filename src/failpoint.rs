@@ -72,6 +72,7 @@ pub const SNAPSHOTPOINTS: &[&str] = &[
 pub const LOCKPOINTS: &[&str] = &[
     "attach: length known",
     "attach: slot locked",
+    "slot: about to be cleaned",
     "lock: gives way",
     "lock: owner judged dead",
     "lock: taken over",
