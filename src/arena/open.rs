@@ -530,7 +530,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     Ok((Lock::Shared(Gate::new(slot, generation)), !shared))
 }
 
-/// Undoes `join` for a handle without a slot.
+/// Undoes `join` but for the slot, and gives the whole-file lock back.
 pub(super) fn leave(media: &Media) {
     media.unlock_byte(FILE_MODE_BYTE);
     media.unlock();
@@ -604,7 +604,7 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
 }
 
 /// Whether this is the boot of the machine that is running. Where the system does not tell, none is.
-fn is_this(boot: [u8; 16]) -> bool {
+pub(super) fn is_this(boot: [u8; 16]) -> bool {
     boot == boot_id() && boot != [0; 16]
 }
 
