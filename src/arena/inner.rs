@@ -174,9 +174,13 @@ impl Inner {
         self.number.may_write()
     }
 
-    /// Takes the writer lock for a batch of changes of several threads.
-    pub(super) fn open_batch(&self) -> Result<()> {
-        let (locked, _) = self.lock_state(false)?;
+    /// Takes the writer lock for a batch of changes of several threads; the one that opens it has waited for its turn since `begun`.
+    pub(super) fn open_batch(&self, begun: Instant) -> Result<()> {
+        let timeout = self.options.lock_timeout.saturating_sub(begun.elapsed());
+        let (locked, _) = self.lock_state_within(false, timeout).map_err(|error| match error {
+            Error::Busy { slot, pid, .. } => Error::Busy { slot, pid, waited: begun.elapsed() },
+            other => other,
+        })?;
         std::mem::forget(locked);
         // It belongs to none of them.
         self.number.write_ends();
@@ -216,11 +220,16 @@ impl Inner {
     /// the lock is held.
     #[inline(always)]
     pub(crate) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
+        self.lock_state_within(shut, self.options.lock_timeout)
+    }
+
+    #[inline(always)]
+    fn lock_state_within(&self, shut: bool, timeout: Duration) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);
         }
-        let locked = self.lock_exclusive(shut)?;
+        let locked = self.lock_exclusive_within(shut, timeout)?;
         self.see_length()?;
         // SAFETY: this thread has the writer lock; its callers give it back after the last use of the state, and nobody takes it twice.
         let mut state = unsafe { self.state.own() };
@@ -250,9 +259,14 @@ impl Inner {
     /// Takes the lock for writing and completes what a dead owner left.
     #[inline(always)]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
+        self.lock_exclusive_within(shut, self.options.lock_timeout)
+    }
+
+    #[inline(always)]
+    fn lock_exclusive_within(&self, shut: bool, timeout: Duration) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.number.write_begins_alone()?;
-        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut);
+        let taken = self.lock.write(&self.media, timeout, shut);
         let taken = taken.inspect_err(|_| self.number.write_ends())?;
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true) {
