@@ -81,7 +81,7 @@ impl Hold {
 struct Holds {
     /// Through one handle; mostly that is all, and needs nothing but two loads and a store.
     one: Cell<Hold>,
-    /// Through how many others, listed in [`OTHERS`].
+    /// Through how many others, listed in [`OTHERS`]; `usize::MAX` once that is gone.
     others: Cell<usize>,
 }
 
@@ -242,7 +242,10 @@ impl HandleNumber {
             }
             HOLDS.with(|holds| holds.others.set(others.len()));
         };
-        let _ = OTHERS.try_with(look);
+        if OTHERS.try_with(look).is_err() {
+            // The thread ends, and they are gone. What it holds from now on is not known, so its end must not be looked for in `one`.
+            HOLDS.with(|holds| holds.others.set(usize::MAX));
+        }
     }
 }
 
