@@ -3,6 +3,7 @@
 mod common;
 
 use common::{assert_clean, bytes, copy_as_killed, dir, small};
+use heapfile::testing::set_boot;
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::path::Path;
 use std::sync::Barrier;
@@ -191,4 +192,19 @@ fn the_last_close_syncs_though_two_close_at_once() {
         });
         assert!(!is_marked(&path));
     }
+}
+
+/// The identity of a boot differs from container to container: it says something of who is not there any more, nothing of who is.
+#[test]
+fn another_boot_beside_a_handle_that_is_in_sync_is_none() {
+    let Place { dir: _dir, path, arena, block, .. } = place();
+    set_boot(Some([9; 16]));
+    let beside = Arena::open(&path).unwrap();
+    let looking = Arena::open_read_only(&path).unwrap();
+    assert_eq!(beside.read().unwrap().bytes(block).unwrap(), bytes(1, 5000));
+    beside.free(block).unwrap();
+    set_boot(None);
+    drop(arena);
+    drop(Arena::open(&path).unwrap());
+    assert_clean(&looking);
 }
