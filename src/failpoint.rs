@@ -72,6 +72,7 @@ pub const SNAPSHOTPOINTS: &[&str] = &[
 pub const LOCKPOINTS: &[&str] = &[
     "attach: length known",
     "attach: slot locked",
+    "slot: about to be cleaned",
     "lock: gives way",
     "lock: owner judged dead",
     "lock: taken over",
@@ -215,7 +216,8 @@ mod enabled {
         step();
         rest();
         let due = |action: &mut Action| action.0.is_now(name);
-        if let Some((_, action)) = ACTION.with_borrow_mut(|action| action.take_if(due)) {
+        // A thread that ends may come by when it has no action any more.
+        if let Ok(Some((_, action))) = ACTION.try_with(|action| action.borrow_mut().take_if(due)) {
             action();
         }
         for point in wanted() {

@@ -46,7 +46,8 @@ const PLACE: usize = 31;
 const CHECKPOINTER: usize = 32;
 /// Number of the commit that took the run of the heap into which the log is about to move; 0 once that is given up.
 const LOG_TAKEN: usize = 33;
-/// Boot of the machine under which these words were last computed: two words.
+/// Boot of the machine under which these words were last computed: two words. Zeros of a `Process` arena: its state was not synced when the machine went
+/// down, and no writer has accepted it.
 const BOOT: usize = 40;
 /// Which file in which mount these words are of ([`Home`]): four words.
 const HOME: usize = 42;

@@ -1,9 +1,12 @@
-//! Closing leaves a file that is easy to open; figures and lists of an arena; a file that is replaced while it is open.
+//! Closing leaves a file that is easy to open; figures and lists of an arena; a file that is replaced while it is open, or that can no longer be looked up by
+//! its path.
 
 mod common;
 
-use common::{BOTH, assert_clean, bytes, copy_as_killed, dir, fast_dir, small};
+use common::{BOTH, assert_clean, bytes, child, copy_as_killed, dir, fast_dir, role, small};
 use heapfile::{Arena, Durability, Error, Locking, Offset, View};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 #[test]
 fn the_last_close_leaves_an_empty_log() {
@@ -172,5 +175,54 @@ fn a_file_that_was_removed_or_replaced() {
         drop(arena);
         assert_clean(&new);
         assert_eq!(new.read().unwrap().blocks().count(), 1);
+    }
+}
+
+/// Runs the test as a child with this role, and waits for its good end.
+#[track_caller]
+fn in_child(test: &str, role: &str, file: &Path) {
+    let ended = child(test, role, file).output().unwrap();
+    assert!(ended.status.success(), "{role}: {}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Gives this thread, and no other, the rights of a user; those of the first one can be had again.
+fn as_user(id: i64) {
+    // SAFETY: a plain system call.
+    assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, id, id, -1i64) }, 0);
+}
+
+/// All that looks whether the path still names the file.
+fn use_in_place(arena: &Arena) {
+    arena.alloc_bytes(&bytes(1, 10 << 20)).expect("growth");
+    arena.sync().expect("a sync");
+    arena.checkpoint().expect("a checkpoint");
+    assert_clean(arena);
+}
+
+#[test]
+fn a_file_whose_path_leads_there_no_more() {
+    const TEST: &str = "a_file_whose_path_leads_there_no_more";
+    if let Some((role, dir)) = role() {
+        std::env::set_current_dir(&dir).unwrap();
+        for durability in BOTH {
+            let arena = small(durability).create(format!("{role} {durability:?}")).unwrap();
+            if role == "changed directory" {
+                std::env::set_current_dir("/").unwrap();
+                use_in_place(&arena);
+                std::env::set_current_dir(&dir).unwrap();
+            } else {
+                as_user(65534);
+                use_in_place(&arena);
+                as_user(0);
+            }
+        }
+        return;
+    }
+    let dir = dir();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    in_child(TEST, "changed directory", dir.path());
+    // SAFETY: a plain system call.
+    if unsafe { libc::geteuid() } == 0 {
+        in_child(TEST, "dropped privileges", dir.path());
     }
 }

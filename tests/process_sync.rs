@@ -3,8 +3,10 @@
 mod common;
 
 use common::{assert_clean, bytes, copy_as_killed, dir, small};
+use heapfile::testing::set_boot;
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::path::Path;
+use std::sync::Barrier;
 
 const MARK: usize = 3 * 4096;
 const BOOT_WORDS: usize = 4 * 4096 + 40 * 8;
@@ -156,4 +158,53 @@ fn a_damaged_mark_is_damage() {
             "{outcome:?}"
         );
     }
+}
+
+/// Whoever is the last one to have it open.
+#[test]
+fn the_last_close_syncs_though_only_readers_are_left() {
+    let Place { dir: _dir, path, arena, .. } = place();
+    let (reader, another) = (Arena::open_read_only(&path).unwrap(), Arena::open_read_only(&path).unwrap());
+    drop(arena);
+    drop(reader);
+    assert!(is_marked(&path), "not the last one");
+    drop(another);
+    assert!(!is_marked(&path));
+}
+
+/// Each of them sees the other until that has left.
+#[test]
+fn the_last_close_syncs_though_two_close_at_once() {
+    let dir = common::fast_dir();
+    let path = dir.path().join("a.heap");
+    drop(small(Durability::Process).create(&path).unwrap());
+    let both = Barrier::new(2);
+    for _ in 0..1000 {
+        let (one, other) = (Arena::open(&path).unwrap(), Arena::open(&path).unwrap());
+        one.alloc(&1u64).unwrap();
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                both.wait();
+                drop(one);
+            });
+            both.wait();
+            drop(other);
+        });
+        assert!(!is_marked(&path));
+    }
+}
+
+/// The identity of a boot differs from container to container: it says something of who is not there any more, nothing of who is.
+#[test]
+fn another_boot_beside_a_handle_that_is_in_sync_is_none() {
+    let Place { dir: _dir, path, arena, block, .. } = place();
+    set_boot(Some([9; 16]));
+    let beside = Arena::open(&path).unwrap();
+    let looking = Arena::open_read_only(&path).unwrap();
+    assert_eq!(beside.read().unwrap().bytes(block).unwrap(), bytes(1, 5000));
+    beside.free(block).unwrap();
+    set_boot(None);
+    drop(arena);
+    drop(Arena::open(&path).unwrap());
+    assert_clean(&looking);
 }

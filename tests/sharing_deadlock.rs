@@ -64,6 +64,24 @@ fn not_for_other_threads() {
     });
 }
 
+/// A transaction that was forgotten goes with its handle: what this thread held there it does not hold through another one.
+#[test]
+fn a_forgotten_read_is_none_of_a_later_handles() {
+    let dir = dir();
+    for durability in BOTH {
+        let (file, other) =
+            (dir.path().join(format!("{durability:?}")), dir.path().join(format!("{durability:?} 2")));
+        let arena = create(&file, &options(durability));
+        std::mem::forget(arena.read().expect("a reader"));
+        would_deadlock(arena.write());
+        drop(arena);
+        for file in [&other, &file] {
+            let arena = Options::new().durability(durability).open_or_create(file).expect("it opens");
+            assert!(arena.write().is_ok());
+        }
+    }
+}
+
 fn open(file: &Path, patience: Duration) -> Arena {
     Options::new().lock_timeout(patience).open(file).expect("it opens")
 }

@@ -199,3 +199,43 @@ fn no_fork_falls_between_opening_and_giving_up() {
     assert_eq!(commit_next(&arena).expect("a commit"), 1);
     assert_clean(&arena);
 }
+
+/// In a process of its own: forks where nothing can be opened, and has the child use a descriptor beside its copy of the handle.
+fn fork_where_nothing_can_be_opened(file: &Path, why: &str) {
+    let arena = Arena::open(file).expect("it opens");
+    let zeros = || std::fs::File::open("/dev/zero");
+    let mut mine = vec![zeros().expect("it can be opened")];
+    if why == "chroot" {
+        std::os::unix::fs::chroot(file.parent().expect("a directory")).expect("root may do so");
+    } else {
+        let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+        // SAFETY: a plain system call that reads the struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
+        mine.extend(std::iter::from_fn(|| zeros().ok()));
+    }
+    ends_well(fork(|| {
+        let first = mine.swap_remove(0);
+        drop(mine.pop());
+        let own = first.try_clone().expect("a descriptor is free");
+        // SAFETY: dropped once in this process; the parent's copy is another.
+        drop(unsafe { std::ptr::read(&arena) });
+        own.metadata().expect("it is still open");
+    }));
+    assert_eq!(commit_next(&arena).expect("the parent goes on"), 1);
+}
+
+#[test]
+fn children_close_nothing_but_what_they_give_up() {
+    if let Some((role, file)) = role() {
+        return fork_where_nothing_can_be_opened(&file, &role);
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    // SAFETY: a plain system call.
+    let is_root = unsafe { libc::geteuid() } == 0;
+    for why in ["no descriptors", "chroot"].into_iter().filter(|&why| why != "chroot" || is_root) {
+        let _ = std::fs::remove_file(&file);
+        drop(create(&file, &options(heapfile::Durability::Process)));
+        start("children_close_nothing_but_what_they_give_up", why, &file).finish();
+    }
+}

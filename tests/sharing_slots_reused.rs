@@ -2,9 +2,12 @@
 
 mod sharing;
 
+use heapfile::testing::at_failpoint;
 use heapfile::{Arena, Options};
 use sharing::*;
+use std::cell::RefCell;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 const TEST: &str = "the_next_owner_of_a_slot_keeps_the_lock";
@@ -124,4 +127,43 @@ fn a_closed_slot_is_the_next_one_taken() {
         commit_next(&other).expect("a commit");
     }
     assert_eq!(read_number(&arena), 50);
+}
+
+/// A lock on a slot's byte keeps other handles away, not other threads of the same one: two of them that clean the slot of a dead writer must not do so one after
+/// the other, for the first one's unlocking lets the next owner in.
+#[test]
+fn a_slot_is_not_cleaned_under_its_next_owner() {
+    const TEST: &str = "a_slot_is_not_cleaned_under_its_next_owner";
+    if let Some((role, file)) = role() {
+        let arena = Options::new().lock_timeout(PATIENCE).open(&file).expect("it opens");
+        let _reading = (role == "read").then(|| arena.read().expect("a reader"));
+        say(&role);
+        drop(arena.write());
+        wait_for_death();
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    let arena = create(&file, &options(heapfile::Durability::Process));
+    let owning = arena.write().expect("a writer");
+    let mut waiter = start(TEST, "wait", &file);
+    until_handle(&arena, "the waiter waits", |h| h.waiting_writers == 1);
+    // Until it sleeps, and this handle has had the lock for long: then it gives way, and finds a dead one.
+    std::thread::sleep(Duration::from_millis(30));
+    waiter.kill();
+    drop(owning);
+
+    let next = Rc::new(RefCell::new(None));
+    let (another, joining, file) = (arena.clone(), next.clone(), file.clone());
+    at_failpoint("slot: about to be cleaned", move || {
+        std::thread::spawn(move || drop(another.write().expect("a writer")))
+            .join()
+            .expect("it does not panic");
+        let child = start(TEST, "read", &file);
+        child.expect("read");
+        *joining.borrow_mut() = Some(child);
+    });
+    drop(arena.write().expect("a writer"));
+    let next = next.take().expect("the dead one's slot was cleaned");
+    let handles = arena.handles().expect("handles");
+    assert!(handles.iter().any(|h| h.pid == next.pid() && h.readers == 1), "{handles:?}");
 }

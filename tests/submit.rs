@@ -4,10 +4,11 @@ mod common;
 
 use common::{BOTH, assert_clean, small};
 use heapfile::testing::{self, Call, SimDisk};
-use heapfile::{Arena, Error, Offset, View};
+use heapfile::{Arena, Error, Offset, Options, View};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const THREADS: u64 = 8;
 const EACH: u64 = 60;
@@ -192,4 +193,28 @@ fn a_commit_that_fails_fails_for_all_its_members() {
     // The first record may have reached the disk before the write failed; never half of it.
     assert!(*arena.read().unwrap().get(counter).unwrap() <= THREADS);
     assert_clean(&arena);
+}
+
+/// Those that wait for one another wait for the lock together, not in turn.
+#[test]
+fn many_that_wait_in_vain_wait_for_one_timeout() {
+    const MANY: u32 = 32;
+    let timeout = Duration::from_millis(500);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.heap");
+    let other = Arena::create(&path).unwrap();
+    let arena = Options::new().lock_timeout(timeout).open(&path).unwrap();
+    let owning = other.write().unwrap();
+    let start = Instant::now();
+    std::thread::scope(|threads| {
+        for _ in 0..MANY {
+            threads.spawn(|| match arena.submit(|tx| tx.alloc(&1u64)) {
+                Err(Error::Busy { waited, .. }) => assert!(waited >= timeout),
+                outcome => panic!("{outcome:?}"),
+            });
+        }
+    });
+    assert!(start.elapsed() < timeout * MANY / 2, "{:?}", start.elapsed());
+    drop(owning);
+    assert!(arena.submit(|tx| tx.alloc(&1u64)).is_ok());
 }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{BOTH, assert_clean, fast_dir, small};
-use heapfile::{Arena, Locking, Offset, Options, View};
+use heapfile::{Arena, Locking, Offset, Options, ReadTxn, View};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -170,4 +172,43 @@ fn syncs_and_checkpoints_beside_writers() {
         assert_eq!(*copied.read().unwrap().get(counter).unwrap(), 200);
         assert_clean(&copied);
     }
+}
+
+/// Reads while its thread ends, when what the library keeps for the thread is gone.
+struct AtExit {
+    reading: Option<ReadTxn<'static>>,
+    other: &'static Arena,
+}
+
+static READS_AT_EXIT: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for AtExit {
+    fn drop(&mut self) {
+        let late = self.other.read().unwrap();
+        drop(self.reading.take());
+        // A panic here would end the process.
+        let ended = catch_unwind(AssertUnwindSafe(|| drop(late)));
+        READS_AT_EXIT.fetch_add(u64::from(ended.is_ok()), Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static AT_EXIT: RefCell<Option<AtExit>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_thread_reads_while_it_ends() {
+    let dir = fast_dir();
+    let [one, other] = ["one", "other"]
+        .map(|name| &*Box::leak(Box::new(small(BOTH[0]).create(dir.path().join(name)).unwrap())));
+    let ending = move || {
+        // Before the library keeps anything for this thread: what comes first goes last.
+        AT_EXIT.with(|_| ());
+        let reading = Some(one.read().unwrap());
+        drop(other.read().unwrap());
+        AT_EXIT.set(Some(AtExit { reading, other }));
+    };
+    std::thread::spawn(ending).join().unwrap();
+    assert_eq!(READS_AT_EXIT.load(Ordering::Relaxed), 1);
+    assert!(one.write().is_ok() && other.write().is_ok());
 }

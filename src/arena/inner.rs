@@ -25,13 +25,18 @@ use crate::txn::commit::{self, Outcome};
 use crate::txn::write::State;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// For how long a handle that closes waits for others that open or close the file.
+const LONGEST_CLOSE: Duration = Duration::from_secs(1);
+/// Between two of its looks.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// What a handle may do to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Write,
-    /// Writes nothing but what recovery needs.
+    /// Writes nothing but what recovery needs, and what the last one to close the file writes.
     Read,
     /// The file may not be written: the mapping is private, and a shared lock is held for life.
     Private,
@@ -169,9 +174,13 @@ impl Inner {
         self.number.may_write()
     }
 
-    /// Takes the writer lock for a batch of changes of several threads.
-    pub(super) fn open_batch(&self) -> Result<()> {
-        let (locked, _) = self.lock_state(false)?;
+    /// Takes the writer lock for a batch of changes of several threads; the one that opens it has waited for its turn since `begun`.
+    pub(super) fn open_batch(&self, begun: Instant) -> Result<()> {
+        let timeout = self.options.lock_timeout.saturating_sub(begun.elapsed());
+        let (locked, _) = self.lock_state_within(false, timeout).map_err(|error| match error {
+            Error::Busy { slot, pid, .. } => Error::Busy { slot, pid, waited: begun.elapsed() },
+            other => other,
+        })?;
         std::mem::forget(locked);
         // It belongs to none of them.
         self.number.write_ends();
@@ -211,11 +220,16 @@ impl Inner {
     /// the lock is held.
     #[inline(always)]
     pub(crate) fn lock_state(&self, shut: bool) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
+        self.lock_state_within(shut, self.options.lock_timeout)
+    }
+
+    #[inline(always)]
+    fn lock_state_within(&self, shut: bool, timeout: Duration) -> Result<(Exclusive<'_>, Owned<'_, State>)> {
         if self.access != Access::Write {
             self.usable()?;
             return Err(Error::ReadOnly);
         }
-        let locked = self.lock_exclusive(shut)?;
+        let locked = self.lock_exclusive_within(shut, timeout)?;
         self.see_length()?;
         // SAFETY: this thread has the writer lock; its callers give it back after the last use of the state, and nobody takes it twice.
         let mut state = unsafe { self.state.own() };
@@ -245,9 +259,14 @@ impl Inner {
     /// Takes the lock for writing and completes what a dead owner left.
     #[inline(always)]
     pub(super) fn lock_exclusive(&self, shut: bool) -> Result<Exclusive<'_>> {
+        self.lock_exclusive_within(shut, self.options.lock_timeout)
+    }
+
+    #[inline(always)]
+    fn lock_exclusive_within(&self, shut: bool, timeout: Duration) -> Result<Exclusive<'_>> {
         self.usable()?;
         self.number.write_begins_alone()?;
-        let taken = self.lock.write(&self.media, self.options.lock_timeout, shut);
+        let taken = self.lock.write(&self.media, timeout, shut);
         let taken = taken.inspect_err(|_| self.number.write_ends())?;
         let locked = Exclusive(self);
         if taken == Taken::Over || self.needs_recovery(true) {
@@ -457,6 +476,11 @@ impl Inner {
         if self.power.is_some() || self.access != Access::Write {
             return Ok(());
         }
+        self.sync_changes()
+    }
+
+    /// Of a `Process` arena.
+    fn sync_changes(&self) -> Result<()> {
         let runtime = self.media.runtime();
         if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
@@ -522,17 +546,33 @@ impl Inner {
         self.checkpointing.store(false, Ordering::Release);
     }
 
-    /// Leaves the file as easy to open as can be, if no other handle has it open. Nothing depends on it.
-    pub(super) fn close(&self) -> Result<()> {
+    /// Leaves the file as easy to open as can be, if no other handle has it open.
+    fn close(&self) -> Result<()> {
         self.usable()?;
-        let others = matches!(self.lock, Lock::Shared(_)) && slots::any_other(&self.media)?;
-        if self.access != Access::Write || others {
+        let runtime = self.media.runtime();
+        let is_shared = matches!(self.lock, Lock::Shared(_));
+        if is_shared && slots::any_other(&self.media)? {
             return Ok(());
         }
+        let writes = self.access == Access::Write;
         match &self.power {
-            Some(log) if log.used(self.media.runtime()) > 0 => self.checkpoint(),
-            None if self.media.runtime().mark() != MarkState::Clear => self.sync(),
+            Some(log) if writes && log.used(runtime) > 0 => self.checkpoint(),
+            // A reader does it for writers that left before it, but never for what it merely looks at, which was lost with another boot.
+            None if runtime.mark() != MarkState::Clear
+                && (writes || is_shared && open::is_this(runtime.boot())) =>
+            {
+                self.still_there()?;
+                self.sync_changes()
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// Waits for the whole-file lock. Who has it opens or closes the file, and is soon done with that, unless it is stopped: then this goes on without.
+    fn lock_close(&self) {
+        let (begun, patience) = (Instant::now(), LONGEST_CLOSE.min(self.options.lock_timeout));
+        while matches!(self.media.try_lock(true), Ok(false)) && begun.elapsed() < patience {
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -550,18 +590,21 @@ impl std::fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if is_dead() {
+        if is_dead() || self.is_forked() {
             return;
         }
-        let _ = self.close();
-        if self.is_forked() {
-            return;
-        }
+        let closed = self.close();
         // Released by name, not only with the descriptor: a child that is about to `exec` may still have that open.
-        match &self.lock {
-            Lock::Shared(gate) => slots::detach(&self.media, gate.slot),
-            Lock::File(_) => open::leave(&self.media),
+        if let Lock::Shared(gate) = &self.lock {
+            // Of handles that close at the same time each sees the others. So they leave one by one, and the last one sees that it is: mostly there is
+            // nothing left to do by then.
+            self.lock_close();
+            if closed.is_ok() {
+                let _ = self.close();
+            }
+            slots::detach(&self.media, gate.slot);
         }
+        open::leave(&self.media);
     }
 }
 

@@ -530,7 +530,7 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
     Ok((Lock::Shared(Gate::new(slot, generation)), !shared))
 }
 
-/// Undoes `join` for a handle without a slot.
+/// Undoes `join` but for the slot, and gives the whole-file lock back.
 pub(super) fn leave(media: &Media) {
     media.unlock_byte(FILE_MODE_BYTE);
     media.unlock();
@@ -564,7 +564,9 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
         Err(Error::Corrupt { .. }) if inner.options.repairing => Some(unknown_mark(runtime)),
         mark => Some(mark?),
     };
-    let unsynced = mark.is_some_and(|mark| mark.changed != 0 && !is_cached(runtime, &mark));
+    // The page cache has what live handles see, in whatever container; one that merely looks at what was not synced says so by the boot.
+    let is_lost = |mark: &Mark| if alone { !is_cached(runtime, mark) } else { runtime.boot() == [0; 16] };
+    let unsynced = mark.is_some_and(|mark| mark.changed != 0 && is_lost(&mark));
     if unsynced && !inner.options.accept_unsynced {
         return Err(Error::Unsynced { path: inner.media.path().to_owned() });
     }
@@ -604,7 +606,7 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
 }
 
 /// Whether this is the boot of the machine that is running. Where the system does not tell, none is.
-fn is_this(boot: [u8; 16]) -> bool {
+pub(super) fn is_this(boot: [u8; 16]) -> bool {
     boot == boot_id() && boot != [0; 16]
 }
 
@@ -623,10 +625,8 @@ fn recover_process(inner: &Inner, mark: &Mark, unsynced: bool) -> Result<()> {
         runtime.set_in_doubt(false);
         runtime.set_sequence(mark.sequence);
         runtime.set_mark(if mark.changed == 0 { MarkState::Clear } else { MarkState::Unknown });
-        if !unsynced {
-            runtime.set_boot(boot_id());
-        }
     }
+    runtime.set_boot(if unsynced { [0; 16] } else { boot_id() });
     if inner.access == Access::Private {
         // To write anew what a failed sync left is the business of handles that can.
         runtime.set_sync_failed(false);

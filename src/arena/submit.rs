@@ -149,11 +149,13 @@ pub(super) fn run<T, E: From<Error>>(
 ) -> Result<T, E> {
     arena.may_begin_write()?;
     let group = &arena.group;
+    // Who waits for the mutex waits for somebody who waits for the lock.
+    let begun = Instant::now();
     group.waiting.fetch_add(1, Ordering::SeqCst);
     let mut batches = group.lock();
     group.waiting.fetch_sub(1, Ordering::SeqCst);
     if batches.open.is_none() {
-        arena.open_batch()?;
+        arena.open_batch(begun)?;
     }
     let batch = batches.open.get_or_insert_with(|| Batch {
         since: Instant::now(),

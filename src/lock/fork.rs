@@ -1,8 +1,8 @@
 //! What `fork` must not do: let a child hold its parent's locks.
 //!
 //! File locks belong to the open file description, which a child inherits; as long as it has the descriptor open its parent looks alive after
-//! death. A handler that runs in the child of every `fork` therefore puts `/dev/null` in the place of each registered descriptor
-//! (so that numbers are not reused under a `File` that closes them later), and counts. Handles compare that count with
+//! death. A handler that runs in the child of every `fork` therefore puts an event counter that nobody uses, which needs no path and no free number, in the
+//! place of each registered descriptor (so that numbers are not reused under a `File` that closes them later), and counts. Handles compare that count with
 //! the one they were opened under: another one is [`Error::Forked`](crate::Error::Forked), and their drops touch nothing shared.
 //!
 //! A mapping holds on to the description that it was made of, in children too; that is another one, without locks (`media`).
@@ -43,21 +43,25 @@ extern "C" fn after() {
 
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: `open`, `dup3` and `close` are async-signal-safe, as a fork handler needs; the path is a C string; the
-    // descriptors are this library's own, still open in the child, and refer to /dev/null from now on.
-    unsafe {
-        let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        for entry in &DESCRIPTORS {
-            let fd = entry.swap(-1, Ordering::Relaxed);
-            if fd < 0 {
+    let mut stand_in = -1;
+    for entry in &DESCRIPTORS {
+        let fd = entry.swap(-1, Ordering::Relaxed);
+        if fd < 0 {
+            continue;
+        }
+        // SAFETY: `dup3`, `close` and `eventfd` are system calls and nothing else, as a fork handler needs; the descriptor is this library's own, still open in
+        // the child, where no other thread runs that could get its number in between.
+        unsafe {
+            if stand_in >= 0 && libc::dup3(stand_in, fd, libc::O_CLOEXEC) >= 0 {
                 continue;
             }
-            if null < 0 || libc::dup3(null, fd, libc::O_CLOEXEC) < 0 {
-                libc::close(fd);
+            // The first one's own number is free then, if there is no other one left.
+            libc::close(fd);
+            let new = libc::eventfd(0, libc::EFD_CLOEXEC);
+            stand_in = if new < 0 || new == fd { new } else { libc::dup3(new, fd, libc::O_CLOEXEC) };
+            if new >= 0 && new != fd {
+                libc::close(new);
             }
-        }
-        if null >= 0 {
-            libc::close(null);
         }
     }
     after();

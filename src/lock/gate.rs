@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::media::Media;
 use rustix::thread::futex;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,9 @@ pub(crate) struct Gate {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
     tenure: Tenure,
+    /// Held by the thread that cleans slots of the dead. The lock on a slot's byte is of all threads of this handle together: a second one would get it too,
+    /// and still clean when the first one has let the slot's next owner in.
+    burying: Mutex<()>,
 }
 
 /// What the word says.
@@ -149,7 +153,7 @@ fn generation_of(word: u64) -> u32 {
 
 impl Gate {
     pub(crate) fn new(slot: u32, generation: u32) -> Self {
-        Self { slot, generation, tenure: Tenure::new() }
+        Self { slot, generation, tenure: Tenure::new(), burying: Mutex::new(()) }
     }
 
     fn me(&self) -> u64 {
@@ -215,8 +219,8 @@ impl Gate {
             std::thread::sleep(LOOK_AGAIN);
         }
         if is_free() {
-            for slot in waiting().filter(|&slot| slot != self.slot) {
-                let _ = slots::bury(media, slot);
+            for slot in waiting() {
+                let _ = self.bury(media, slot);
             }
         }
         self.tenure.begin();
@@ -362,6 +366,12 @@ impl Gate {
         })
     }
 
+    /// Cleans another handle's slot if its owner died, unless a thread of this handle is at that already. Whether this one did.
+    fn bury(&self, media: &Media, slot: u32) -> Result<bool> {
+        let alone = self.burying.try_lock();
+        Ok(alone.is_ok() && slot != self.slot && slots::bury(media, slot)?)
+    }
+
     /// Opens the gate, the lock kept.
     pub(crate) fn open(&self, media: &Media) {
         Self::open_word(media.runtime().lock_word());
@@ -400,7 +410,7 @@ impl Gate {
                 }
             }
             let Some(slot) = left else { continue };
-            if slot != self.slot && slots::bury(media, slot)? {
+            if self.bury(media, slot)? {
                 continue;
             }
             failpoint("gate: shut before readers");

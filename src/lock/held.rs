@@ -1,7 +1,9 @@
 //! What transactions this thread has open, so that it never waits for itself.
 //!
-//! Each file that this process has open has a small number, the same for all handles on it, and each handle has one; a thread's
+//! Each file that this process has open has a number, the same for all handles on it, and each handle has one; a thread's
 //! holds are found by these numbers.
+//!
+//! Invariant: no number is used again, for a thread may have forgotten a transaction (`mem::forget`): it holds that for ever, through a handle that is gone.
 
 use crate::error::{Error, Result};
 use std::cell::{Cell, RefCell};
@@ -11,15 +13,27 @@ use std::sync::{Mutex, PoisonError};
 /// parent held.
 type FileKey = (u64, u64, u64);
 
-/// Numbers in use; a place is used again when it is free.
+/// A file that is open.
 #[derive(Debug)]
-struct Numbers {
-    /// Files that are open, with the number of handles on each.
-    files: Vec<(FileKey, usize)>,
-    handles: Vec<bool>,
+struct OpenFile {
+    key: FileKey,
+    number: u32,
+    handles: usize,
 }
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { files: Vec::new(), handles: Vec::new() });
+#[derive(Debug)]
+struct Numbers {
+    open: Vec<OpenFile>,
+    next_file: u32,
+    next_handle: u32,
+}
+
+static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers { open: Vec::new(), next_file: 0, next_handle: 0 });
+
+/// The next of numbers that are counted up.
+fn take_next(next: &mut u32) -> u32 {
+    std::mem::replace(next, next.wrapping_add(1))
+}
 
 /// What a thread holds on one file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,10 +66,6 @@ impl Whose {
     const fn file(self) -> u32 {
         self.0 as u32
     }
-
-    const fn handle(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
 }
 
 impl Hold {
@@ -71,7 +81,7 @@ impl Hold {
 struct Holds {
     /// Through one handle; mostly that is all, and needs nothing but two loads and a store.
     one: Cell<Hold>,
-    /// Through how many others, listed in [`OTHERS`].
+    /// Through how many others, listed in [`OTHERS`]; `usize::MAX` once that is gone.
     others: Cell<usize>,
 }
 
@@ -92,23 +102,13 @@ impl HandleNumber {
         // A fork while the numbers are locked would leave the child without them.
         let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        let files = &mut numbers.files;
-        let file = files
-            .iter()
-            .position(|(k, handles)| *k == key && *handles > 0)
-            .or_else(|| files.iter().position(|(_, handles)| *handles == 0))
-            .unwrap_or(files.len());
-        match files.get_mut(file) {
-            None => files.push((key, 1)),
-            Some(entry) => *entry = (key, entry.1 + 1),
-        }
-        let handles = &mut numbers.handles;
-        let handle = handles.iter().position(|used| !used).unwrap_or(handles.len());
-        match handles.get_mut(handle) {
-            None => handles.push(true),
-            Some(used) => *used = true,
-        }
-        Self(Whose::new(file as u32, handle as u32))
+        let Numbers { open, next_file, next_handle } = &mut *numbers;
+        let known = open.iter().position(|file| file.key == key).unwrap_or_else(|| {
+            open.push(OpenFile { key, number: take_next(next_file), handles: 0 });
+            open.len() - 1
+        });
+        open[known].handles += 1;
+        Self(Whose::new(open[known].number, take_next(next_handle)))
     }
 
     /// What this thread holds on the handle's file.
@@ -242,7 +242,10 @@ impl HandleNumber {
             }
             HOLDS.with(|holds| holds.others.set(others.len()));
         };
-        let _ = OTHERS.try_with(look);
+        if OTHERS.try_with(look).is_err() {
+            // The thread ends, and they are gone. What it holds from now on is not known, so its end must not be looked for in `one`.
+            HOLDS.with(|holds| holds.others.set(usize::MAX));
+        }
     }
 }
 
@@ -250,11 +253,12 @@ impl Drop for HandleNumber {
     fn drop(&mut self) {
         let _no_fork = super::fork::hold_off();
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, handles)) = numbers.files.get_mut(self.0.file() as usize) {
-            *handles = handles.saturating_sub(1);
-        }
-        if let Some(used) = numbers.handles.get_mut(self.0.handle() as usize) {
-            *used = false;
+        let open = &mut numbers.open;
+        if let Some(at) = open.iter().position(|file| file.number == self.0.file()) {
+            open[at].handles -= 1;
+            if open[at].handles == 0 {
+                open.swap_remove(at);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Process slots: who has the file open, and whether it lives.
 //!
 //! Each open handle owns a slot and holds, for life, a lock on that slot's first byte in the file. Dead is whose byte is free, or whose generation
-//! has passed; never judged by PID. A slot is cleaned only by who holds its byte lock.
+//! has passed; never judged by PID. A slot is cleaned only by who holds its byte lock, one thread at a time.
 //!
 //! ```text
 //! line 0      word 0 generation (bumped at each attach) · word 1 PID as the owner sees it ·
@@ -132,11 +132,13 @@ pub(crate) fn detach(media: &Media, slot: u32) {
     media.unlock_byte(offset(slot));
 }
 
-/// Cleans a slot whose owner died, so that its readers hold nobody up. Whether it was dead.
+/// Cleans a slot whose owner died, so that its readers hold nobody up. Whether it was dead. By one thread of a handle at a time, and not the handle's own slot:
+/// its lock on the byte is of all its threads.
 pub(crate) fn bury(media: &Media, slot: u32) -> Result<bool> {
     if !media.try_lock_byte(offset(slot))? {
         return Ok(false);
     }
+    failpoint("slot: about to be cleaned");
     Slot::of(media, slot).clean();
     media.unlock_byte(offset(slot));
     Ok(true)

@@ -42,6 +42,8 @@ pub(crate) struct ArenaFile {
     _registered: Registered,
     file: File,
     path: PathBuf,
+    /// The same from the root on, to be looked up by: the working directory may change.
+    place: PathBuf,
     /// Opened through a descriptor: the path is no name to look it up by.
     nameless: bool,
 }
@@ -74,7 +76,8 @@ impl ArenaFile {
         if let Some(what) = other_kind(&metadata.file_type()) {
             return Err(Error::NotAFile { path: path.to_owned(), what });
         }
-        Ok(Self { _registered: registered, file, path: path.to_owned(), nameless: false })
+        let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { _registered: registered, file, path: path.to_owned(), place, nameless: false })
     }
 
     /// A file in memory, without a name.
@@ -100,7 +103,7 @@ impl ArenaFile {
     pub(crate) fn for_mapping(&self, mode: OpenMode) -> Result<Self> {
         let again = match Self::again(self.file.as_fd(), mode) {
             // Without /proc the path has to do.
-            Err(_) if !self.nameless => Self::open(&self.path, mode, true)?,
+            Err(_) if !self.nameless => Self::open(&self.place, mode, true)?,
             outcome => outcome?,
         };
         if again.key() != self.key() {
@@ -163,13 +166,15 @@ impl ArenaFile {
         Some(Seen { home, changed: nanoseconds(found.stx_ctime)? })
     }
 
-    /// Whether the path still names this file (not removed, not replaced by another).
+    /// Whether the path still names this file (not removed, not replaced by another). Where this process may not look it up any more: whether
+    /// the file still has a name.
     pub(crate) fn is_in_place(&self) -> bool {
         if self.nameless {
             return true;
         }
-        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+        match (self.file.metadata(), std::fs::metadata(&self.place)) {
             (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+            (Ok(open), Err(e)) if e.kind() == io::ErrorKind::PermissionDenied => open.nlink() > 0,
             _ => false,
         }
     }
@@ -229,7 +234,7 @@ impl ArenaFile {
     }
 
     fn directory(&self) -> Option<&Path> {
-        let parent = self.path.parent()?;
+        let parent = self.place.parent()?;
         Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
     }
 

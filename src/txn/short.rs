@@ -177,7 +177,7 @@ fn store_one(arena: &Inner, kind: Kind, offset: u64, word: u64) -> Result<u64> {
         arena.shut_gate()?;
         failpoint("commit: gate shut");
     }
-    // Whoever sees the block sees what was filled in.
+    // Whoever sees the block sees what was filled in: pairs with the fence in `View::next_block`, which finds blocks that nobody told of.
     fence(Release);
     arena.media().store_words(offset, &[word])?;
     failpoint("commit: applied");

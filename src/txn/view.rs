@@ -5,7 +5,7 @@ use crate::heap::{Block, Heap, Load, block_at};
 use crate::offset::{Offset, Shape};
 use crate::roots;
 use bytemuck::Pod;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, fence};
 
 /// What a transaction offers to the code here. Sealed: transactions alone have it.
 pub trait Source {
@@ -312,7 +312,11 @@ pub trait View: Source {
     fn next_block(&self, from: Offset<[u8]>) -> Result<Option<BlockInfo>> {
         let heap = Heap::new(self.heap_page());
         // The heap looks behind the offset that it is given.
-        Ok(heap.next_block(&Words(self), from.raw().saturating_sub(1))?.map(BlockInfo::from))
+        let found = heap.next_block(&Words(self), from.raw().saturating_sub(1))?;
+        // It may have been added meanwhile, by a store that waits for no reader: pairs with the fence before that one (`txn::short`), so that whoever is told of
+        // the block sees what was filled in.
+        fence(Acquire);
+        Ok(found.map(BlockInfo::from))
     }
 
     /// All live blocks in the order of their offsets. In a read transaction on a `Process` arena a block that somebody allocates by itself meanwhile,
