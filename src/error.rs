@@ -212,6 +212,18 @@ pub enum Error {
         /// The type asked for.
         type_name: &'static str,
     },
+    /// A value in a table has the length of the type it is asked for as, but does not lie where one can be borrowed.
+    #[error(
+        "the value at {offset:#x} is not at a multiple of {align}, as {type_name} has to be: store it again with `Table::put`, which moves it, or read its bytes with `Table::get`"
+    )]
+    Unaligned {
+        /// The value.
+        offset: u64,
+        /// Alignment of the type.
+        align: u64,
+        /// The type asked for.
+        type_name: &'static str,
+    },
     /// A root is opened as another type than it was stored as.
     #[error("root {name:?} holds {stored}, not {asked}: open it as the type it was stored as")]
     TypeMismatch {

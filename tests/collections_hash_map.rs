@@ -343,6 +343,40 @@ fn values_are_changed_in_place() {
     assert_eq!(counts.len(&tx).unwrap(), 15);
 }
 
+#[test]
+fn values_lie_at_multiples_of_what_divides_their_length() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = Map::new_in(&mut tx).unwrap();
+    map.insert(&mut tx, &[1; 16], &[1; 100]).unwrap();
+    let (block, ..) = map.place(&tx, &[1; 16]).unwrap().unwrap();
+    assert_eq!(tx.len_of(block).unwrap(), 124, "no padding where none is needed");
+    let loaded = Map::new_in(&mut tx).unwrap();
+    let entry = |n: u64| (bytes(n, (n % 41) as usize), bytes(n, (n / 41) as usize));
+    loaded.extend(&mut tx, (0..41 * 90).map(entry).filter(|(key, _)| key.len() > 4)).unwrap();
+    loaded.check(&tx).unwrap();
+    let assert_aligned = |tx: &WriteTxn<'_>, map: &Map, key: &[u8]| {
+        let (block, start, len) = map.place(tx, key).unwrap().unwrap();
+        let align = if len == 0 { 1 } else { 1 << len.trailing_zeros().min(4) };
+        assert_eq!((block.raw() + start) % align, 0, "{len} bytes under {} bytes", key.len());
+    };
+    for (key, value) in (0..41 * 90).map(entry).filter(|(key, _)| key.len() > 4) {
+        assert_eq!(loaded.get(&tx, &key).unwrap(), Some(&value[..]));
+        assert_aligned(&tx, &loaded, &key);
+        // One after the other of all lengths under one key.
+        let key = &key[..key.len() % 5];
+        map.insert(&mut tx, key, &value).unwrap();
+        assert_eq!(map.get(&tx, key).unwrap(), Some(&value[..]));
+        assert_aligned(&tx, &map, key);
+    }
+    map.check(&tx).unwrap();
+    let grown = &[9; 3];
+    map.insert(&mut tx, grown, &[1; 16]).unwrap();
+    let before = map.place(&tx, grown).unwrap().unwrap();
+    map.insert(&mut tx, grown, &[1; 13]).unwrap();
+    assert_eq!(map.place(&tx, grown).unwrap(), Some((before.0, before.1, 13)), "in its block");
+}
+
 /// Several entries are found before the first of them changes.
 #[test]
 fn entries_that_come_together_may_have_one_key() {

@@ -127,6 +127,37 @@ fn damaged_blocks_never_panic() {
 }
 
 #[test]
+fn a_padding_that_cannot_be_is_found_out() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<[u8], [u8]>::new_in(&mut tx).unwrap();
+    map.insert(&mut tx, b"key", &[1; 304]).unwrap();
+    let entry = map.place(&tx, b"key").unwrap().unwrap().0;
+    let numbers = HashMap::<str, [u64]>::new_in(&mut tx).unwrap();
+    numbers.insert(&mut tx, "key", &[1; 39]).unwrap();
+    let of_numbers = numbers.place(&tx, "key").unwrap().unwrap().0;
+    let point = tx.save_point();
+    for padding in 0..=u8::MAX {
+        tx.write_at(entry, 7, &[padding]).unwrap();
+        tx.write_at(of_numbers, 7, &[padding]).unwrap();
+        let len = map.get(&tx, b"key").map(|value| value.unwrap().len() as u64);
+        let all: heapfile::Result<Vec<_>> = map.iter(&tx).unwrap().collect();
+        if padding < 16 {
+            assert_eq!(len.unwrap(), 304 + 5 - u64::from(padding));
+            assert_eq!(all.unwrap().len(), 1);
+        } else {
+            assert!(matches!(len, Err(Error::Corrupt { .. })), "{padding}");
+            assert!(all.is_err() && map.check(&tx).is_err() && map.place(&tx, b"key").is_err());
+        }
+        assert_eq!(map.insert(&mut tx, b"key", &[2; 304]).is_ok(), padding < 16);
+        let sound = padding < 16 && padding % 8 == 0;
+        assert_eq!(numbers.get(&tx, "key").is_ok(), sound, "{padding}");
+        drop(numbers.insert(&mut tx, "key", &[2; 39]));
+        tx.roll_back_to(&point).unwrap();
+    }
+}
+
+#[test]
 fn a_list_in_a_circle_is_found_out() {
     let arena = arena();
     let mut tx = arena.write().unwrap();

@@ -153,6 +153,110 @@ fn updates_keep_or_change_the_length() {
     assert_eq!(table.get(&tx, b"k").unwrap().unwrap(), b"01234567ab");
 }
 
+/// Stores values of a plain type in all the ways there are, under keys of all short lengths, and borrows them.
+fn borrows_plain<T: bytemuck::Pod + PartialEq + std::fmt::Debug>(kind: Kind) {
+    let len = size_of::<T>();
+    let value = |n: usize| -> T { bytemuck::pod_read_unaligned(&vec![n as u8; len]) };
+    let key = |n: usize| vec![7u8; n];
+    let arena = Options::new().durability(Durability::Process).create_anonymous().unwrap();
+    let store = Store::with(arena);
+    let mut tx = store.write().unwrap();
+    let table = Table::create(&mut tx, "t", kind).unwrap();
+    let loaded = Table::create(&mut tx, "loaded", kind).unwrap();
+    loaded.extend(&mut tx, (0..=40).map(|n| (key(n), bytemuck::bytes_of(&value(n)).to_vec()))).unwrap();
+    for n in 0..=40 {
+        assert_eq!(loaded.get_plain(&tx, &key(n)).unwrap(), Some(&value(n)), "loaded");
+        table.put_plain(&mut tx, &key(n), &value(n)).unwrap();
+        assert_eq!(table.get_plain(&tx, &key(n)).unwrap(), Some(&value(n)));
+        assert!(table.update_plain(&mut tx, &key(n), |there| *there = value(n + 1)).unwrap());
+        assert_eq!(table.get_plain(&tx, &key(n)).unwrap(), Some(&value(n + 1)));
+        // From other lengths, up and down, in the same block and in another one.
+        for other in [len + 1, len.saturating_sub(1), len + 2, 3 * len + 7, 500] {
+            table.put(&mut tx, &key(n), &vec![1; other]).unwrap();
+            assert_eq!(table.get(&tx, &key(n)).unwrap().unwrap(), vec![1; other]);
+            table.put_plain(&mut tx, &key(n), &value(n)).unwrap();
+            assert_eq!(table.get_plain(&tx, &key(n)).unwrap(), Some(&value(n)), "{other}");
+        }
+        table.delete(&mut tx, &key(n)).unwrap();
+        table.put_from(&mut tx, &key(n), len as u64, bytemuck::bytes_of(&value(n))).unwrap();
+        assert_eq!(table.get_plain(&tx, &key(n)).unwrap(), Some(&value(n)), "put_from");
+        if let Some(map) = table.hashed() {
+            map.remove(&mut tx, &key(n)).unwrap();
+            let (block, start) = map.insert_unset(&mut tx, &key(n), len as u64).unwrap();
+            tx.write_at(block, start, bytemuck::bytes_of(&value(n))).unwrap();
+        }
+    }
+    tx.commit().unwrap();
+    let tx = store.read().unwrap();
+    for n in 0..=40 {
+        assert_eq!(table.get_plain(&tx, &key(n)).unwrap(), Some(&value(n)), "unset");
+        assert!(matches!(table.get_plain::<[u8; 77]>(&tx, &key(n)), Err(Error::SizeMismatch { .. })));
+    }
+    store.check().unwrap();
+}
+
+#[test]
+fn plain_values_are_borrowed_whatever_their_keys() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        borrows_plain::<u8>(kind);
+        borrows_plain::<u16>(kind);
+        borrows_plain::<u32>(kind);
+        borrows_plain::<[u32; 5]>(kind);
+        borrows_plain::<u64>(kind);
+        borrows_plain::<[f64; 7]>(kind);
+        borrows_plain::<u128>(kind);
+        borrows_plain::<[u128; 90]>(kind);
+        borrows_plain::<[u128; 300]>(kind);
+        borrows_plain::<[u128; 0]>(kind);
+    }
+}
+
+#[test]
+fn values_that_come_in_pieces_are_borrowed_too() {
+    type Long = [u128; 65_537];
+    let store = Store::with(Options::new().durability(Durability::Process).create_anonymous().unwrap());
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, &format!("{kind:?}"), kind).unwrap();
+        for key in [&b""[..], b"a", b"ada"] {
+            table.put_from(&mut tx, key, size_of::<Long>() as u64, std::io::repeat(7)).unwrap();
+            assert!(table.get_plain::<Long>(&tx, key).unwrap().unwrap().iter().all(|n| *n as u8 == 7));
+        }
+        tx.commit().unwrap();
+    }
+}
+
+#[test]
+fn an_entry_without_padding_is_read_and_stored_as_it_should_lie() {
+    let store = Store::with(Options::new().durability(Durability::Process).create_anonymous().unwrap());
+    let mut tx = store.write().unwrap();
+    let table = Table::create(&mut tx, "t", Kind::Hashed).unwrap();
+    let map = table.hashed().unwrap();
+    table.put_plain(&mut tx, b"ada", &0u64).unwrap();
+    let (block, start, 8) = map.place(&tx, b"ada").unwrap().unwrap() else { panic!() };
+    assert_eq!((start, tx.bytes_range(block, 0..8).unwrap()), (16, &[3, 0, 0, 0, 0, 0, 0, 5][..]));
+    assert_eq!(tx.resize(block, 19).unwrap(), block);
+    tx.write_at(block, 0, &3u64.to_le_bytes()).unwrap();
+    tx.write_at(block, 11, &7u64.to_le_bytes()).unwrap();
+    let point = tx.save_point();
+
+    table.check(&tx).unwrap();
+    assert_eq!(table.get(&tx, b"ada").unwrap().unwrap(), 7u64.to_le_bytes());
+    let error = table.get_plain::<u64>(&tx, b"ada").unwrap_err();
+    let at = block.raw() + 11;
+    assert!(matches!(error, Error::Unaligned { offset, align: 8, .. } if offset == at), "{error}");
+    assert!(table.update_plain::<u64>(&mut tx, b"ada", |n| *n += 1).unwrap());
+    assert_eq!(table.get_plain(&tx, b"ada").unwrap(), Some(&8u64));
+    tx.roll_back_to(&point).unwrap();
+    table.put_plain(&mut tx, b"ada", &9u64).unwrap();
+    assert_eq!(table.get_plain(&tx, b"ada").unwrap(), Some(&9u64));
+    tx.roll_back_to(&point).unwrap();
+    table.put(&mut tx, b"ada", b"0123").unwrap();
+    assert_eq!(table.get_plain(&tx, b"ada").unwrap(), Some(b"0123"));
+    assert_eq!(table.get_plain(&tx, b"ada").unwrap(), Some(&u32::from_le_bytes(*b"0123")));
+    table.check(&tx).unwrap();
+}
+
 #[test]
 fn listings_resume_by_key_and_hold_no_writer_up() {
     for kind in [Kind::Ordered, Kind::Hashed] {

@@ -17,8 +17,8 @@ pub(super) const PIECE: usize = 64 << 10;
 pub(super) struct Blocks {
     start: u64,
     bytes: Vec<u8>,
-    /// A length, and the place that a block of that length takes.
-    place: (u64, u64),
+    /// A length and an alignment, and the place that a block of these takes.
+    place: ((u64, usize), u64),
 }
 
 impl Blocks {
@@ -37,8 +37,8 @@ impl Blocks {
             return Ok((block, &mut self.bytes));
         }
         self.write(tx)?;
-        if len != self.place.0 {
-            self.place = (len, tx.block_info(block)?.capacity);
+        if (len, align) != self.place.0 {
+            self.place = ((len, align), tx.block_info(block)?.capacity);
         }
         self.start = block.raw();
         Ok((block, &mut self.bytes))

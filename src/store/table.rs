@@ -546,7 +546,8 @@ impl Table {
     /// A value as a plain type, borrowed from the file.
     ///
     /// # Errors
-    /// [`Error::SizeMismatch`] if the value has another length than the type.
+    /// [`Error::SizeMismatch`] if the value has another length than the type; [`Error::Unaligned`] if it lies where no such type can be
+    /// borrowed, as values in hashed tables may that were not stored by this version: [`put_plain`](Self::put_plain) stores it as it should lie.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};
@@ -561,13 +562,27 @@ impl Table {
     pub fn get_plain<'t, T: Pod>(self, tx: &'t impl View, key: &[u8]) -> Result<Option<&'t T>> {
         use crate::collections::Item;
         let Some(bytes) = self.get(tx, key)? else { return Ok(None) };
-        let value = <T as Item>::from_bytes(bytes);
-        value.map(Some).ok_or_else(|| Error::SizeMismatch {
-            offset: self.offset(),
-            len: bytes.len() as u64,
-            size: size_of::<T>() as u64,
-            type_name: std::any::type_name::<T>(),
-        })
+        // What is empty may lie anywhere in the file, but a type without bytes has an alignment too.
+        let bytes = if bytes.is_empty() { bytemuck::bytes_of(&[0u128; 0]) } else { bytes };
+        match <T as Item>::from_bytes(bytes) {
+            Some(value) => Ok(Some(value)),
+            None => Err(self.not_plain::<T>(tx, key)),
+        }
+    }
+
+    /// Why the value of a key is not borrowed as a plain type.
+    #[cold]
+    fn not_plain<T: Pod>(self, tx: &impl View, key: &[u8]) -> Error {
+        let place = either!(self, map => map.place(tx, key));
+        let (block, start, len) = match place {
+            Ok(place) => place.unwrap_or((Offset::from_raw(self.offset()), 0, 0)),
+            Err(e) => return e,
+        };
+        let (offset, type_name) = (block.raw() + start, std::any::type_name::<T>());
+        if len == size_of::<T>() as u64 {
+            return Error::Unaligned { offset, align: align_of::<T>() as u64, type_name };
+        }
+        Error::SizeMismatch { offset, len, size: size_of::<T>() as u64, type_name }
     }
 
     /// Stores a plain type; as [`put`](Self::put).
@@ -589,6 +604,9 @@ impl Table {
 
     /// Lets `change` edit a plain value in place; whether there is one.
     ///
+    /// # Errors
+    /// [`Error::SizeMismatch`] if the value has another length than the type.
+    ///
     /// ```
     /// # use heapfile::store::{Store, Table};
     /// # let dir = tempfile::tempdir().unwrap();
@@ -606,7 +624,9 @@ impl Table {
         key: &[u8],
         change: impl FnOnce(&mut T),
     ) -> Result<bool> {
-        let Some(mut value) = self.get_plain::<T>(tx, key)?.copied() else { return Ok(false) };
+        let Some(bytes) = self.get(tx, key)? else { return Ok(false) };
+        let value = bytemuck::try_pod_read_unaligned(bytes);
+        let mut value: T = value.map_err(|_| self.not_plain::<T>(tx, key))?;
         change(&mut value);
         self.put_plain(tx, key, &value)?;
         Ok(true)

@@ -3,9 +3,11 @@
 //! ```text
 //! key of fixed length    key · zeros up to the value's alignment · value
 //! key of any length      length of the key (8 bytes) · key · zeros up to the value's alignment · value
+//! both of any length     padding << 56 | length of the key (8 bytes) · key · zeros as above · padding: 0 to 15 zeros · value
 //! ```
 //!
-//! The key is its ordered bytes. The value ends where the block ends.
+//! The key is its ordered bytes. The value ends where the block ends. The padding is what lets a value of any length, bytes that may be a
+//! plain type, begin at a multiple of the largest power of two that divides its length, but at most of 16.
 #![forbid(unsafe_code)]
 
 use super::table::Link;
@@ -17,30 +19,42 @@ use std::ops::Range;
 
 const DAMAGED: &str = "an entry of a hash map has a key or value of impossible length";
 
+/// Where in an entry's first word the padding is counted, above the length of the key.
+const PADDING_AT: u32 = 56;
+
 /// How entries of these types are laid out.
 pub(super) struct Layout<K: ?Sized, V: ?Sized>(PhantomData<fn(&K, &V)>);
 
 impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Where the key begins.
     const KEY_AT: u64 = if K::SIZE.is_some() { 0 } else { 8 };
-    /// Alignment of the block: that of its length word, which words of the table rely on too, or that of the value.
-    pub(super) const ALIGN: usize = if V::ALIGN > 8 { V::ALIGN } else { 8 };
+    /// Whether there may be padding.
+    const PADDED: bool = K::SIZE.is_none() && V::SIZE.is_none();
 
-    /// Where the value of a key of this length begins; `None` if there is no such length.
+    /// What the place of a value of this length is a multiple of.
+    #[inline]
+    fn value_align(value_len: u64) -> u64 {
+        let align = V::ALIGN as u64;
+        if Self::PADDED && value_len != 0 { align.max(1 << value_len.trailing_zeros().min(4)) } else { align }
+    }
+
+    /// Where the value of a key of this length begins without padding; `None` if there is no such length.
     #[inline]
     fn value_at(key_len: u64) -> Option<u64> {
         Self::KEY_AT.checked_add(key_len)?.checked_next_multiple_of(V::ALIGN as u64)
     }
 
-    /// Length of the key of the entry in this block, and where its value begins. Checked against the block's length.
+    /// Where key and value of an entry lie, by its first word if it has a length there. Checked against the block's length.
     #[inline]
-    fn parts(entry: Link, key_len: Option<u64>, block_len: u64) -> Result<(Range<u64>, Range<u64>)> {
-        let key_len = match (K::SIZE, key_len) {
-            (Some(size), _) => size as u64,
-            (None, Some(len)) => len,
+    fn parts(entry: Link, first: Option<u64>, block_len: u64) -> Result<(Range<u64>, Range<u64>)> {
+        let (key_len, padding) = match (K::SIZE, first) {
+            (Some(size), _) => (size as u64, 0),
+            (None, Some(first)) if Self::PADDED => (first & ((1 << PADDING_AT) - 1), first >> PADDING_AT),
+            (None, Some(first)) => (first, 0),
             (None, None) => return Err(Error::corrupt(entry.raw(), DAMAGED)),
         };
-        let at = Self::value_at(key_len).filter(|&at| at <= block_len);
+        let at = Self::value_at(key_len).map(|at| at + padding);
+        let at = at.filter(|&at| at <= block_len && padding < 16);
         let at = at.ok_or_else(|| Error::corrupt(entry.raw(), DAMAGED))?;
         if V::SIZE.is_some_and(|size| size as u64 != block_len - at) {
             return Err(Error::corrupt(entry.raw(), DAMAGED));
@@ -52,12 +66,12 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     #[inline]
     pub(super) fn places(tx: &impl View, entry: Link) -> Result<(Located, Range<u64>, Range<u64>)> {
         let block = tx.block(entry.raw())?;
-        let key_len = match K::SIZE {
+        let first = match K::SIZE {
             Some(_) => None,
             None if block.len < 8 => return Err(Error::corrupt(entry.raw(), DAMAGED)),
             None => Some(tx.word_in_block(entry.raw())?),
         };
-        let (key, value) = Self::parts(entry, key_len, block.len)?;
+        let (key, value) = Self::parts(entry, first, block.len)?;
         Ok((block, key, value))
     }
 
@@ -73,8 +87,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     #[inline]
     pub(super) fn read(tx: &impl View, entry: Link) -> Result<(&[u8], &[u8])> {
         let block = tx.bytes(entry)?;
-        let key_len = block.first_chunk().map(|word| u64::from_le_bytes(*word));
-        let (key, value) = Self::parts(entry, key_len, block.len() as u64)?;
+        let first = block.first_chunk().map(|word| u64::from_le_bytes(*word));
+        let (key, value) = Self::parts(entry, first, block.len() as u64)?;
         Ok((&block[key.start as usize..key.end as usize], &block[value.start as usize..]))
     }
 
@@ -97,48 +111,51 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
             .ok_or_else(|| Error::corrupt(entry.raw(), "an entry of a hash map has bytes that are no value"))
     }
 
-    /// Length of the block for a key and value of these lengths.
-    pub(super) fn block_len(key_len: u64, value_len: u64) -> Result<(u64, u64)> {
-        let at = Self::value_at(key_len);
-        let len = at.and_then(|at| at.checked_add(value_len));
-        at.zip(len).ok_or(Error::TooLarge { what: "an entry", len: value_len, max: u64::MAX / 2 })
+    /// The block for a key and value of these lengths.
+    pub(super) fn room(key_len: u64, value_len: u64) -> Result<Room> {
+        let align = Self::value_align(value_len);
+        let room = Self::value_at(key_len).and_then(|at| {
+            let padding = at.wrapping_neg() & (align - 1);
+            let value_at = at.checked_add(padding)?;
+            let len = value_at.checked_add(value_len)?;
+            Some(Room { len, align: align.max(8) as usize, first: key_len | padding << PADDING_AT, value_at })
+        });
+        room.ok_or(Error::TooLarge { what: "an entry", len: value_len, max: u64::MAX / 2 })
     }
 
-    /// Writes an entry into its block, which is all zeros. `value`: where it begins, and its bytes.
-    pub(super) fn write(block: &mut [u8], key: &[u8], (value_at, value): (u64, &[u8])) {
+    /// Writes an entry into its block, which is all zeros.
+    pub(super) fn write(block: &mut [u8], room: &Room, key: &[u8], value: &[u8]) {
         let key_at = Self::KEY_AT as usize;
-        block[..key_at].copy_from_slice(&(key.len() as u64).to_le_bytes()[..key_at]);
+        block[..key_at].copy_from_slice(&room.first.to_le_bytes()[..key_at]);
         block[key_at..][..key.len()].copy_from_slice(key);
-        block[value_at as usize..].copy_from_slice(value);
+        block[room.value_at as usize..].copy_from_slice(value);
     }
 
     /// Allocates an entry. `value`: its bytes, or only how many.
     pub(super) fn alloc(tx: &mut WriteTxn<'_>, key: &[u8], value: Content<'_>) -> Result<Link> {
         const SHORT: usize = 1024;
-        let (value_at, len) = Self::block_len(key.len() as u64, value.len())?;
+        let room = Self::room(key.len() as u64, value.len())?;
         if let Content::Bytes(value) = value
-            && len <= SHORT as u64
-            && Self::ALIGN <= 8
+            && room.len <= SHORT as u64
         {
             // In one piece, which a commit without flush puts straight into its place.
             let mut block = [0; SHORT];
-            let block = &mut block[..len as usize];
-            Self::write(block, key, (value_at, value));
-            return tx.alloc_bytes(block);
+            let block = &mut block[..room.len as usize];
+            Self::write(block, &room, key, value);
+            return tx.alloc_copy(block, room.align);
         }
-        let entry = tx.alloc_unset(len, Self::ALIGN)?;
-        let head_len = (key.len() as u64).to_le_bytes();
-        tx.write_at(entry, 0, &head_len[..Self::KEY_AT as usize])?;
+        let entry = tx.alloc_unset(room.len, room.align)?;
+        tx.write_at(entry, 0, &room.first.to_le_bytes()[..Self::KEY_AT as usize])?;
         tx.write_at(entry, Self::KEY_AT, key)?;
-        let gap = (value_at - Self::KEY_AT - key.len() as u64) as usize;
-        tx.write_at(entry, Self::KEY_AT + key.len() as u64, &[0; 16][..gap])?;
+        let key_end = Self::KEY_AT + key.len() as u64;
+        tx.write_at(entry, key_end, &[0; 16][..(room.value_at - key_end) as usize])?;
         if let Content::Bytes(value) = value {
-            tx.write_at(entry, value_at, value)?;
+            tx.write_at(entry, room.value_at, value)?;
         }
         Ok(entry)
     }
 
-    /// Gives an entry another value: in its block where that is right for the new length, else in a new one. Returns where it is now.
+    /// Gives an entry another value: in its block where that, and the value's place there, are right for the new length, else in a new one. Returns where it is now.
     pub(super) fn replace(
         tx: &mut WriteTxn<'_>,
         (block, old): (Located, Range<u64>),
@@ -146,15 +163,17 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         value: Content<'_>,
     ) -> Result<Link> {
         let entry = Link::from_raw(block.offset);
+        let is_aligned = (block.offset + old.start) & (Self::value_align(value.len()) - 1) == 0;
         if let Content::Bytes(value) = value
             && value.len() as u64 == old.end - old.start
+            && is_aligned
         {
             tx.write_in(block, old.start, value)?;
             return Ok(entry);
         }
         let len = old.start.saturating_add(value.len());
         let info = tx.block_info(entry)?;
-        let stays = len == info.len || len <= info.capacity && len >= info.capacity / 2;
+        let stays = is_aligned && (len == info.len || len <= info.capacity && len >= info.capacity / 2);
         if !stays {
             let new = Self::alloc(tx, key, value)?;
             tx.free(entry)?;
@@ -166,6 +185,15 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         }
         Ok(entry)
     }
+}
+
+/// A block for an entry.
+pub(super) struct Room {
+    pub(super) len: u64,
+    pub(super) align: usize,
+    /// The word at its start, if keys are of any length.
+    first: u64,
+    value_at: u64,
 }
 
 /// What a value is to be.

@@ -47,14 +47,14 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Loader<K, V> {
 
     /// Takes an entry.
     fn add(&mut self, tx: &mut WriteTxn<'_>, key: &[u8], value: &[u8]) -> Result<()> {
-        let (value_at, len) = Layout::<K, V>::block_len(key.len() as u64, value.len() as u64)?;
-        let entry = if len > SHORT || Layout::<K, V>::ALIGN > 8 {
+        let room = Layout::<K, V>::room(key.len() as u64, value.len() as u64)?;
+        let entry = if room.len > SHORT {
             Layout::<K, V>::alloc(tx, key, Content::Bytes(value))?
         } else {
-            let (entry, block) = self.blocks.alloc(tx, len, Layout::<K, V>::ALIGN)?;
+            let (entry, block) = self.blocks.alloc(tx, room.len, room.align)?;
             let start = block.len();
-            block.resize(start + len as usize, 0);
-            Layout::<K, V>::write(&mut block[start..], key, (value_at, value));
+            block.resize(start + room.len as usize, 0);
+            Layout::<K, V>::write(&mut block[start..], &room, key, value);
             entry
         };
         self.entries.push([hash(&self.head, key), entry.raw()]);
