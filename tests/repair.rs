@@ -291,6 +291,23 @@ fn what_slabs_left_behind_is_no_slab() {
     }
 }
 
+/// Damage leads from the header to a block in which no root record is named.
+#[test]
+fn a_block_that_is_no_directory_of_roots_stays() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        for (block, content) in sample.blocks.iter().filter(|(_, content)| content.len() % 8 == 0) {
+            sample.damaged(&[(header + 48, block.raw())]);
+            let repair = sample.repaired(&format!("roots at a block of {}", content.len()), &(0..1));
+            assert!(!repair.losses.is_empty());
+            let arena = Arena::open(&sample.path).unwrap();
+            assert!(arena.read().unwrap().roots().unwrap().is_empty());
+        }
+    }
+}
+
 /// What is salvaged has the blocks of before, and the old file is as it was.
 #[test]
 fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
