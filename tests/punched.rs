@@ -79,6 +79,10 @@ fn repair(disk: &Path, durability: Durability) {
         file.write_all_at(&[0x77; 4], heap + 20).unwrap();
     };
     damage();
+    // What is punched stays so when it is looked at.
+    fill(disk);
+    no_space(Arena::repair(&path));
+    std::fs::remove_file(disk.join("filler")).unwrap();
     let repair = Arena::repair(&path).unwrap();
     assert!(repair.report.is_clean() && repair.losses.is_empty());
     std::fs::remove_file(repair.backup.unwrap()).unwrap();

@@ -10,22 +10,24 @@
 //! * A slab's shape is said by its first word, if its states are closed as they have to be and the word of any of its pages says
 //!   that a slab starts there; else by these words; else by its first word alone, if it is not empty: free pages may hold what
 //!   is left of slabs. A slab's word inside of another slab counts only if the page that it leads to says the same.
+//! * A page of nodes counts if the header counts as many as there are, or if the free tree or the list of spare nodes leads to it.
 //! * A run of the log is one that the header names, or that the log lay in when the repair began. The log is elsewhere by now.
 //! * Pages that nothing vouches for are never taken for free: they are kept, as blocks of their own, and listed.
 //! * What is free by a sound tree is free, and punched if that says so. Where no tree is sound, all that is free may be punched.
 
 use super::Heap;
 use super::class::Shape;
-use super::header::Header;
+use super::header::{Header, halves};
 use super::map::{
     ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
     last_array, log_pages,
 };
 use super::slab::{LISTED, is_empty, padding, state_word_at};
 use super::space::Load;
-use super::tree::{Extent, Tree};
+use super::tree::{Extent, NODES_PER_PAGE, Tree};
 use crate::error::{Error, Result};
 use crate::layout::{LogPlace, PAGE, Page, page_offset};
+use std::collections::BTreeSet;
 
 /// Something that was damaged, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,8 @@ struct Surveyor<'a, L> {
     log: LogPlace,
     /// Free extents in order, if the tree is sound.
     free: Option<Vec<Extent>>,
+    /// The pages of nodes that count, if not all do that are said to be some.
+    nodes: Option<BTreeSet<Page>>,
     survey: Survey,
 }
 
@@ -71,11 +75,12 @@ impl Heap {
     /// Looks at the whole heap in a file of `limit` pages; `log`: where the log lay. `Corrupt` if the page map cannot be found.
     pub(super) fn survey<L: Load>(&self, l: &L, limit: Page, log: LogPlace) -> Result<Survey> {
         let survey = Survey::default();
-        let mut surveyor = Surveyor { l, header: self.header, limit, log, free: None, survey };
+        let mut surveyor = Surveyor { l, header: self.header, limit, log, free: None, nodes: None, survey };
         surveyor.find_arrays()?;
         let described = u64::from(self.header.first) + array_start(surveyor.survey.arrays.len() as u32);
         let most = described.min(limit.into()) as Page;
         surveyor.free = surveyor.sound_tree(most);
+        surveyor.nodes = surveyor.nodes_reached(most);
         surveyor.find_runs(most);
         surveyor.find_end()?;
         Ok(surveyor.survey)
@@ -168,9 +173,33 @@ impl<L: Load> Surveyor<'_, L> {
             free_pages += u64::from(next.pages);
             all.push(next);
         }
-        let (_, counted) = super::header::halves(self.l.load(self.header.runs_at()).ok()?);
-        let (_, in_tree) = super::header::halves(self.l.load(self.header.nodes_at()).ok()?);
+        let (_, counted) = halves(self.l.load(self.header.runs_at()).ok()?);
+        let (_, in_tree) = halves(self.l.load(self.header.nodes_at()).ok()?);
         (u64::from(counted) == free_pages && in_tree as usize == all.len()).then_some(all)
+    }
+
+    /// The pages of nodes that the free tree and the list of spare nodes lead to; nothing where the header counts all that are said to be some.
+    fn nodes_reached(&self, most: Page) -> Option<BTreeSet<Page>> {
+        let is_said = |page: Page| self.entry(page) == NODES_ENTRY;
+        let said = (self.header.first..most).filter(|&page| is_said(page)).count() as u64;
+        let (counted, _) = halves(self.l.load(self.header.nodes_at()).ok()?);
+        if said * u64::from(NODES_PER_PAGE) == u64::from(counted) {
+            return None;
+        }
+        let (mut pages, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut links = vec![(self.header.root_at(), true), (self.header.spare_at(), false)];
+        while let Some((link_at, in_tree)) = links.pop() {
+            let node = self.l.load(link_at).unwrap_or(0);
+            let page = Page::try_from(node / PAGE).unwrap_or(0);
+            if (self.header.first..most).contains(&page) && is_said(page) && seen.insert(node) {
+                pages.insert(page);
+                links.push((node + 16, in_tree));
+                if in_tree {
+                    links.push((node + 24, true));
+                }
+            }
+        }
+        Some(pages)
     }
 
     /// The first free extent of a sound tree that ends after `page`.
@@ -214,7 +243,7 @@ impl<L: Load> Surveyor<'_, L> {
         if entry == 0 {
             return self.without_word(page, limit);
         }
-        if entry == NODES_ENTRY {
+        if entry == NODES_ENTRY && self.nodes.as_ref().is_none_or(|nodes| nodes.contains(&page)) {
             return self.keep(page, 1, Found::Nodes);
         }
         if let Some(shape) = self.slab_at(page, limit) {
@@ -316,7 +345,7 @@ impl<L: Load> Surveyor<'_, L> {
 
     /// The shape that the first word of what may be a slab at `page` names, if its states are closed.
     fn slab_by_itself(&self, page: Page) -> Option<&'static Shape> {
-        let head = self.l.load(page_offset(page)).ok()?;
+        let head = self.l.load_unused(page_offset(page)).ok()?;
         let shape = Shape::of(head).filter(|shape| head & !LISTED == shape.head)?;
         let last = self.l.load(state_word_at(page, shape.words - 1)).ok()?;
         (last & padding(shape) == padding(shape)).then_some(shape)
