@@ -190,7 +190,7 @@ pub(crate) fn remove(tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
     tx.free(record)
 }
 
-/// Takes out of the directory what leads to no root record, and roots that lead to no block. Returns where what was lost.
+/// Takes out of the directory what leads to no root record, and roots that lead to no block; leaves it if it has no root. Returns where what was lost.
 pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
     let word = Heap::new(tx.heap_page()).roots_at();
     let mut lost = Vec::new();
@@ -224,7 +224,10 @@ pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
         same
     });
     let kept: Vec<Offset<[u8]>> = kept.into_iter().map(|(_, at)| at).collect();
-    if kept != all {
+    if kept.is_empty() && !all.is_empty() {
+        // A block in which nothing is a root may be anybody's: it stays.
+        tx.store_word(word, 0)?;
+    } else if kept != all {
         replace_directory(tx, &kept)?;
     }
     Ok(lost)

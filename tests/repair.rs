@@ -188,7 +188,10 @@ fn words_of_the_page_map_are_told_by_what_they_describe_or_kept_as_blocks() {
         }
         for run in sample.runs(|kind| matches!(kind, RunKind::Block { .. })) {
             let (at, own) = (of(run.offset), run.offset..run.offset + run.len_bytes);
-            for new in [0, u64::MAX, 0x77, sample.word(at) + (3 << 32), sample.word(at) - (1 << 32)] {
+            // Words of a run of the log and of an array, neither of which is there.
+            let others = [6 | 3 << 32, 4 | 0xFF << 8 | 3 << 32];
+            let lengths = [sample.word(at) + (3 << 32), sample.word(at) - (1 << 32)];
+            for new in [0, u64::MAX, 0x77].into_iter().chain(lengths).chain(others) {
                 sample.damaged(&[(at, new)]);
                 let what = format!("block's page, {at:#x} became {new:#x}");
                 let repair = sample.repaired(&what, &own);
@@ -246,6 +249,63 @@ fn slots_of_checkpoints_and_marks_are_written_anew() {
     of_process.damaged(&[(3 * 4096 + 8, 0x5555)]);
     assert!(matches!(Arena::open(&of_process.path), Err(Error::Corrupt { .. })));
     of_process.repaired("mark", &(0..0));
+}
+
+/// What blocks hold may look like anything, and so may what lies in free pages.
+#[test]
+fn what_slabs_left_behind_is_no_slab() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let path = dir.path().join("a.heap");
+        let arena = small(durability).create(&path).unwrap();
+        let mut tx = arena.write().unwrap();
+        let kept = tx.alloc_bytes(&[3; 100]).unwrap();
+        let dropped: Vec<_> =
+            (0..4000).map(|len| tx.alloc_bytes(&vec![1; 20 + len % 700]).unwrap()).collect();
+        tx.commit().unwrap();
+        let mut tx = arena.write().unwrap();
+        dropped.into_iter().for_each(|block| tx.free(block).unwrap());
+        tx.commit().unwrap();
+        // Where slabs were, and only in part written to.
+        let mut tx = arena.write().unwrap();
+        let long: Vec<_> = (0..20).map(|_| tx.alloc_unset(40_000, 8).unwrap()).collect();
+        for &block in &long {
+            tx.write_at(block, 10_000, &bytes(5, 30_000)).unwrap();
+        }
+        tx.commit().unwrap();
+        let before = arena.stats().unwrap();
+        drop(arena);
+        // The count of free pages: the free tree is no longer believed.
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[0x77; 4], before.heap_offset + 20).unwrap();
+        let repair = Arena::repair(&path).unwrap();
+        assert!(repair.report.is_clean());
+        assert_eq!(repair.losses, []);
+        let arena = Arena::open(&path).unwrap();
+        assert_eq!(arena.stats().unwrap().slabs, before.slabs);
+        let tx = arena.read().unwrap();
+        assert_eq!(tx.bytes(kept).unwrap(), [3; 100]);
+        for block in long {
+            assert!(tx.bytes(block).unwrap()[10_000..] == bytes(5, 30_000));
+        }
+    }
+}
+
+/// Damage leads from the header to a block in which no root record is named.
+#[test]
+fn a_block_that_is_no_directory_of_roots_stays() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
+        for (block, content) in sample.blocks.iter().filter(|(_, content)| content.len() % 8 == 0) {
+            sample.damaged(&[(header + 48, block.raw())]);
+            let repair = sample.repaired(&format!("roots at a block of {}", content.len()), &(0..1));
+            assert!(!repair.losses.is_empty());
+            let arena = Arena::open(&sample.path).unwrap();
+            assert!(arena.read().unwrap().roots().unwrap().is_empty());
+        }
+    }
 }
 
 /// What is salvaged has the blocks of before, and the old file is as it was.

@@ -142,6 +142,32 @@ fn assert_has_room(copy: &Arena, path: &Path) {
     assert!((used..used + 256 * 1024).contains(&disk), "{disk} bytes of the disk for {used}");
 }
 
+/// However short the runs are, the log is read before it has gone round: nothing is copied anew under the lock.
+#[test]
+fn the_log_is_followed_through_many_short_runs() {
+    fn write_at_each_piece(other: std::rc::Rc<Arena>, block: Offset<[u8]>) {
+        heapfile::testing::at_failpoint("snapshot: piece copied", move || {
+            for round in 0..15 {
+                let mut tx = other.write().unwrap();
+                tx.write_at(block, 0, &bytes(round, 1000)).unwrap();
+                tx.commit().unwrap();
+            }
+            write_at_each_piece(other, block);
+        });
+    }
+    let dir = fast_dir();
+    let (path, to) = (dir.path().join("a.heap"), dir.path().join("b.heap"));
+    let arena = small(Durability::Power).log_limit(64 << 10).create(&path).unwrap();
+    let mut tx = arena.write().unwrap();
+    let blocks: Vec<_> = (0..2500).map(|_| tx.alloc_unset(8192, 4096).unwrap()).collect();
+    tx.commit().unwrap();
+    write_at_each_piece(Options::new().log_limit(64 << 10).open(&path).unwrap().into(), blocks[0]);
+    let snapshot = arena.snapshot(&to, &SnapshotOptions::new()).unwrap();
+    heapfile::testing::at_no_point();
+    assert!(snapshot.held_bytes < 1 << 20, "{snapshot:?}");
+    assert!(snapshot.copied_bytes < 30 << 20, "{snapshot:?}");
+}
+
 /// What another handle does at a point of the copying of a `Power` arena: the snapshot has all of it or nothing, and says which.
 #[test]
 fn changes_beside_the_copying_are_taken_up() {

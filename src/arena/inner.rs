@@ -645,6 +645,12 @@ impl crate::heap::Load for Committed<'_> {
     fn load(&self, offset: u64) -> Result<u64> {
         crate::txn::work::load_committed(self.0, offset)
     }
+
+    fn load_unused(&self, offset: u64) -> Result<u64> {
+        let mut word = [0; 8];
+        self.0.read_at(offset, &mut word)?;
+        Ok(u64::from_le_bytes(word))
+    }
 }
 
 /// Whether the superblock's arena keeps a log.

@@ -93,9 +93,11 @@ pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
     let damaged_slots = damaged_slots(arena)?;
+    let mut lay = LogPlace::FIRST;
     if let Some(log) = &arena.inner.power {
         let runtime = media.runtime();
-        if runtime.log().place != LogPlace::FIRST {
+        lay = runtime.log().place;
+        if lay != LogPlace::FIRST {
             // What is rebuilt must not be what the log lies in.
             let _locked = arena.inner.lock_exclusive(false)?;
             log.move_to(media, runtime, LogPlace::FIRST)?;
@@ -105,13 +107,15 @@ pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
     heap.check(&Committed(media), &[], &mut |_| findings += 1)?;
     // What is sound stays as it is, though it would be built in another shape.
     let Rebuilt { words, losses } =
-        if findings == 0 { Rebuilt::default() } else { heap.rebuild(&Committed(media), limit)? };
+        if findings == 0 { Rebuilt::default() } else { heap.rebuild(&Committed(media), limit, lay)? };
     let mut losses: Vec<Finding> =
         losses.into_iter().map(|loss| Finding { offset: loss.offset, what: loss.what }).collect();
     let mut backup = None;
     if !words.is_empty() {
         let mut pages: Vec<u64> = words.keys().map(|at| at / PAGE * PAGE).collect();
         pages.dedup();
+        // What was free becomes nodes, and may be punched.
+        pages.iter().try_for_each(|&at| media.reserve(at, PAGE))?;
         backup = if keep { Some(save(arena, &pages)?) } else { None };
         let mut tx = arena.write()?;
         tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
@@ -155,14 +159,23 @@ fn save(arena: &Arena, pages: &[u64]) -> Result<PathBuf> {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => continue,
             Err(e) => return Err(failed(e)),
         };
-        let mut out = std::io::BufWriter::new(file);
-        let mut page = vec![0; PAGE as usize];
-        for &at in pages {
-            media.copy_to(at, &mut page).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
-            out.write_all(&at.to_le_bytes()).and_then(|()| out.write_all(&page)).map_err(failed)?;
+        let write = || {
+            let mut out = std::io::BufWriter::new(file);
+            let mut page = vec![0; PAGE as usize];
+            for &at in pages {
+                let found = media.len();
+                media.copy_to(at, &mut page).ok_or(Error::Truncated { needed: at + PAGE, found })?;
+                out.write_all(&at.to_le_bytes()).and_then(|()| out.write_all(&page)).map_err(failed)?;
+            }
+            let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
+            file.sync_all().map_err(failed)?;
+            media.sync_directory()
+        };
+        if let Err(e) = write() {
+            // What cannot be removed either says less than the error.
+            let _ = std::fs::remove_file(&path);
+            return Err(e);
         }
-        let file = out.into_inner().map_err(|e| failed(e.into_error()))?;
-        file.sync_all().map_err(failed)?;
         return Ok(path);
     }
     unreachable!("there is always a next number")

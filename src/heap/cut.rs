@@ -37,7 +37,12 @@ impl Heap {
         let mut more = self.drop_arrays(s, end)?;
         let mut clear = self.header.end(s)?;
         while clear > to && clear > self.header.first + 3 {
-            let Some(page) = self.clear_before(s, clear)? else { break };
+            let page = match self.clear_before(s, clear) {
+                Ok(Some(page)) => page,
+                // Without space to move what is in the way, what is cut off stays cut off.
+                Ok(None) | Err(Error::NoSpace { .. } | Error::MaxSize { .. }) => break,
+                Err(e) => return Err(e),
+            };
             more = true;
             let (free, _) = Tree::open(self.header, s)?.around(s, page - 1)?;
             clear = free.filter(|free| free.end() == page).map_or(page, |free| free.page);

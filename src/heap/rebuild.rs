@@ -12,7 +12,7 @@ use super::space::Load;
 use super::survey::{Found, Loss, Survey};
 use super::tree::{Extent, NODE, NODES_PER_PAGE, PUNCHED, Summary};
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, Page, page_offset};
+use crate::layout::{LogPlace, PAGE, Page, page_offset};
 use std::collections::BTreeMap;
 
 /// The words that have to change, and what was lost.
@@ -31,9 +31,10 @@ struct Builder<'a, L> {
 }
 
 impl Heap {
-    /// Computes the metadata of a heap in a file of `limit` pages from its page map and slabs. `Corrupt` if there is too little left of these.
-    pub(crate) fn rebuild<L: Load>(&self, l: &L, limit: Page) -> Result<Rebuilt> {
-        let survey = self.survey(l, limit)?;
+    /// Computes the metadata of a heap in a file of `limit` pages from its page map and slabs; `log`: where the log lay, which is elsewhere by
+    /// now. `Corrupt` if there is too little left of these.
+    pub(crate) fn rebuild<L: Load>(&self, l: &L, limit: Page, log: LogPlace) -> Result<Rebuilt> {
+        let survey = self.survey(l, limit, log)?;
         let mut builder = Builder { l, header: self.header, survey, words: BTreeMap::new() };
         let free = builder.extents_and_nodes()?;
         builder.page_map();
@@ -83,10 +84,12 @@ impl<L: Load> Builder<'_, L> {
     fn gaps(&self) -> Vec<Extent> {
         let mut free = Vec::new();
         let mut at = self.header.first;
+        let holes = self.survey.punched.as_ref();
         let ends = [(self.survey.end, 0, Found::Header)];
         for &(page, pages, _) in self.survey.runs.iter().chain(&ends) {
             if at < page {
-                let punched = self.survey.punched.iter().any(|hole| hole.page < page && hole.end() > at);
+                let punched =
+                    holes.is_none_or(|holes| holes.iter().any(|hole| hole.page < page && hole.end() > at));
                 free.push(Extent { page: at, pages: page - at, punched });
             }
             at = page + pages;

@@ -20,6 +20,11 @@ pub(crate) trait Load {
         self.load(offset)
     }
 
+    /// The same, of a page that may be punched: on a file system in memory it takes no room by being looked at.
+    fn load_unused(&self, offset: u64) -> Result<u64> {
+        self.load(offset)
+    }
+
     /// The same, of a word of slots' states, which is likely to be the one that was used last.
     #[inline(always)]
     fn load_states(&self, offset: u64) -> Result<u64> {

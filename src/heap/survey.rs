@@ -4,21 +4,30 @@
 //! themselves there is a second witness for most: every page of a slab has a word, and the slab's first word names its shape too; a page-map
 //! array's own word lies in an array before it; a sound free tree tells where a block whose word is lost has to end.
 //!
-//! Rules: a word that is sound counts. Pages that nothing vouches for are never taken for free: they are kept, as blocks of their
-//! own, and listed. What is free by a sound tree is free.
+//! Rules:
+//!
+//! * A block's word that is sound counts, whatever the block holds. The block ends early only where a run can start.
+//! * A slab's shape is said by its first word, if its states are closed as they have to be and the word of any of its pages says
+//!   that a slab starts there; else by these words; else by its first word alone, if it is not empty: free pages may hold what
+//!   is left of slabs. A slab's word inside of another slab counts only if the page that it leads to says the same.
+//! * A page of nodes counts if the header counts as many as there are, or if the free tree or the list of spare nodes leads to it.
+//! * A run of the log is one that the header names, or that the log lay in when the repair began. The log is elsewhere by now.
+//! * Pages that nothing vouches for are never taken for free: they are kept, as blocks of their own, and listed.
+//! * What is free by a sound tree is free, and punched if that says so. Where no tree is sound, all that is free may be punched.
 
 use super::Heap;
 use super::class::Shape;
-use super::header::{Header, word_of};
+use super::header::{Header, halves};
 use super::map::{
-    ARRAY, ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
+    ARRAYS, BLOCK, HEADER_ENTRY, NODES_ENTRY, Run, SLAB, array_entry, array_pages, array_start, kind,
     last_array, log_pages,
 };
-use super::slab::{LISTED, padding, state_word_at};
+use super::slab::{LISTED, is_empty, padding, state_word_at};
 use super::space::Load;
-use super::tree::{Extent, Tree};
+use super::tree::{Extent, NODES_PER_PAGE, Tree};
 use crate::error::{Error, Result};
-use crate::layout::{PAGE, Page, page_offset};
+use crate::layout::{LogPlace, PAGE, Page, page_offset};
+use std::collections::BTreeSet;
 
 /// Something that was damaged, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +52,8 @@ pub(super) struct Survey {
     pub(super) runs: Vec<(Page, u32, Found)>,
     pub(super) arrays: Vec<Page>,
     pub(super) end: Page,
-    pub(super) punched: Vec<Extent>,
+    /// The free extents that may be punched; nothing: any may.
+    pub(super) punched: Option<Vec<Extent>>,
     pub(super) losses: Vec<Loss>,
 }
 
@@ -52,19 +62,25 @@ struct Surveyor<'a, L> {
     header: Header,
     /// Pages of the file.
     limit: Page,
+    /// Where the log lay.
+    log: LogPlace,
     /// Free extents in order, if the tree is sound.
     free: Option<Vec<Extent>>,
+    /// The pages of nodes that count, if not all do that are said to be some.
+    nodes: Option<BTreeSet<Page>>,
     survey: Survey,
 }
 
 impl Heap {
-    /// Looks at the whole heap in a file of `limit` pages. `Corrupt` if the page map cannot be found.
-    pub(super) fn survey<L: Load>(&self, l: &L, limit: Page) -> Result<Survey> {
-        let mut surveyor = Surveyor { l, header: self.header, limit, free: None, survey: Survey::default() };
+    /// Looks at the whole heap in a file of `limit` pages; `log`: where the log lay. `Corrupt` if the page map cannot be found.
+    pub(super) fn survey<L: Load>(&self, l: &L, limit: Page, log: LogPlace) -> Result<Survey> {
+        let survey = Survey::default();
+        let mut surveyor = Surveyor { l, header: self.header, limit, log, free: None, nodes: None, survey };
         surveyor.find_arrays()?;
         let described = u64::from(self.header.first) + array_start(surveyor.survey.arrays.len() as u32);
         let most = described.min(limit.into()) as Page;
         surveyor.free = surveyor.sound_tree(most);
+        surveyor.nodes = surveyor.nodes_reached(most);
         surveyor.find_runs(most);
         surveyor.find_end()?;
         Ok(surveyor.survey)
@@ -125,7 +141,9 @@ impl<L: Load> Surveyor<'_, L> {
         let described = u64::from(self.header.first) + array_start(array);
         let to = described.min(self.limit.into()) as Page;
         let wanted = array_entry(array);
-        (self.header.first..to).find(|&page| self.entry(page) == wanted)
+        // The word of one that is found already may be wrong.
+        (self.header.first..to)
+            .find(|&page| self.entry(page) == wanted && !self.survey.arrays.contains(&page))
     }
 
     /// The page map's word of a page; 0 where there is none.
@@ -155,9 +173,33 @@ impl<L: Load> Surveyor<'_, L> {
             free_pages += u64::from(next.pages);
             all.push(next);
         }
-        let (_, counted) = super::header::halves(self.l.load(self.header.runs_at()).ok()?);
-        let (_, in_tree) = super::header::halves(self.l.load(self.header.nodes_at()).ok()?);
+        let (_, counted) = halves(self.l.load(self.header.runs_at()).ok()?);
+        let (_, in_tree) = halves(self.l.load(self.header.nodes_at()).ok()?);
         (u64::from(counted) == free_pages && in_tree as usize == all.len()).then_some(all)
+    }
+
+    /// The pages of nodes that the free tree and the list of spare nodes lead to; nothing where the header counts all that are said to be some.
+    fn nodes_reached(&self, most: Page) -> Option<BTreeSet<Page>> {
+        let is_said = |page: Page| self.entry(page) == NODES_ENTRY;
+        let said = (self.header.first..most).filter(|&page| is_said(page)).count() as u64;
+        let (counted, _) = halves(self.l.load(self.header.nodes_at()).ok()?);
+        if said * u64::from(NODES_PER_PAGE) == u64::from(counted) {
+            return None;
+        }
+        let (mut pages, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let mut links = vec![(self.header.root_at(), true), (self.header.spare_at(), false)];
+        while let Some((link_at, in_tree)) = links.pop() {
+            let node = self.l.load(link_at).unwrap_or(0);
+            let page = Page::try_from(node / PAGE).unwrap_or(0);
+            if (self.header.first..most).contains(&page) && is_said(page) && seen.insert(node) {
+                pages.insert(page);
+                links.push((node + 16, in_tree));
+                if in_tree {
+                    links.push((node + 24, true));
+                }
+            }
+        }
+        Some(pages)
     }
 
     /// The first free extent of a sound tree that ends after `page`.
@@ -201,21 +243,28 @@ impl<L: Load> Surveyor<'_, L> {
         if entry == 0 {
             return self.without_word(page, limit);
         }
-        if entry == NODES_ENTRY {
+        if entry == NODES_ENTRY && self.nodes.as_ref().is_none_or(|nodes| nodes.contains(&page)) {
             return self.keep(page, 1, Found::Nodes);
         }
         if let Some(shape) = self.slab_at(page, limit) {
             return self.keep(page, shape.pages, Found::Slab(shape));
         }
-        if let Some(pages) = log_pages(entry) {
-            // Nobody repairs a heap that the log is in: what it had is no longer in use.
+        if let Some(pages) = self.log_run(page) {
             return self.body_end(page, limit.min(page.saturating_add(pages)));
         }
         match Run::of(entry) {
             Some(run) if kind(entry) == BLOCK => self.block(page, run, limit),
-            _ if kind(entry) == ARRAY && entry >> 8 & 0xFF >= self.survey.arrays.len() as u64 => page + 1,
             _ => self.unknown(page, limit),
         }
+    }
+
+    /// Pages of the run at `page` that the log had.
+    fn log_run(&self, page: Page) -> Option<u32> {
+        let pages = log_pages(self.entry(page))?;
+        let run = LogPlace { page, pages };
+        let is_named =
+            || self.header.logs_at().into_iter().any(|at| self.l.load(at).ok() == Some(run.word()));
+        (run == self.log || is_named()).then_some(pages)
     }
 
     fn keep(&mut self, page: Page, pages: u32, found: Found) -> Page {
@@ -232,7 +281,8 @@ impl<L: Load> Surveyor<'_, L> {
 
     fn block(&mut self, page: Page, run: Run, limit: Page) -> Page {
         let to = u64::from(page) + u64::from(run.pages);
-        let end = self.body_end(page, to.min(limit.into()) as Page);
+        let most = to.min(limit.into()) as Page;
+        let end = (page + 1..most).find(|&page| self.is_start(page)).unwrap_or(most);
         if u64::from(end) == to {
             return self.keep(page, run.pages, Found::Block(run));
         }
@@ -273,42 +323,62 @@ impl<L: Load> Surveyor<'_, L> {
         self.keep(page, pages, Found::Block(Run { pages, slack: 0, unlogged: false }))
     }
 
-    /// The slab that starts at `page`, by the word of that page, of the next ones, or by its own first word.
+    /// The slab that starts at `page`, by its own first word and the words of its pages.
     fn slab_at(&self, page: Page, limit: Page) -> Option<&'static Shape> {
+        if self.is_block(page) {
+            return None;
+        }
         let fits = |shape: &&'static Shape| {
             shape.pages <= limit - page
-                && (page + 1..page + shape.pages).all(|other| !self.starts_other(page, other, shape))
+                && (page + 1..page + shape.pages).all(|other| !self.starts_other(page, other))
         };
         let by_map = |distance: Page| {
-            let entry = self.entry(page + distance);
-            let found = (kind(entry) == SLAB).then(|| self.header.find_slab(entry, page + distance))?;
-            found.filter(|&(first, _)| first == page).map(|(_, shape)| shape)
+            self.slab_of(page + distance).filter(|&(first, _)| first == page).map(|(_, shape)| shape)
         };
-        if let Some(shape) = by_map(0).filter(fits) {
-            return Some(shape);
-        }
+        let own = self.slab_by_itself(page).filter(fits);
+        let is_mapped = |shape: &&'static Shape| (0..shape.pages).any(|distance| by_map(distance).is_some());
         let most = (limit - page).min(64);
-        if let Some(shape) = (1..most).find_map(by_map).filter(fits) {
-            return Some(shape);
-        }
-        let head = self.l.load(page_offset(page)).ok()?;
-        let shape = Shape::of(head).filter(fits)?;
-        // By its own word alone only if its states are closed as they have to be.
-        let closed =
-            self.l.load(state_word_at(page, shape.words - 1)).ok()? & padding(shape) == padding(shape);
-        (closed && head & !LISTED == shape.head).then_some(shape)
+        own.filter(is_mapped)
+            .or_else(|| (0..most).filter_map(by_map).find(fits))
+            .or_else(|| own.filter(|shape| !is_empty(self.l, page, shape).unwrap_or(true)))
     }
 
-    /// Whether `other`, inside of what may be a slab at `page`, is the start of something else.
-    fn starts_other(&self, page: Page, other: Page, shape: &Shape) -> bool {
-        let entry = self.entry(other);
-        let own = entry == word_of(shape.entry, other - page);
-        let sound = entry == NODES_ENTRY
-            || log_pages(entry).is_some()
-            || self.survey.arrays.contains(&other)
-            || kind(entry) == BLOCK && Run::of(entry).is_some()
-            || kind(entry) == SLAB && self.header.find_slab(entry, other).is_some();
-        !own && sound
+    /// The shape that the first word of what may be a slab at `page` names, if its states are closed.
+    fn slab_by_itself(&self, page: Page) -> Option<&'static Shape> {
+        let head = self.l.load_unused(page_offset(page)).ok()?;
+        let shape = Shape::of(head).filter(|shape| head & !LISTED == shape.head)?;
+        let last = self.l.load(state_word_at(page, shape.words - 1)).ok()?;
+        (last & padding(shape) == padding(shape)).then_some(shape)
+    }
+
+    /// The slab that the page map's word of a page leads to.
+    fn slab_of(&self, page: Page) -> Option<(Page, &'static Shape)> {
+        let entry = self.entry(page);
+        if kind(entry) == SLAB { self.header.find_slab(entry, page) } else { None }
+    }
+
+    fn is_block(&self, page: Page) -> bool {
+        let entry = self.entry(page);
+        kind(entry) == BLOCK && Run::of(entry).is_some()
+    }
+
+    /// Whether `other`, inside of what may be a slab at `page`, belongs to something else.
+    fn starts_other(&self, page: Page, other: Page) -> bool {
+        match self.slab_of(other) {
+            Some((first, shape)) => {
+                first != page && self.slab_by_itself(first).is_some_and(|own| std::ptr::eq(own, shape))
+            }
+            None => self.is_start(other),
+        }
+    }
+
+    /// Whether the page map's word of a page is one that a run starts with, or has inside.
+    fn is_start(&self, page: Page) -> bool {
+        self.entry(page) == NODES_ENTRY
+            || self.survey.arrays.contains(&page)
+            || self.log_run(page).is_some()
+            || self.is_block(page)
+            || self.slab_of(page).is_some()
     }
 
     /// Where the heap ends: where its header says, if nothing lies behind and nothing before it is without reason.
@@ -331,8 +401,8 @@ impl<L: Load> Surveyor<'_, L> {
                 end.ok_or(Error::corrupt(self.header.end_at(), "the heap's end cannot be found"))?
             }
         };
-        self.survey.punched = self.free.take().unwrap_or_default();
-        self.survey.punched.retain(|extent| extent.punched);
+        self.survey.punched =
+            self.free.take().map(|free| free.into_iter().filter(|extent| extent.punched).collect());
         Ok(())
     }
 }

@@ -300,6 +300,11 @@ impl Media {
         }
     }
 
+    /// Reads from the file, not through the mapping: a hole stays one, even in memory.
+    pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
+        on_backend!(self, b => b.read_at(offset, to))
+    }
+
     /// Reserves disk space inside the file again, where it was given back.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         self.may_change()?;

@@ -324,7 +324,6 @@ impl SimFile {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
         self.file.read_at(offset, to)
     }

@@ -71,6 +71,8 @@ pub(super) struct Copy<'a> {
     mapped: Pages,
     /// Up to where the log was read; nothing where there is none to be read.
     followed: Option<(LogPlace, Cursor)>,
+    /// Bytes that were copied since the log was read.
+    unfollowed: u64,
     done: Copied,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Copy<'a> {
             touched: Pages::default(),
             mapped: Pages::default(),
             followed: None,
+            unfollowed: 0,
             done: Copied::default(),
         }
     }
@@ -120,8 +123,8 @@ impl<'a> Copy<'a> {
             return Err(refused());
         }
         if inner.access == Access::Write {
-            // What the file system would write before it shares it, without making anybody wait. If it fails, so does sharing.
-            let _ = inner.media.sync();
+            // What the file system would write before it shares it, without making anybody wait.
+            inner.media.sync().inspect_err(|_| inner.media.runtime().set_sync_failed(true))?;
         }
         let frozen = self.freeze(inner.power.is_none())?;
         match rustix::fs::ioctl_ficlone(self.target, inner.media.fd()) {
@@ -235,6 +238,7 @@ impl<'a> Copy<'a> {
 
     /// Reads the log up to its head; false if a part of it is gone. `frozen`: the state stands still.
     fn follow(&mut self, frozen: bool) -> Result<bool> {
+        self.unfollowed = 0;
         let inner = &self.arena.inner;
         let (Some((place, cursor)), Some(log)) = (self.followed, &inner.power) else { return Ok(true) };
         // A ring in the heap may be freed, and cut off with the end of the file, as soon as the log has left it; but not under a reader.
@@ -290,7 +294,8 @@ impl<'a> Copy<'a> {
             self.target.write_all_at(&self.buffer[..read], at).map_err(|e| target_error(e, n))?;
             self.done.copied_bytes += n;
             at += n;
-            if n == CHUNK && !self.follow(false)? {
+            self.unfollowed += n;
+            if self.unfollowed >= CHUNK && !self.follow(false)? {
                 return Ok(false);
             }
         }

@@ -82,6 +82,30 @@ fn the_page_map_grows_with_the_heap_and_shrinks_with_it() {
     sound(&heap, &mock);
 }
 
+/// Without space to move a page of nodes out of the way the cut that is done stays.
+#[test]
+fn a_cut_that_finds_no_space_to_clear_the_way_ends() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 4000);
+    let hole = heap.alloc(&mut mock, 50 * PAGE, PAGE).unwrap();
+    let runs: Vec<_> = (0..110).map(|_| heap.alloc(&mut mock, PAGE, PAGE).unwrap()).collect();
+    mock.commit(&mut heap);
+    // The second page of nodes lies between them, and is to be the last one in use.
+    let nodes = runs.windows(2).find(|pair| pair[1] > pair[0] + PAGE).unwrap()[0] + PAGE;
+    for run in runs.into_iter().filter(|&run| run > nodes).chain([hole]) {
+        heap.free(&mut mock, run).unwrap();
+    }
+    mock.commit(&mut heap);
+    let extent = heap.next_extent(&mock, (hole / PAGE) as Page).unwrap().unwrap();
+    heap.mark_punched(&mut mock, extent).unwrap();
+    mock.commit(&mut heap);
+    mock.punch(extent.page, extent.pages);
+    mock.fail_after = Some(0);
+    let cut = heap.cut_tail(&mut mock, 0).unwrap();
+    assert_eq!(cut.end, (nodes / PAGE) as Page + 1);
+    mock.commit(&mut heap);
+    sound(&heap, &mock);
+}
+
 #[test]
 fn one_growth_may_need_several_arrays() {
     let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 4, 20_000);
