@@ -23,6 +23,8 @@ pub enum OffsetFault {
     NotAllocated,
     /// The heap keeps its own metadata there.
     Metadata,
+    /// The type is aligned to more than 64 bytes, which a view that a write transaction has to put together may not be.
+    OverAligned,
 }
 
 impl std::fmt::Display for OffsetFault {
@@ -34,6 +36,9 @@ impl std::fmt::Display for OffsetFault {
             Self::InsideBlock => "it points inside a block, not at its start",
             Self::NotAllocated => "no block is allocated there (freed already, or never allocated)",
             Self::Metadata => "the heap's own metadata lies there",
+            Self::OverAligned => {
+                "this transaction has changed some of its bytes, and its type is aligned to more than 64: read and write bytes, or commit first"
+            }
         })
     }
 }

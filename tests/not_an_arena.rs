@@ -250,3 +250,15 @@ fn options_that_make_no_sense() {
     let arena = Options::new().max_size(u64::MAX).log_size(64 << 10).create(&path).unwrap();
     assert!(arena.stats().unwrap().max_bytes >= 1 << 30);
 }
+
+/// Nothing is left of a creation that cannot be.
+#[test]
+fn options_that_leave_no_room_make_no_file() {
+    let dir = dir();
+    let path = dir.path().join("a.heap");
+    let options = Options::new().log_size(1 << 30).max_size(1 << 20);
+    assert!(matches!(options.create(&path), Err(Error::MaxSize { .. })));
+    assert!(matches!(options.open_or_create(&path), Err(Error::MaxSize { .. })));
+    assert!(matches!(Options::new().mode(0o400).create(&path), Err(Error::BadOption { option: "mode", .. })));
+    assert!(!path.exists());
+}

@@ -203,3 +203,43 @@ fn offsets_are_stored_in_blocks() {
         assert!(matches!(tx.get(at), Err(Error::BadOffset { fault: OffsetFault::Null, .. })));
     }
 }
+
+/// What a write transaction puts together of a block that it has changed in part, it puts together once between two changes.
+#[test]
+fn a_changed_block_is_put_together_once() {
+    let dir = dir();
+    let arena = small(Durability::Power).create(dir.path().join("a.heap")).unwrap();
+    let block = arena.alloc_bytes(&[1; 100_000]).unwrap();
+    let mut tx = arena.write().unwrap();
+    tx.write_at(block, 5, &[2]).unwrap();
+    let (first, again) = (tx.bytes(block).unwrap(), tx.bytes(block).unwrap());
+    assert_eq!((first.as_ptr(), first[5]), (again.as_ptr(), 2));
+    assert_eq!(tx.bytes_range(block, 4..7).unwrap(), [1, 2, 1]);
+    tx.write_at(block, 6, &[3]).unwrap();
+    assert_eq!(tx.bytes(block).unwrap()[4..8], [1, 2, 3, 1]);
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(128))]
+struct Wide([u8; 128]);
+
+/// Types that are aligned to more than a line are stored, and read as they were committed; in a transaction that changes them, the error says why not.
+#[test]
+fn types_aligned_to_more_than_a_line() {
+    let dir = dir();
+    let arena = small(Durability::Power).create(dir.path().join("a.heap")).unwrap();
+    let blocks: Vec<_> = (0..50).map(|n| arena.alloc(&Wide([n; 128])).unwrap()).collect();
+    let mut tx = arena.write().unwrap();
+    for (n, &block) in blocks.iter().enumerate() {
+        assert_eq!(tx.get(block).unwrap().0, [n as u8; 128]);
+        tx.write_at(block.cast(), 0, &[7]).unwrap();
+        let refused = OffsetFault::OverAligned;
+        match tx.get(block) {
+            Ok(value) => assert_eq!(value.0[..2], [7, n as u8]),
+            Err(e) => assert!(matches!(e, Error::BadOffset { fault, .. } if fault == refused), "{e}"),
+        }
+    }
+    tx.commit().unwrap();
+    let tx = arena.read().unwrap();
+    assert!(blocks.iter().all(|&block| tx.get(block).unwrap().0[0] == 7));
+}

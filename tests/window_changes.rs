@@ -4,6 +4,8 @@ use heapfile::Error;
 use heapfile::window::{WindowFile, WindowPool};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 fn file_of(len: usize) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -217,4 +219,54 @@ fn a_replaced_file_is_another_file() {
     assert_eq!(&new.window(0, 5).unwrap()[..], b"other");
     assert_eq!(&old.window(0, 5).unwrap()[..], b"aaaaa");
     assert_eq!(pool.stats().files, 2);
+}
+
+/// After a refresh a cursor's region is of the file as it is now, all of it.
+#[test]
+fn a_region_is_of_one_state_of_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![b'a'; 65_536]).unwrap();
+    let open = WindowPool::new().open(file.path()).unwrap();
+    let mut cursor = open.cursor();
+    cursor.use_region(0, 100).unwrap();
+    std::fs::write(file.path(), vec![b'b'; 131_072]).unwrap();
+    open.refresh().unwrap();
+    cursor.use_region(0, 0).unwrap();
+    assert!(cursor.view().iter().all(|&byte| byte == b'b'));
+    cursor.use_region(60_000, 10_000).unwrap();
+    assert_eq!(cursor.size(), 10_000);
+}
+
+/// Where others see the file become shorter, a window or a read that lay behind its new end is an error at most.
+#[test]
+fn windows_and_reads_beside_a_refresh() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 20).unwrap();
+    let pool = WindowPool::builder().window_size(4096).build().unwrap();
+    let open = pool.open(file.path()).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let windows = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = open.window(9_950, 100);
+            }
+        });
+        let reads = scope.spawn(|| {
+            let (mut buffer, mut bytes) = (open.buffer(), [0; 300]);
+            for at in (0..(1 << 20) - 300).step_by(64).cycle() {
+                let _ = buffer.read_exact_at(at, &mut bytes);
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let until = Instant::now() + Duration::from_millis(700);
+        while Instant::now() < until && !windows.is_finished() && !reads.is_finished() {
+            for len in [10_000, 1 << 20] {
+                file.as_file().set_len(len).unwrap();
+                open.refresh().unwrap();
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

@@ -182,3 +182,24 @@ fn options_that_make_no_sense_are_refused() {
         assert!(matches!(builder.build(), Err(Error::BadOption { option, .. }) if option == name));
     }
 }
+
+/// However many threads open files at once.
+#[test]
+fn the_number_of_files_is_limited_for_all_threads_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<PathBuf> = (0..8).map(|n| dir.path().join(n.to_string())).collect();
+    paths.iter().for_each(|path| std::fs::write(path, b"x").unwrap());
+    for _ in 0..100 {
+        let pool = WindowPool::builder().max_files(1).build().unwrap();
+        let start = std::sync::Barrier::new(paths.len());
+        let open: Vec<_> = std::thread::scope(|scope| {
+            let open = |path| {
+                start.wait();
+                pool.open(path).ok()
+            };
+            let threads: Vec<_> = paths.iter().map(|path| scope.spawn(move || open(path))).collect();
+            threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(open.len(), 1);
+    }
+}

@@ -152,3 +152,10 @@ fn advice_changes_no_result() {
     }
     assert!(opened.prefetch(..300_001).is_err());
 }
+
+/// The system says that it has no bytes, and gives some.
+#[test]
+fn a_file_of_unknown_length_is_refused() {
+    let refused = WindowPool::new().open("/proc/self/status").unwrap_err();
+    assert!(matches!(refused, Error::NotAFile { .. }), "{refused}");
+}

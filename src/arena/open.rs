@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 const LEAST_ROOM: u64 = 1 << 30;
 
 pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
+    // What cannot be made leaves no file.
+    new_superblock(options)?;
     let file = match ArenaFile::open(path, OpenMode::Create(options.mode), options.follow_links) {
         Ok(file) => file,
         // An empty file, or the beginnings of a creation that was cut off, hold nothing that could be lost.
@@ -68,18 +70,23 @@ pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Res
 }
 
 pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
+    let mut left = 16;
     loop {
+        left -= 1;
         match attach_path(path, options, Access::Write) {
             Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 match create(path, options) {
                     Err(Error::AlreadyExists { .. }) => {}
+                    Err(Error::Replaced { .. }) if left > 0 => {}
                     other => return other,
                 }
             }
             Err(Error::Unfinished { .. }) => {
                 let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
-                if let Some(arena) = initialise(file, options)? {
-                    return Ok(arena);
+                match initialise(file, options) {
+                    Ok(Some(arena)) => return Ok(arena),
+                    Err(Error::Replaced { .. }) if left > 0 => {}
+                    made => drop(made?),
                 }
             }
             other => return other,
@@ -173,6 +180,9 @@ fn is_beginning(length: u64, start: &[u8]) -> bool {
 /// Makes an arena of an unfinished file; nothing if another process was first.
 fn initialise(file: ArenaFile, options: &Options) -> Result<Option<Arena>> {
     let lock = WholeFile::take(&file, true, options.lock_timeout)?;
+    if !file.is_in_place() {
+        return Err(Error::Replaced { path: file.path().to_owned() });
+    }
     if !is_unfinished(&file)? {
         return Ok(None);
     }
@@ -194,10 +204,6 @@ fn give_back(path: &Path) {
 /// Maps the empty file and makes an arena of it, with the whole-file lock held.
 fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
     let superblock = new_superblock(options)?;
-    let needed = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
-    if needed > options.max_size {
-        return Err(Error::MaxSize { needed, max: options.max_size });
-    }
     let apply = apply_kind(&file, &superblock, Access::Write);
     let media = map(file, &superblock, 0, options, Access::Write)?;
     write_all(&media, &superblock, apply)?;
@@ -228,12 +234,17 @@ pub(super) fn random_id() -> Result<[u8; 16]> {
 
 fn new_superblock(options: &Options) -> Result<Superblock> {
     let id = random_id()?;
-    Ok(match options.durability {
+    let superblock = match options.durability {
         Durability::Power => {
             Superblock::new(id, DURABILITY_POWER, (options.log_size / PAGE) as u32, options.log_align)
         }
         Durability::Process => Superblock::new(id, DURABILITY_PROCESS, 0, LINE as u32),
-    })
+    };
+    let needed = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
+    if needed > options.max_size {
+        return Err(Error::MaxSize { needed, max: options.max_size });
+    }
+    Ok(superblock)
 }
 
 /// Everything but the superblock: log, slots, mark, the empty heap. Durable when this returns.

@@ -327,6 +327,13 @@ impl Options {
         if self.max_size < 1 << 20 {
             return refuse("max_size", self.max_size, "at least 1 MiB");
         }
+        if self.mode & 0o600 != 0o600 {
+            return refuse(
+                "mode",
+                self.mode.into(),
+                "to be read and written by its owner, 0o600 (384), and more",
+            );
+        }
         Ok(())
     }
 }

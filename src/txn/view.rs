@@ -113,7 +113,8 @@ pub struct RootInfo {
 /// # Ok(()) }
 /// ```
 pub trait View: Source {
-    /// The value in a block that was allocated as a `T`.
+    /// The value in a block that was allocated as a `T`. Of a type that is aligned to more than 64 bytes, only what this transaction has not changed
+    /// ([`OffsetFault::OverAligned`]).
     ///
     /// ```
     /// # use heapfile::{Arena, View};
@@ -128,7 +129,7 @@ pub trait View: Source {
         let block = self.block(offset.raw())?;
         exact_size::<T>(&block)?;
         bytemuck::try_from_bytes(self.bytes_at(block.offset, block.len)?)
-            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+            .map_err(|_| misaligned::<T>(offset.raw()))
     }
 
     /// All elements of a block that was allocated as a slice.
@@ -147,7 +148,7 @@ pub trait View: Source {
         let block = self.block(offset.raw())?;
         whole_elements::<T>(&block)?;
         bytemuck::try_cast_slice(self.bytes_at(block.offset, block.len)?)
-            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+            .map_err(|_| misaligned::<T>(offset.raw()))
     }
 
     /// All bytes of a block, whatever it was allocated as.
@@ -200,8 +201,7 @@ pub trait View: Source {
     fn part<T: Pod>(&self, offset: Offset<[u8]>, at: u64) -> Result<&T> {
         let end = at.saturating_add(size_of::<T>() as u64);
         let bytes = self.bytes_range(offset, at..end)?;
-        bytemuck::try_from_bytes(bytes)
-            .map_err(|_| Error::bad_offset(offset.raw().wrapping_add(at), OffsetFault::Misaligned))
+        bytemuck::try_from_bytes(bytes).map_err(|_| misaligned::<T>(offset.raw().wrapping_add(at)))
     }
 
     /// Length of a block in bytes, exactly as it was asked for.
@@ -398,6 +398,13 @@ pub(crate) fn exact_size<T>(block: &Located) -> Result<()> {
 pub(crate) fn whole_elements<T>(block: &Located) -> Result<()> {
     let size = size_of::<T>() as u64;
     if size > 0 && block.len.is_multiple_of(size) { Ok(()) } else { Err(size_mismatch::<T>(block)) }
+}
+
+/// Why a view at `offset` does not lie as a `T` has to.
+#[cold]
+pub(crate) fn misaligned<T>(offset: u64) -> Error {
+    let is_its_own = offset.is_multiple_of(align_of::<T>() as u64);
+    Error::bad_offset(offset, if is_its_own { OffsetFault::OverAligned } else { OffsetFault::Misaligned })
 }
 
 #[cold]

@@ -9,11 +9,11 @@ use super::commit;
 use super::dense::{Dense, Scale};
 use super::scratch::Scratch;
 use super::short;
-use super::view::{Located, Source, View, Words, exact_size, in_block, whole_elements};
+use super::view::{Located, Source, View, Words, exact_size, in_block, misaligned, whole_elements};
 use super::work::{Changes, ChangesMark, Work, load_committed, prefetch_committed};
 use super::write_set::Seen;
 use crate::arena::{Exclusive, Inner};
-use crate::error::{Error, OffsetFault, Result};
+use crate::error::{Error, Result};
 use crate::heap::{Heap, state_word_of};
 use crate::layout::Page;
 use crate::lock::guarded::Owned;
@@ -381,7 +381,8 @@ impl<'a> WriteTxn<'a> {
         Ok(Offset::from_raw(at))
     }
 
-    /// The value in a block, to be changed. All of it counts as changed.
+    /// The value in a block, to be changed. All of it counts as changed. Refused for types that are aligned to more than 64 bytes, unless the place suits by chance
+    /// ([`OffsetFault::OverAligned`](crate::OffsetFault::OverAligned)): write their bytes.
     ///
     /// ```
     /// # use heapfile::{Arena, View};
@@ -397,7 +398,7 @@ impl<'a> WriteTxn<'a> {
         let block = self.block(offset.raw())?;
         exact_size::<T>(&block)?;
         bytemuck::try_from_bytes_mut(self.view_mut(block.offset, block.len)?)
-            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+            .map_err(|_| misaligned::<T>(offset.raw()))
     }
 
     /// The elements of a block, to be changed. All of them count as changed, and are held in memory until commit: to change
@@ -417,7 +418,7 @@ impl<'a> WriteTxn<'a> {
         let block = self.block(offset.raw())?;
         whole_elements::<T>(&block)?;
         bytemuck::try_cast_slice_mut(self.view_mut(block.offset, block.len)?)
-            .map_err(|_| Error::bad_offset(offset.raw(), OffsetFault::Misaligned))
+            .map_err(|_| misaligned::<T>(offset.raw()))
     }
 
     /// The bytes of a block, to be changed; as [`slice_mut`](Self::slice_mut).

@@ -36,12 +36,14 @@ pub struct Cursor {
     position: u64,
     reader: Reader,
     region: Option<Window>,
+    /// Of the file, when the region's window was had.
+    generation: u64,
 }
 
 impl Cursor {
     pub(super) fn new(file: WindowFile, by: &'static Location<'static>) -> Self {
         let reader = Reader::new(&file, by);
-        Self { file, by, position: 0, reader, region: None }
+        Self { file, by, position: 0, reader, region: None, generation: 0 }
     }
 
     /// The file under this cursor.
@@ -84,7 +86,9 @@ impl Cursor {
         }
         let wanted = if size == 0 { u64::MAX } else { size };
         let part = |region: std::ops::Range<u64>| wanted.min(region.end.min(file_len) - offset) as usize;
-        if let Some(before) = &before
+        let generation = self.file.inner().generation();
+        let is_current = std::mem::replace(&mut self.generation, generation) == generation;
+        if let Some(before) = before.as_ref().filter(|_| is_current)
             && before.region().contains(&offset)
             && let Some(window) = before.again(self.file.inner(), offset, part(before.region()))
         {
@@ -227,6 +231,7 @@ impl Clone for Cursor {
             position: self.position,
             reader: Reader::new(&self.file, self.by),
             region: self.region.clone(),
+            generation: self.generation,
         }
     }
 }

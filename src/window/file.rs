@@ -20,6 +20,8 @@ pub(super) struct FileInner {
     id: u64,
     file: File,
     path: PathBuf,
+    /// The same from the root on: the working directory may change.
+    place: PathBuf,
     identity: Identity,
     backend: Backend,
     trusted: bool,
@@ -59,6 +61,7 @@ impl FileInner {
         Ok(Self {
             id,
             file,
+            place: std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
             path,
             identity,
             backend,
@@ -139,7 +142,11 @@ impl FileInner {
 
     /// That the bytes lie inside the file as last seen.
     pub(super) fn check(&self, offset: u64, len: usize) -> Result<()> {
-        let file_len = self.len();
+        Self::check_in(self.len(), offset, len)
+    }
+
+    /// The same, for a length that is asked for only once: `refresh` may change it at any time.
+    pub(super) fn check_in(file_len: u64, offset: u64, len: usize) -> Result<()> {
         match offset.checked_add(len as u64) {
             Some(end) if end <= file_len => Ok(()),
             end => Err(Error::OutsideFile { start: offset, end: end.unwrap_or(u64::MAX), len: file_len }),
@@ -301,8 +308,9 @@ impl WindowFile {
         if self.path().starts_with("/dev/fd") {
             return true;
         }
-        std::fs::metadata(self.path())
-            .and_then(|meta| sys::identity(&meta, Some(self.path())))
+        let place = &self.inner.place;
+        std::fs::metadata(place)
+            .and_then(|meta| sys::identity(&meta, Some(place)))
             .is_ok_and(|identity| identity == self.inner.identity)
     }
 

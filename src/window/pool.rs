@@ -296,6 +296,10 @@ impl Shared {
         if let Some(file) = state.files.get(&identity).and_then(Weak::upgrade) {
             return Ok(file);
         }
+        let files = state.files.values().filter(|file| file.strong_count() > 0).count() as u64 + 1;
+        if files > limit {
+            return Err(Error::PoolLimit { what: "max_files", needed: files, limit });
+        }
         state.next_file += 1;
         let inner = FileInner::new(Arc::clone(self), state.next_file, file, path, identity.clone(), len)?;
         let inner = Arc::new(inner);
@@ -402,7 +406,10 @@ impl Shared {
             return Ok((region, false));
         }
         state.misses += 1;
-        let (begin, end) = self.place(file.len(), offset, len, shape);
+        // The file may have been seen shorter since the caller looked.
+        let file_len = file.len();
+        FileInner::check_in(file_len, offset, len)?;
+        let (begin, end) = self.place(file_len, offset, len, shape);
         let region = Arc::new(self.make(&mut state, file, begin, end - begin)?);
         state.table.insert((file.id(), begin), Arc::clone(&region), by);
         Ok((region, true))

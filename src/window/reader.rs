@@ -208,9 +208,12 @@ impl Reader {
     }
 
     fn load_buffer(&mut self, offset: u64, len: usize, before: u64, bytes: usize) -> Result<()> {
+        // The file may have been seen shorter since the caller looked.
+        let file_len = self.file.len();
+        FileInner::check_in(file_len, offset, len)?;
         // Whole pages: the kernel copies them faster.
         let mut start = if before == 0 { offset } else { offset.saturating_sub(before) / 4096 * 4096 };
-        let end = (offset + len as u64).max(start + bytes as u64).min(self.file.len());
+        let end = (offset + len as u64).max(start + bytes as u64).min(file_len);
         let mut want = (end - start) as usize;
         self.len = 0;
         if matches!(self.shows, Shows::Window(_)) {
@@ -219,7 +222,7 @@ impl Reader {
         let Shows::Buffer(scratch) = &mut self.shows else { unreachable!("set just now") };
         let room = scratch.reserve(self.file.pool(), want, len)?;
         if room < want {
-            (start, want) = (offset, room.min((self.file.len() - offset) as usize));
+            (start, want) = (offset, room.min((file_len - offset) as usize));
         }
         let found = self.file.read_up_to(start, scratch.fill(want))?;
         if start + (found as u64) < offset + len as u64 {

@@ -92,11 +92,20 @@ impl Looked {
             Kind::Failed(e, path) => return Err(Error::io("open", &path, e)),
         };
         let at = |e| Error::io("look at", &path, e);
-        let meta = file.metadata().map_err(at)?;
+        let mut meta = file.metadata().map_err(at)?;
         refuse(&meta, &path)?;
         let identity = if by_path { sys::identity(&meta, Some(&path)).map_err(at)? } else { self.identity };
         // Tells a descriptor that was opened for writing only, before anything depends on it.
-        sys::read_at(&file, &mut [0], 0).map_err(|e| Error::io("read", &path, e))?;
+        let first = sys::read_at(&file, &mut [0], 0).map_err(|e| Error::io("read", &path, e))?;
+        if meta.len() == 0 && first > 0 {
+            meta = file.metadata().map_err(at)?;
+            if meta.len() == 0 {
+                return Err(Error::NotAFile {
+                    path,
+                    what: "a file of which the system does not tell the length",
+                });
+            }
+        }
         Ok(Opened { file, identity, len: meta.len(), path })
     }
 }
