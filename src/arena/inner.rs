@@ -647,6 +647,9 @@ impl crate::heap::Load for Committed<'_> {
     }
 
     fn load_unused(&self, offset: u64) -> Result<u64> {
+        if offset.saturating_add(8) > self.0.len() {
+            return self.load(offset);
+        }
         let mut word = [0; 8];
         self.0.read_at(offset, &mut word)?;
         Ok(u64::from_le_bytes(word))

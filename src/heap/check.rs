@@ -122,7 +122,9 @@ impl<L: Load> Checker<'_, L> {
             self.find(header.end_at(), "the heap is longer than a page map can describe");
             return Ok(());
         }
-        if self.word(page_offset(end) - 8)?.is_none() {
+        // Whether it is there: what is free at the end may be a hole.
+        let last = self.l.load_unused(page_offset(end) - 8);
+        if self.told(last)?.is_none() {
             return Ok(());
         }
         (self.end, self.tree) = (end, Tree::new(header, end));
