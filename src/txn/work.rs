@@ -224,7 +224,10 @@ impl Work<'_> {
     }
 
     fn fill(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        self.apply.bytes(self.media, offset, bytes).inspect_err(|_| self.changes.torn = true)?;
+        let filled = self.apply.bytes(self.media, offset, bytes);
+        // A child of fork writes nothing, not even in part.
+        self.changes.torn |= filled.as_ref().is_err_and(|e| !matches!(e, Error::Forked));
+        filled?;
         self.changes.set.overwrite_shadows(offset, bytes);
         Ok(())
     }

@@ -41,30 +41,31 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
-/// One allocated run of bytes: where it is in the system's own terms, and how long.
+/// One allocated run of bytes: where it is in the system's own terms, and how long. One word, as an application would keep of a block its
+/// place: what a workload's table takes of the caches counts for every system.
 #[derive(Debug)]
-pub(crate) struct Block {
-    at: NonZeroU64,
-    len: u32,
-}
+pub(crate) struct Block(NonZeroU64);
 
 impl Block {
-    /// For systems only: `at` was just allocated, or found under the root. `None` for 0.
+    const LEN_BITS: u32 = 17;
+
+    /// For systems only: `at` (an address, or an offset as small) was just allocated, or found under the root. `None` for 0.
     pub(crate) fn new(at: u64, len: u32) -> Option<Self> {
-        NonZeroU64::new(at).map(|at| Self { at, len })
+        debug_assert!(at >> (64 - Self::LEN_BITS) == 0 && len >> Self::LEN_BITS == 0);
+        NonZeroU64::new(at << Self::LEN_BITS | u64::from(len)).filter(|_| at != 0).map(Self)
     }
 
     pub(crate) fn at(&self) -> u64 {
-        self.at.get()
+        self.0.get() >> Self::LEN_BITS
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.len
+        (self.0.get() & ((1 << Self::LEN_BITS) - 1)) as u32
     }
 
     /// The byte that [`Ops::touch`] writes at both ends: differs between neighbours in most cases.
     pub(crate) fn tag(&self) -> u8 {
-        (self.at.get() >> 4) as u8 ^ self.len as u8
+        (self.at() >> 4) as u8 ^ self.len() as u8
     }
 }
 
