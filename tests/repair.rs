@@ -272,6 +272,9 @@ fn what_slabs_left_behind_is_no_slab() {
         for &block in &long {
             tx.write_at(block, 10_000, &bytes(5, 30_000)).unwrap();
         }
+        // And one that holds what a slab in use looks like.
+        let slab = (kept.raw() & !4095) as usize;
+        tx.write_at(long[7], 0, &std::fs::read(&path).unwrap()[slab..slab + 4096]).unwrap();
         tx.commit().unwrap();
         let before = arena.stats().unwrap();
         drop(arena);
