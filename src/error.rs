@@ -219,7 +219,7 @@ pub enum Error {
     },
     /// A value in a table has the length of the type it is asked for as, but does not lie where one can be borrowed.
     #[error(
-        "the value at {offset:#x} is not at a multiple of {align}, as {type_name} has to be: store it again with `Table::put`, which moves it, or read its bytes with `Table::get`"
+        "the value at {offset:#x} is not at a multiple of {align}, as {type_name} has to be: store it again with `Table::put`, which moves it to a multiple of up to 16, or read its bytes with `Table::get`"
     )]
     Unaligned {
         /// The value.

@@ -272,3 +272,20 @@ fn packing_without_room_loses_nothing() {
     }
     assert!(half > 0, "no packing failed half-way: the test shows nothing");
 }
+
+/// Where there is no room for a value in pieces nothing has changed, and the transaction goes on.
+#[test]
+fn a_value_in_pieces_without_room_changes_nothing() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let dir = common::fast_dir();
+        let options = small(Durability::Process).max_size(4 << 20);
+        let store = Store::with(options.create(dir.path().join("a.heap")).unwrap());
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "films", kind).unwrap();
+        table.put(&mut tx, b"short", b"1").unwrap();
+        table.put_from(&mut tx, b"film", 8 << 20, std::io::repeat(7)).unwrap_err();
+        tx.commit().unwrap();
+        assert_eq!(store.len("films").unwrap(), 1);
+        assert_clean(store.arena());
+    }
+}

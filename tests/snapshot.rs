@@ -368,3 +368,15 @@ fn who_is_killed_over_one_leaves_nothing_under_its_name() {
         }
     }
 }
+
+/// Of a file that nobody may write, a snapshot can be made, and be written by its owner.
+#[test]
+fn a_snapshot_can_be_written_by_its_owner() {
+    let dir = common::fast_dir();
+    let (path, to) = (dir.path().join("a.heap"), dir.path().join("b.heap"));
+    let arena = small(Durability::Power).create(&path).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o444)).unwrap();
+    arena.snapshot(&to, &SnapshotOptions::new()).unwrap();
+    assert_eq!((mode(&path), mode(&to)), (0o444, 0o644));
+}

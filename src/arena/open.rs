@@ -125,7 +125,11 @@ impl<'a> WholeFile<'a> {
         let outcome = loop {
             match file.try_lock(exclusive) {
                 Ok(false) if waited < timeout => {}
-                Ok(false) => break Err(Error::Busy { slot: None, pid: None, waited }),
+                // Never zero: that is another kind of busy.
+                Ok(false) => {
+                    let waited = start.elapsed().max(Duration::from_nanos(1));
+                    break Err(Error::Busy { slot: None, pid: None, waited });
+                }
                 other => break other,
             }
             if exclusive {

@@ -117,9 +117,17 @@ pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
         // What was free becomes nodes, and may be punched.
         pages.iter().try_for_each(|&at| media.reserve(at, PAGE))?;
         backup = if keep { Some(save(arena, &pages)?) } else { None };
-        let mut tx = arena.write()?;
-        tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
-        tx.commit()?;
+        let rebuilt = arena.write().and_then(|mut tx| {
+            tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
+            tx.commit()
+        });
+        if let (Err(e), Some(saved)) = (&rebuilt, &backup)
+            && !matches!(e, Error::Poisoned { .. })
+        {
+            // Nothing has changed, and the next attempt saves them again.
+            let _ = std::fs::remove_file(saved);
+        }
+        rebuilt?;
     }
     let mut tx = arena.write()?;
     let lost = roots::mend(&mut tx)?;

@@ -67,7 +67,8 @@ impl Arena {
         let options = Options { repairing: true, accept_unsynced: true, ..Options::new() };
         let source = open::attach_path(from.as_ref(), &options, Access::Private)?;
         let (media, mut losses) = (&source.inner.media, Vec::new());
-        let mut sequence = media.runtime().sequence();
+        // As large as a damaged one may be, no arena has counted.
+        let mut sequence = Some(media.runtime().sequence()).filter(|&commits| commits < 1 << 62).unwrap_or(0);
         if source.inner.power.as_ref().is_some_and(|log| log.read(media).is_err()) {
             let what = "the log: commits since the last checkpoint may be there in part, or not at all";
             losses.push(Finding { offset: 0, what: what.to_owned() });

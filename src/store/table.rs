@@ -528,9 +528,11 @@ impl Table {
             source.read_exact(&mut value)?;
             return self.put(tx, key, &value).map(|_| ()).map_err(std::io::Error::other);
         }
+        let (block, start) =
+            either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
         tx.in_steps_of_others(|tx| {
-            let (block, start) =
-                either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
+            // What the block held, it may hold still.
+            tx.has_begun();
             let mut piece = vec![0; PIECE as usize];
             let mut at = 0;
             while at < len {
@@ -547,7 +549,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::SizeMismatch`] if the value has another length than the type; [`Error::Unaligned`] if it lies where no such type can be
-    /// borrowed, as values in hashed tables may that were not stored by this version: [`put_plain`](Self::put_plain) stores it as it should lie.
+    /// borrowed: types aligned to more than 16 bytes, and values in hashed tables that another writer of the format put elsewhere than it asks; [`put_plain`](Self::put_plain) moves those.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};

@@ -334,7 +334,9 @@ impl Space for Work<'_> {
             let zeros = [0u8; PAGE as usize * 4];
             while at < end {
                 let n = (end - at).min(zeros.len() as u64);
-                self.fill(at, &zeros[..n as usize])?;
+                // Whoever asks gives the run back if this fails: nothing is torn then.
+                self.apply.bytes(self.media, at, &zeros[..n as usize])?;
+                self.changes.set.overwrite_shadows(at, &zeros[..n as usize]);
                 at += n;
             }
             return Ok(());

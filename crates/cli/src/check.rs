@@ -68,7 +68,7 @@ fn repair(args: &Args) -> Outcome {
         Arena::repair(&args.file)?
     };
     let mut findings: Vec<Wrong> = repair.report.findings.into_iter().map(Wrong::from).collect();
-    check_store(open(&args.file)?, &mut findings)?;
+    check_store_of(&args.file, &mut findings);
     let whole = findings.is_empty() && repair.losses.is_empty();
     if args.json {
         let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
@@ -101,7 +101,7 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
         Arena::salvage(&args.file, to)?
     };
     let mut findings: Vec<Wrong> = salvage.report.findings.into_iter().map(Wrong::from).collect();
-    check_store(open(to)?, &mut findings)?;
+    check_store_of(to, &mut findings);
     let whole = findings.is_empty() && salvage.losses.is_empty();
     if args.json {
         let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
@@ -159,6 +159,13 @@ fn examine(file: &Path) -> Result<(Vec<Wrong>, Option<Counts>), Error> {
             Ok((vec![Wrong { offset: found, what }], None))
         }
         outcome => outcome,
+    }
+}
+
+/// The same after a repair: what it has done is told whatever comes of this.
+fn check_store_of(file: &Path, findings: &mut Vec<Wrong>) {
+    if let Err(e) = open(file).and_then(|arena| check_store(arena, findings)) {
+        findings.push(Wrong { offset: 0, what: format!("its tables could not be gone through: {e}") });
     }
 }
 

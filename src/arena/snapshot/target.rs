@@ -43,8 +43,8 @@ impl Target {
         hidden.push(format!(".{}-{a:02x}{b:02x}{c:02x}{d:02x}.snapshot", std::process::id()));
         let temporary = path.with_file_name(hidden);
         let mode = match std::fs::metadata(arena.path()) {
-            // Memory without a name has no permissions that mean anything.
-            Ok(found) if !arena.path().starts_with("/proc") => found.mode() & 0o777,
+            // Memory without a name has no permissions that mean anything. Its owner has to be able to write the new one, if only to complete it.
+            Ok(found) if !arena.path().starts_with("/proc") => found.mode() & 0o777 | 0o600,
             _ => arena.inner.options.mode,
         };
         let mut options = OpenOptions::new();

@@ -130,6 +130,11 @@ impl WriteTxn<'_> {
         self.steps(0, change)
     }
 
+    /// Says that a change is under way that is no whole even before its next call.
+    pub(crate) fn has_begun(&mut self) {
+        self.calls += 1;
+    }
+
     /// `harmless`: calls after which it is still whole if it fails.
     #[inline]
     fn steps<T, E>(

@@ -167,7 +167,7 @@ type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 /// A transaction of an import. Entries are collected and stored many at a time, which is faster.
 struct Batch<'a> {
     store: &'a Store,
-    /// Begun with the first change, so that nobody has to wait while lines are awaited.
+    /// Begun with the first change: while up to [`WAITING`] bytes of lines are awaited, nobody has to wait.
     tx: Option<WriteTxn<'a>>,
     table: &'a str,
     hashed: bool,
