@@ -15,6 +15,7 @@ enum Act {
     /// A value of so many bytes.
     Long(Vec<u8>, usize),
     Remove(Vec<u8>),
+    Take(Vec<u8>),
     Get(Vec<u8>),
     Many(u16),
     RemoveMany(u16),
@@ -38,7 +39,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         8 => (key(), proptest::collection::vec(any::<u8>(), 0..200)).prop_map(|(k, v)| Act::Insert(k, v)),
         1 => (key(), 0..200_000usize).prop_map(|(k, n)| Act::Long(k, n)),
-        4 => key().prop_map(Act::Remove),
+        3 => key().prop_map(Act::Remove),
+        1 => key().prop_map(Act::Take),
         2 => key().prop_map(Act::Get),
         2 => any::<u16>().prop_map(Act::Many),
         2 => any::<u16>().prop_map(Act::RemoveMany),
@@ -87,6 +89,7 @@ impl Subject for Map {
                 model.insert(key.clone(), value);
             }
             Act::Remove(key) => assert_eq!(map.remove(tx, key).unwrap(), model.remove(key).is_some()),
+            Act::Take(key) => assert_eq!(map.take(tx, key).unwrap(), model.remove(key)),
             Act::Get(key) => {
                 assert_eq!(map.get(tx, key).unwrap(), model.get(key).map(Vec::as_slice));
                 assert_eq!(map.contains_key(tx, key).unwrap(), model.contains_key(key));
@@ -144,6 +147,13 @@ impl Subject for Map {
         let all: Model =
             map.iter(tx).unwrap().map(|e| e.unwrap()).map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
         assert!(all == *model);
+        let keys: BTreeSet<_> = map.keys(tx).unwrap().map(Result::unwrap).collect();
+        assert!(keys.into_iter().eq(model.keys()));
+        let mut values: Vec<_> = map.values(tx).unwrap().map(Result::unwrap).collect();
+        let mut expected: Vec<_> = model.values().collect();
+        values.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(values, expected);
         for (key, value) in model.iter().take(20) {
             assert_eq!(map.get(tx, key).unwrap(), Some(&value[..]));
         }
@@ -265,8 +275,7 @@ fn a_map_shrinks_with_its_entries() {
 fn a_listing_in_pieces_sees_what_stays_exactly_once() {
     let arena = arena();
     let mut tx = arena.write().unwrap();
-    let map = HashMap::<u64, u64>::new_in(&mut tx).unwrap();
-    map.extend(&mut tx, (0..3000).map(|n| (n, n))).unwrap();
+    let map = HashMap::<u64, u64>::from_entries(&mut tx, (0..3000).map(|n| (n, n))).unwrap();
     tx.commit().unwrap();
     let (mut at, mut seen, mut round) = (Some(Position::START), Vec::new(), 0u64);
     while let Some(from) = at {

@@ -49,7 +49,7 @@ fn use_all(tx: &mut WriteTxn<'_>, all: All, n: u64) {
     drop(map.iter(tx).map(|all| all.take(1000).filter(Result::is_ok).count()));
     drop(counts.iter(tx).map(|all| all.take(1000).filter(Result::is_ok).count()));
     drop((map.get(tx, &key).map(drop), counts.get(tx, &(n % 50)).map(drop)));
-    match n % 16 {
+    match n % 20 {
         0 => drop(vector.push(tx, 7)),
         1 => drop(vector.replace_range(tx, 1..3, &[9; 30])),
         2 => drop(vector.retain(tx, |n| *n > 2)),
@@ -64,6 +64,13 @@ fn use_all(tx: &mut WriteTxn<'_>, all: All, n: u64) {
         11 => drop(map.retain(tx, |key, _| key.len() % 2 == 0)),
         12 => drop(map.clear(tx)),
         13 => drop(counts.update_or_insert(tx, &(n % 50), 0, |n| *n = n.wrapping_add(1))),
+        15 => drop((vector.split_off(tx, 2), text.split_off(tx, 3), text.drain(tx, 2..4))),
+        16 => {
+            let node = list.nodes(tx).ok().and_then(|all| all.flatten().nth(20));
+            drop(node.map(|node| list.split_off(tx, node)));
+        }
+        17 => drop((list.contains(tx, &7), list.extend(tx, [7, 8]))),
+        18 => drop((map.take(tx, &key), counts.take(tx, &(n % 50)))),
         14 => {
             drop((vector.free(tx), text.free(tx), list.free(tx), map.free(tx), counts.free(tx)));
         }

@@ -20,8 +20,10 @@ enum Act {
     MoveToFront(usize),
     MoveToBack(usize),
     Update(usize),
+    Extend(Vec<u64>),
     Append,
     SpliceAfter(usize),
+    SplitOff(usize),
     Retain(u64),
     Clear,
     Commit,
@@ -40,8 +42,10 @@ fn acts() -> impl Strategy<Value = Vec<(bool, Act)>> {
         2 => any::<usize>().prop_map(Act::MoveToFront),
         2 => any::<usize>().prop_map(Act::MoveToBack),
         1 => any::<usize>().prop_map(Act::Update),
+        2 => proptest::collection::vec(any::<u64>(), 0..9).prop_map(Act::Extend),
         1 => Just(Act::Append),
         1 => any::<usize>().prop_map(Act::SpliceAfter),
+        2 => any::<usize>().prop_map(Act::SplitOff),
         1 => any::<u64>().prop_map(Act::Retain),
         1 => Just(Act::Clear),
         1 => Just(Act::Commit),
@@ -62,6 +66,11 @@ fn play(
 ) {
     let len = model.len();
     match *act {
+        Act::Extend(ref values) => {
+            list.extend(tx, values.iter().copied()).unwrap();
+            let nodes: Vec<_> = list.nodes(tx).unwrap().map(Result::unwrap).skip(len).collect();
+            model.extend(nodes.into_iter().zip(values.iter().copied()));
+        }
         Act::PushBack(v) => model.push((list.push_back(tx, v).unwrap(), v)),
         Act::PushFront(v) => model.insert(0, (list.push_front(tx, v).unwrap(), v)),
         Act::PopFront => {
@@ -121,6 +130,14 @@ fn play(
             list.splice_after(tx, model[i % len].0, &other.0).unwrap();
             model.splice(i % len + 1..i % len + 1, other.1.drain(..));
         }
+        Act::SplitOff(i) => {
+            let rest = list.split_off(tx, model[i % len].0).unwrap();
+            let mut expected = model.split_off(i % len);
+            assert_is(tx, rest, &expected);
+            other.0.append(tx, &rest).unwrap();
+            other.1.append(&mut expected);
+            rest.free(tx).unwrap();
+        }
     }
 }
 
@@ -144,6 +161,8 @@ fn assert_is(tx: &impl View, list: List<u64>, model: &Model) {
             break;
         }
     }
+    assert!(model.last().is_none_or(|(_, v)| list.contains(tx, v).unwrap()));
+    assert_eq!(list.contains(tx, &7).unwrap(), model.iter().any(|(_, v)| *v == 7));
     for (i, (node, v)) in model.iter().enumerate().take(5) {
         assert_eq!(list.get(tx, *node).unwrap(), v);
         assert_eq!(list.next(tx, *node).unwrap(), model.get(i + 1).map(|e| e.0));
@@ -211,7 +230,12 @@ fn a_removed_element_and_one_of_another_list_are_refused() {
     assert!(matches!(a.insert_after(&mut tx, one, 5), Err(Error::BadOffset { .. })));
     assert!(b.remove(&mut tx, two).is_err());
     assert!(b.move_to_front(&mut tx, two).is_err());
+    assert!(b.split_off(&mut tx, two).is_err());
     assert!(matches!(a.append(&mut tx, &a), Err(Error::BadOption { .. })));
+    b.extend(&mut tx, [5, 6, 7]).unwrap();
+    let six = b.nodes(&tx).unwrap().nth(1).unwrap().unwrap();
+    assert!(matches!(a.split_off(&mut tx, six), Err(Error::Corrupt { .. })), "neighbours of its own");
+    b.clear(&mut tx).unwrap();
     a.check(&tx).unwrap();
     b.check(&tx).unwrap();
     assert_eq!((a.len(&tx).unwrap(), b.len(&tx).unwrap()), (1, 0));

@@ -21,7 +21,7 @@ proptest! {
 
     #[test]
     fn a_text_is_a_string(
-        edits in proptest::collection::vec((any::<usize>(), any::<usize>(), "\\PC{0,30}", 0..8u8), 0..40),
+        edits in proptest::collection::vec((any::<usize>(), any::<usize>(), "\\PC{0,30}", 0..9u8), 0..40),
         power in any::<bool>(),
     ) {
         let dir = fast_dir();
@@ -43,8 +43,8 @@ proptest! {
                     model.insert_str(a, &with);
                 }
                 2 => {
-                    text.remove_range(&mut tx, a as u64..b as u64).unwrap();
-                    model.replace_range(a..b, "");
+                    let removed = text.drain(&mut tx, a as u64..b as u64).unwrap();
+                    prop_assert_eq!(removed, model.drain(a..b).collect::<String>());
                 }
                 3 => prop_assert_eq!(text.pop(&mut tx).unwrap(), model.pop()),
                 4 => {
@@ -55,6 +55,11 @@ proptest! {
                     tx.commit().unwrap();
                     assert_eq!(text.as_str(&arena.read().unwrap()).unwrap(), model);
                     tx = arena.write().unwrap();
+                }
+                6 => {
+                    let rest = text.split_off(&mut tx, b as u64).unwrap();
+                    prop_assert_eq!(rest.as_str(&tx).unwrap(), model.split_off(b));
+                    rest.free(&mut tx).unwrap();
                 }
                 _ => {
                     text.replace_range(&mut tx, a as u64..b as u64, &with).unwrap();
@@ -84,8 +89,10 @@ fn places_inside_a_character_are_refused() {
         assert!(matches!(text.replace_range(&mut tx, 0..at, "x"), Err(Error::BadOption { .. })));
         assert!(matches!(text.truncate(&mut tx, at), Err(Error::BadOption { .. })));
         assert!(matches!(text.slice(&tx, at..), Err(Error::BadOption { .. })));
+        assert!(matches!(text.split_off(&mut tx, at), Err(Error::BadOption { .. })));
     }
-    assert!(matches!(text.remove_range(&mut tx, 3..11), Err(Error::OutOfBounds { .. })));
+    assert!(matches!(text.drain(&mut tx, 3..11), Err(Error::OutOfBounds { .. })));
+    assert!(matches!(text.split_off(&mut tx, 11), Err(Error::OutOfBounds { .. })));
     assert_eq!(text.as_str(&tx).unwrap(), "aé€😀");
 }
 

@@ -23,6 +23,7 @@ enum Act {
     Swap(usize, usize),
     Replace(usize, usize, Vec<Element>),
     Drain(usize, usize),
+    SplitOff(usize),
     Retain(u16),
     Truncate(usize),
     Resize(usize, Element),
@@ -49,6 +50,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => any::<(usize, usize)>().prop_map(|(a, b)| Act::Swap(a, b)),
         4 => (any::<usize>(), any::<usize>(), some()).prop_map(|(a, b, e)| Act::Replace(a, b, e)),
         2 => any::<(usize, usize)>().prop_map(|(a, b)| Act::Drain(a, b)),
+        1 => any::<usize>().prop_map(Act::SplitOff),
         1 => any::<u16>().prop_map(Act::Retain),
         1 => any::<usize>().prop_map(Act::Truncate),
         1 => (0..200usize, any::<Element>()).prop_map(|(n, e)| Act::Resize(n, e)),
@@ -105,6 +107,11 @@ fn play(
         Act::Drain(a, b) => {
             let range = between(*a, *b, len);
             assert_eq!(v.drain(tx, wide(&range))?, model.drain(range).collect::<Vec<_>>());
+        }
+        Act::SplitOff(at) => {
+            let rest = v.split_off(tx, (at % (len + 1)) as u64)?;
+            assert_is(tx, rest, &model.split_off(at % (len + 1)));
+            rest.free(tx)?;
         }
         Act::Retain(limit) => {
             v.retain(tx, |e| e[0] < *limit)?;
@@ -236,6 +243,7 @@ fn what_lies_outside_is_an_error_and_changes_nothing() {
     outside(v.update(&mut tx, 3, |_| ()));
     outside(v.swap(&mut tx, 0, 3));
     outside(v.drain(&mut tx, 2..4).map(drop));
+    outside(v.split_off(&mut tx, 4).map(drop));
     outside(v.slice(&tx, ..=u64::MAX).map(drop));
     #[expect(clippy::reversed_empty_ranges, reason = "this is what is tested")]
     outside(v.replace_range(&mut tx, 2..1, &[]));

@@ -166,7 +166,7 @@ fn a_value_without_room_for_its_key_leaves_no_block() {
 fn closures_that_fail_leave_no_half_of_a_collection() {
     let (_dir, arena, _) = full(0);
     let mut tx = arena.write().unwrap();
-    let ordered = BTreeMap::<u64, u64>::from_entries(&mut tx, (0..300).map(|n| (n, n))).unwrap();
+    let ordered = BTreeMap::<u64, u64>::from_entries(&mut tx, (0..1100).map(|n| (n, n))).unwrap();
     let hashed = HashMap::<u64, u64>::new_in(&mut tx).unwrap();
     hashed.extend(&mut tx, (0..300).map(|n| (n, n))).unwrap();
     let vector = Vector::<u64>::from_slice(&mut tx, &[7; 20_000]).unwrap();
@@ -193,7 +193,7 @@ fn closures_that_fail_leave_no_half_of_a_collection() {
             }
         };
         type Act<'a> = Box<dyn Fn(&mut WriteTxn<'_>) -> Result<(), Error> + 'a>;
-        let acts: [Act<'_>; 8] = [
+        let acts: [Act<'_>; 11] = [
             Box::new(|tx| {
                 let mut fails = fails();
                 ordered.free_with(tx, |tx, _| tx.alloc(&1u8).and_then(|_| fails(tx)))
@@ -213,6 +213,19 @@ fn closures_that_fail_leave_no_half_of_a_collection() {
             Box::new(|tx| {
                 let mut panics = panics(1);
                 hashed.retain(tx, |_, _| panics())
+            }),
+            Box::new(|tx| {
+                // It looks at 1024 entries before it removes the first.
+                let mut panics = panics(1025);
+                ordered.retain(tx, |_, _| panics())
+            }),
+            Box::new(|tx| {
+                let mut panics = panics(1);
+                list.retain(tx, |_| panics())
+            }),
+            Box::new(|tx| {
+                let mut panics = panics(1);
+                list.extend(tx, (0..9).map(|n| n + u64::from(panics())))
             }),
             Box::new(|tx| {
                 let mut panics = panics(9000);

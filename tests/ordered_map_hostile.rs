@@ -62,6 +62,15 @@ fn exercise(map: Map, tx: &mut WriteTxn<'_>) {
     }
     tolerable(map.retain(tx, |key, _| key.len() % 3 == 0));
     tx.roll_back_to(&point).unwrap();
+    for pop in [Map::pop_first, Map::pop_last] {
+        let mut count = 0;
+        while let Ok(Some(_)) = pop(map, tx) {
+            count += 1;
+            assert!(count < 100_000, "popping without an end");
+        }
+        assert!(!checked || map.is_empty(tx).unwrap(), "check finds nothing, and popping ends early");
+        tx.roll_back_to(&point).unwrap();
+    }
     tolerable(map.pack(tx));
     tx.roll_back_to(&point).unwrap();
     tolerable(map.clear(tx));

@@ -5,6 +5,19 @@
 //! what they return from it; methods that change take the write transaction, and nobody sees their changes before its commit. Names and
 //! behaviour are those of `std::collections` where it has them.
 //!
+//! | of std's | here |
+//! |---|---|
+//! | methods of slices and `str` | on what `as_slice`, `as_mut_slice`, `as_str` return: `v.as_mut_slice(&mut tx)?.sort()`, `text.as_str(&tx)?.find("x")` |
+//! | `Vec::dedup` | `retain`, as the example of [`Vector::retain`] shows |
+//! | `Vec::append`, `BTreeMap::append`, and a copy | `extend_from_slice`, `extend`, with what was taken out or collected before: nothing is borrowed from a transaction that changes |
+//! | `LinkedList::front`, `back`, `iter_mut`, cursors | `front`, `back`, `nodes`, which name elements; `get` and `update` by that name |
+//! | what `insert` and `remove` of a map return | whether there was an entry; its value: `get` before, `take` |
+//! | `entry`, `get_mut` | `update`, `update_or_insert` |
+//! | `first_key_value`, `last_key_value` | `first`, `last` |
+//! | `drain` of a map | `iter`, then `clear` |
+//! | `BTreeMap::split_off` | `range`, collected, then `retain` |
+//! | `Clone`, `Drop` of the whole | none: a handle is a name; `free`, `free_with` |
+//!
 //! What is read from the file is never trusted: a damaged or hostile collection gives [`Error::Corrupt`](crate::Error::Corrupt), no panic and no
 //! endless loop. If a method that changes returns an error of the file or the disk (no space, corrupt), the collection may be changed in part: roll the transaction back, or to
 //! a [`SavePoint`](crate::SavePoint).

@@ -272,7 +272,7 @@ impl Text {
         self.replace_range(tx, at..at, text)
     }
 
-    /// Removes a range; moves what is behind.
+    /// Removes a range and returns what was in it; moves what is behind.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::Text};
@@ -280,12 +280,15 @@ impl Text {
     /// # let arena = Arena::create(dir.path().join("a.heap"))?;
     /// # let mut tx = arena.write()?;
     /// let text = Text::from_str(&mut tx, "Foobar")?;
-    /// text.remove_range(&mut tx, 1..5)?;
+    /// assert_eq!(text.drain(&mut tx, 1..5)?, "ooba");
     /// assert_eq!(text.as_str(&tx)?, "Fr");
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn remove_range(&self, tx: &mut WriteTxn<'_>, range: impl RangeBounds<u64>) -> Result<()> {
-        self.replace_range(tx, range, "")
+    pub fn drain(&self, tx: &mut WriteTxn<'_>, range: impl RangeBounds<u64>) -> Result<String> {
+        let range = self.between_characters(tx, range)?;
+        let removed = self.as_utf8(self.0.slice(tx, range.clone())?)?.to_owned();
+        self.0.replace_range(tx, range, &[])?;
+        Ok(removed)
     }
 
     /// Replaces a range by a text of any length. Where the lengths are equal it writes that range alone.
@@ -329,6 +332,23 @@ impl Text {
         }
         self.between_characters(tx, len..len)?;
         self.0.truncate(tx, len)
+    }
+
+    /// Moves what is behind the first `at` bytes to a new text, which is returned; it is copied.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::Text};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let text = Text::from_str(&mut tx, "Foobar")?;
+    /// let rest = text.split_off(&mut tx, 3)?;
+    /// assert_eq!((text.as_str(&tx)?, rest.as_str(&tx)?), ("Foo", "bar"));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn split_off(&self, tx: &mut WriteTxn<'_>, at: u64) -> Result<Self> {
+        let range = self.between_characters(tx, at..)?;
+        Ok(Self(self.0.split_off(tx, range.start)?))
     }
 
     /// Removes all characters. The room stays.

@@ -5,8 +5,8 @@
 #![forbid(unsafe_code)]
 
 use super::entry::Layout;
-use super::hash;
 use super::table::{Head, Link, Table, bucket_of, depth_of};
+use super::{HashMap, hash};
 use crate::collections::{Item, Key};
 use crate::error::Result;
 use crate::txn::View;
@@ -49,7 +49,92 @@ impl Position {
     }
 }
 
-/// Iterator of [`HashMap::iter`](super::HashMap::iter).
+impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
+    /// All entries, in an order that follows from their hashes alone. The iterator ends after an error, which damage in the file gives.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, str>::new_in(&mut tx)?;
+    /// map.insert(&mut tx, &1, "one")?;
+    /// for entry in map.iter(&tx)? {
+    ///     let (key, value): (u32, &str) = entry?;
+    ///     assert_eq!((key, value), (1, "one"));
+    /// }
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn iter<'t, X: View>(&self, tx: &'t X) -> Result<Iter<'t, K, V, X>> {
+        self.iter_from(tx, Position::START)
+    }
+
+    /// The keys, in the order of [`iter`](Self::iter).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, u32>::from_entries(&mut tx, [("a", 1)])?;
+    /// assert_eq!(map.keys(&tx)?.collect::<Result<Vec<_>, _>>()?, ["a"]);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn keys<'t, X: View>(
+        &self,
+        tx: &'t X,
+    ) -> Result<impl Iterator<Item = Result<K::Ref<'t>>> + use<'t, K, V, X>> {
+        Ok(self.iter(tx)?.map(|entry| entry.map(|(key, _)| key)))
+    }
+
+    /// The values, in the order of [`iter`](Self::iter).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<str, u32>::from_entries(&mut tx, [("a", 1), ("b", 2)])?;
+    /// assert_eq!(map.values(&tx)?.sum::<Result<u32, _>>()?, 3);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn values<'t, X: View>(
+        &self,
+        tx: &'t X,
+    ) -> Result<impl Iterator<Item = Result<&'t V>> + use<'t, K, V, X>> {
+        Ok(self.iter(tx)?.map(|entry| entry.map(|(_, value)| value)))
+    }
+
+    /// The entries from a position on, which another iterator, perhaps of an earlier transaction, was at. Entries that are there all the time are
+    /// returned exactly once, whatever is inserted and removed meanwhile: so a long listing needs no long transaction.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::{HashMap, hash_map::Position}};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
+    /// map.extend(&mut tx, (0..1000).map(|n| (n, n)))?;
+    /// # tx.commit()?;
+    /// let (mut at, mut sum) = (Some(Position::START), 0);
+    /// while let Some(from) = at {
+    ///     let tx = arena.read()?; // a short one each time
+    ///     let mut some = map.iter_from(&tx, from)?;
+    ///     for entry in some.by_ref().take(100) {
+    ///         sum += entry?.1;
+    ///     }
+    ///     at = some.position()?;
+    /// }
+    /// assert_eq!(sum, 499_500);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn iter_from<'t, X: View>(&self, tx: &'t X, from: Position) -> Result<Iter<'t, K, V, X>> {
+        let head = self.head(tx)?;
+        Ok(Iter::new(tx, head, Table::of(self.offset(), &head)?, from))
+    }
+}
+
+/// Iterator of [`HashMap::iter`].
 ///
 /// ```
 /// # use heapfile::{Arena, collections::HashMap};
@@ -114,7 +199,7 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iter<'t, K, V, X> {
         Ok(hash(&head, Layout::<K, V>::key(self.tx, entry)?).reverse_bits())
     }
 
-    /// Where the next entry is, for [`HashMap::iter_from`](super::HashMap::iter_from); `None` at the end.
+    /// Where the next entry is, for [`HashMap::iter_from`]; `None` at the end.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::HashMap};

@@ -91,6 +91,26 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         Self::with_hash_key(tx, key)
     }
 
+    /// A map of the given entries, as by [`extend`](Self::extend).
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::HashMap};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let squares = HashMap::<u64, u64>::from_entries(&mut tx, (0..1000).map(|n| (n, n * n)))?;
+    /// assert_eq!(squares.get(&tx, &31)?, Some(&961));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn from_entries<Q: Borrow<K>, W: Borrow<V>>(
+        tx: &mut WriteTxn<'_>,
+        entries: impl IntoIterator<Item = (Q, W)>,
+    ) -> Result<Self> {
+        let map = Self::new_in(tx)?;
+        map.extend(tx, entries)?;
+        Ok(map)
+    }
+
     /// An empty map with a hash key of your own: the same entries always lie in the same order. Keep such keys from those who choose the
     /// entries' keys.
     ///
@@ -369,51 +389,25 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         Ok(true)
     }
 
-    /// All entries, in an order that follows from their hashes alone. The iterator ends after an error, which damage in the file gives.
+    /// Removes the entry with this key and returns a copy of its value.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::HashMap};
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let arena = Arena::create(dir.path().join("a.heap"))?;
     /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<u32, str>::new_in(&mut tx)?;
-    /// map.insert(&mut tx, &1, "one")?;
-    /// for entry in map.iter(&tx)? {
-    ///     let (key, value): (u32, &str) = entry?;
-    ///     assert_eq!((key, value), (1, "one"));
-    /// }
+    /// let map = HashMap::<u32, str>::from_entries(&mut tx, [(1, "one")])?;
+    /// assert_eq!(map.take(&mut tx, &1)?.as_deref(), Some("one"));
+    /// assert_eq!(map.take(&mut tx, &1)?, None);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
-    pub fn iter<'t, X: View>(&self, tx: &'t X) -> Result<Iter<'t, K, V, X>> {
-        self.iter_from(tx, Position::START)
-    }
-
-    /// The entries from a position on, which another iterator, perhaps of an earlier transaction, was at. Entries that are there all the time are
-    /// returned exactly once, whatever is inserted and removed meanwhile: so a long listing needs no long transaction.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::{HashMap, hash_map::Position}};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
-    /// map.extend(&mut tx, (0..1000).map(|n| (n, n)))?;
-    /// # tx.commit()?;
-    /// let (mut at, mut sum) = (Some(Position::START), 0);
-    /// while let Some(from) = at {
-    ///     let tx = arena.read()?; // a short one each time
-    ///     let mut some = map.iter_from(&tx, from)?;
-    ///     for entry in some.by_ref().take(100) {
-    ///         sum += entry?.1;
-    ///     }
-    ///     at = some.position()?;
-    /// }
-    /// assert_eq!(sum, 499_500);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn iter_from<'t, X: View>(&self, tx: &'t X, from: Position) -> Result<Iter<'t, K, V, X>> {
-        let head = self.head(tx)?;
-        Ok(Iter::new(tx, head, Table::of(self.offset(), &head)?, from))
+    pub fn take(&self, tx: &mut WriteTxn<'_>, key: &K) -> Result<Option<V::Owned>>
+    where
+        V: ToOwned,
+    {
+        let Some(value) = self.get(tx, key)?.map(V::to_owned) else { return Ok(None) };
+        self.remove(tx, key)?;
+        Ok(Some(value))
     }
 
     /// Removes all entries for which `keep` says no.

@@ -66,24 +66,6 @@ impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
         self.insert(tx, key, &value)?;
         Ok(result)
     }
-
-    /// Removes the entry with this key and returns its value.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::HashMap};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let map = HashMap::<u32, u32>::new_in(&mut tx)?;
-    /// map.insert(&mut tx, &1, &2)?;
-    /// assert_eq!((map.take(&mut tx, &1)?, map.take(&mut tx, &1)?), (Some(2), None));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn take(&self, tx: &mut WriteTxn<'_>, key: &K) -> Result<Option<V>> {
-        let Some(&value) = self.get(tx, key)? else { return Ok(None) };
-        self.remove(tx, key)?;
-        Ok(Some(value))
-    }
 }
 
 impl<K: Key + ?Sized> HashMap<K, [u8]> {

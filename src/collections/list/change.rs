@@ -1,4 +1,4 @@
-//! Changing a [`List`]: elements and whole lists put in, moved and taken out.
+//! Changing a [`List`]: elements put in, moved and taken out.
 //!
 //! Each change rewrites the links of its neighbours only, and looks first whether they lead to each other.
 #![deny(unsafe_code)]
@@ -9,12 +9,12 @@ use crate::txn::WriteTxn;
 use bytemuck::Pod;
 
 impl<T: Pod> List<T> {
-    fn set(tx: &mut WriteTxn<'_>, block: Link, at: u64, link: Link) -> Result<()> {
+    pub(super) fn set(tx: &mut WriteTxn<'_>, block: Link, at: u64, link: Link) -> Result<()> {
         tx.write_at(block, at, bytemuck::bytes_of(&link))
     }
 
     /// Makes `from` (null: the header) lead to `to` as what comes after it.
-    fn set_after(&self, tx: &mut WriteTxn<'_>, from: Link, to: Link) -> Result<()> {
+    pub(super) fn set_after(&self, tx: &mut WriteTxn<'_>, from: Link, to: Link) -> Result<()> {
         if from.is_null() {
             Self::set(tx, self.offset(), FIRST_AT, to)
         } else {
@@ -22,7 +22,7 @@ impl<T: Pod> List<T> {
         }
     }
 
-    fn set_before(&self, tx: &mut WriteTxn<'_>, from: Link, to: Link) -> Result<()> {
+    pub(super) fn set_before(&self, tx: &mut WriteTxn<'_>, from: Link, to: Link) -> Result<()> {
         if from.is_null() {
             Self::set(tx, self.offset(), LAST_AT, to)
         } else {
@@ -31,11 +31,11 @@ impl<T: Pod> List<T> {
     }
 
     /// The length with so many more.
-    fn longer(&self, head: &Head, more: u64) -> Result<u64> {
+    pub(super) fn longer(&self, head: &Head, more: u64) -> Result<u64> {
         head.len.checked_add(more).ok_or_else(|| Error::corrupt(self.offset().raw(), LENGTH))
     }
 
-    fn set_len(&self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
+    pub(super) fn set_len(&self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
         tx.write_at(self.offset(), LEN_AT, &len.to_le_bytes())
     }
 
@@ -220,7 +220,14 @@ impl<T: Pod> List<T> {
     }
 
     /// Links a chain of nodes, already linked among themselves, between two neighbours; null: the header.
-    fn join(&self, tx: &mut WriteTxn<'_>, first: Link, last: Link, before: Link, after: Link) -> Result<()> {
+    pub(super) fn join(
+        &self,
+        tx: &mut WriteTxn<'_>,
+        first: Link,
+        last: Link,
+        before: Link,
+        after: Link,
+    ) -> Result<()> {
         Self::set(tx, first, BEFORE_AT, before)?;
         Self::set(tx, last, AFTER_AT, after)?;
         self.set_after(tx, before, first)?;
@@ -277,68 +284,6 @@ impl<T: Pod> List<T> {
         self.set_len(tx, head.len + 1)
     }
 
-    /// Moves all elements of another list to the end of this one, in O(1). The other list is empty afterwards.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::List};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let (a, b) = (List::new_in(&mut tx)?, List::new_in(&mut tx)?);
-    /// a.push_back(&mut tx, 1u8)?;
-    /// let two = b.push_back(&mut tx, 2u8)?;
-    /// a.append(&mut tx, &b)?;
-    /// assert_eq!(a.back(&tx)?, Some(two));
-    /// assert!(b.is_empty(&tx)?);
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn append(&self, tx: &mut WriteTxn<'_>, other: &Self) -> Result<()> {
-        let last = self.head(tx)?.last;
-        self.splice_between(tx, last, Link::null(), other)
-    }
-
-    /// Moves all elements of another list behind an element of this one, in O(1). The other list is empty afterwards.
-    ///
-    /// ```
-    /// # use heapfile::{Arena, collections::List};
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
-    /// # let mut tx = arena.write()?;
-    /// let (a, b) = (List::new_in(&mut tx)?, List::new_in(&mut tx)?);
-    /// let one = a.push_back(&mut tx, 1u8)?;
-    /// let three = a.push_back(&mut tx, 3u8)?;
-    /// let two = b.push_back(&mut tx, 2u8)?;
-    /// a.splice_after(&mut tx, one, &b)?;
-    /// assert_eq!((a.next(&tx, one)?, a.next(&tx, two)?), (Some(two), Some(three)));
-    /// # Ok::<(), heapfile::Error>(())
-    /// ```
-    pub fn splice_after(&self, tx: &mut WriteTxn<'_>, node: Node<T>, other: &Self) -> Result<()> {
-        let after = self.linked(tx, &self.head(tx)?, node.offset())?.after;
-        self.splice_between(tx, node.offset(), after, other)
-    }
-
-    fn splice_between(&self, tx: &mut WriteTxn<'_>, before: Link, after: Link, other: &Self) -> Result<()> {
-        if self == other {
-            return Err(Error::BadOption {
-                option: "the other list",
-                value: other.offset().raw(),
-                why: "a list cannot be moved into itself",
-            });
-        }
-        let (head, moved) = (self.head(tx)?, other.head(tx)?);
-        if moved.len == 0 {
-            return Ok(());
-        }
-        let len = self.longer(&head, moved.len)?;
-        other.linked(tx, &moved, moved.first)?;
-        other.linked(tx, &moved, moved.last)?;
-        self.join(tx, moved.first, moved.last, before, after)?;
-        self.set_len(tx, len)?;
-        other.set_after(tx, Link::null(), Link::null())?;
-        other.set_before(tx, Link::null(), Link::null())?;
-        other.set_len(tx, 0)
-    }
-
     /// Removes all elements for which `keep` says no.
     ///
     /// ```
@@ -355,14 +300,16 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(&T) -> bool) -> Result<()> {
-        let mut steps = self.nodes(tx)?.steps();
-        while let Some(node) = steps.next(tx)? {
-            if !keep(Self::value(tx, node)?) {
-                self.remove(tx, Node::from_offset(node))?;
-                steps.removed();
+        tx.in_steps(|tx| {
+            let mut steps = self.nodes(tx)?.steps();
+            while let Some(node) = steps.next(tx)? {
+                if !keep(Self::value(tx, node)?) {
+                    self.remove(tx, Node::from_offset(node))?;
+                    steps.removed();
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Removes all elements.

@@ -28,6 +28,30 @@ impl<T: Pod> List<T> {
         Ok(Iter(self.nodes(tx)?))
     }
 
+    /// Whether an element has this value. A step for each.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, collections::List};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let list = List::new_in(&mut tx)?;
+    /// list.extend(&mut tx, [1u8, 2])?;
+    /// assert!(list.contains(&tx, &2)? && !list.contains(&tx, &3)?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn contains(&self, tx: &impl View, value: &T) -> Result<bool>
+    where
+        T: PartialEq,
+    {
+        for there in self.iter(tx)? {
+            if there? == value {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// An iterator over the elements' handles, from both ends; otherwise as [`iter`](Self::iter).
     ///
     /// ```

@@ -15,6 +15,7 @@ use bytemuck::{Pod, Zeroable};
 
 mod change;
 mod iter;
+mod whole;
 
 pub use iter::{Iter, Nodes};
 

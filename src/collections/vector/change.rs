@@ -358,6 +358,25 @@ impl<T: Pod> Vector<T> {
         Ok(removed)
     }
 
+    /// Moves the elements from `at` on to a new vector, which is returned; they are copied.
+    ///
+    /// ```
+    /// # use heapfile::{Arena, View, collections::Vector};
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let arena = Arena::create(dir.path().join("a.heap"))?;
+    /// # let mut tx = arena.write()?;
+    /// let v = Vector::from_slice(&mut tx, &[1u8, 2, 3])?;
+    /// let rest = v.split_off(&mut tx, 1)?;
+    /// assert_eq!((v.as_slice(&tx)?, rest.as_slice(&tx)?), (&[1][..], &[2, 3][..]));
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn split_off(&self, tx: &mut WriteTxn<'_>, at: u64) -> Result<Self> {
+        let rest = self.slice(tx, at..)?.to_vec();
+        let rest = Self::from_slice(tx, &rest)?;
+        self.truncate(tx, at)?;
+        Ok(rest)
+    }
+
     /// Removes all elements for which `keep` says no, keeping the order of the others. Writes from the first removed one on.
     ///
     /// ```
@@ -368,6 +387,11 @@ impl<T: Pod> Vector<T> {
     /// let v = Vector::from_slice(&mut tx, &[1, 2, 3, 4])?;
     /// v.retain(&mut tx, |n| n % 2 == 0)?;
     /// assert_eq!(v.as_slice(&tx)?, [2, 4]);
+    ///
+    /// v.extend(&mut tx, [4, 4, 2])?;
+    /// let mut last = None;
+    /// v.retain(&mut tx, |&n| last.replace(n) != Some(n))?; // as `Vec::dedup`
+    /// assert_eq!(v.as_slice(&tx)?, [2, 4, 2]);
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn retain(&self, tx: &mut WriteTxn<'_>, mut keep: impl FnMut(&T) -> bool) -> Result<()> {
