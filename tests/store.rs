@@ -3,6 +3,7 @@
 use heapfile::store::{Kind, Store, Table};
 use heapfile::testing::{SplitMix64, at_no_point, at_point};
 use heapfile::{Arena, Durability, Error, Options, View};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -482,6 +483,34 @@ fn a_listing_of_few_in_a_hashed_table_ends_its_transactions() {
     at_point(20_000 / 300, || ());
     assert_eq!(store.list_prefix("t", b"~").count(), 1);
     assert!(!at_no_point(), "few transactions, thus long ones");
+}
+
+/// As a dictionary of either kind.
+#[test]
+fn keys_values_take_retain_clear() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let (_dir, path) = place();
+        let store = process(&path);
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "t", kind).unwrap();
+        let mut model: BTreeMap<_, _> =
+            (0..3000).map(|n| (number(n).to_vec(), number(n * n).to_vec())).collect();
+        table.extend(&mut tx, &model).unwrap();
+        assert_eq!(table.take(&mut tx, &number(7)).unwrap(), model.remove(&number(7)[..]));
+        assert_eq!(table.take(&mut tx, &number(7)).unwrap(), None);
+        let keep = |key: &[u8], value: &[u8]| key[7].is_multiple_of(3) && value[7].is_multiple_of(2);
+        table.retain(&mut tx, keep).unwrap();
+        model.retain(|key, value| keep(key, value));
+        let keys: BTreeSet<_> = table.keys(&tx).unwrap().map(|key| key.unwrap().to_vec()).collect();
+        assert!(keys.iter().eq(model.keys()));
+        let values: BTreeSet<_> = table.values(&tx).unwrap().map(|value| value.unwrap().to_vec()).collect();
+        assert!(values == model.values().cloned().collect());
+        table.check(&tx).unwrap();
+        table.clear(&mut tx).unwrap();
+        assert!(table.is_empty(&tx).unwrap() && table.keys(&tx).unwrap().next().is_none());
+        tx.commit().unwrap();
+        assert_eq!(store.tables().unwrap(), ["t"]);
+    }
 }
 
 #[test]

@@ -67,6 +67,8 @@ macro_rules! either {
     };
 }
 
+mod many;
+
 impl Table {
     pub(super) fn from_info(info: TableInfo) -> Result<Self> {
         let map = Offset::from_raw(info.map);
@@ -190,7 +192,7 @@ impl Table {
         Ok(true)
     }
 
-    /// The map of an ordered table, for all that such maps can do.
+    /// The map of an ordered table, for all that such maps can do: `first`, `last`, `pop_first`, `pop_last`, `pack`.
     ///
     /// # Errors
     /// [`Error::Unordered`] for a hashed table.
@@ -201,7 +203,10 @@ impl Table {
     /// # let store = Store::open(dir.path().join("a.heap"))?;
     /// # let mut tx = store.write()?;
     /// let users = Table::open_or_create(&mut tx, "users")?;
-    /// users.ordered()?.retain(&mut tx, |key, _| key != b"ada")?;
+    /// users.put(&mut tx, b"bob", b"41")?;
+    /// users.put(&mut tx, b"ada", b"36")?;
+    /// assert_eq!(users.ordered()?.last(&tx)?, Some((&b"bob"[..], &b"41"[..])));
+    /// assert_eq!(users.ordered()?.pop_first(&mut tx)?, Some((b"ada".to_vec(), b"36".to_vec())));
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn ordered(self) -> Result<BTreeMap<[u8], [u8]>> {
@@ -219,7 +224,7 @@ impl Table {
     /// # let store = Store::open(dir.path().join("a.heap"))?;
     /// # let mut tx = store.write()?;
     /// let table = Table::create(&mut tx, "t", Kind::Hashed)?;
-    /// table.hashed().unwrap().clear(&mut tx)?;
+    /// let position = table.hashed().unwrap().iter(&tx)?.position()?;
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn hashed(self) -> Option<HashMap<[u8], [u8]>> {
