@@ -30,10 +30,12 @@ use std::time::{Duration, Instant};
 
 /// The smallest address space to map, beyond the file itself.
 const LEAST_ROOM: u64 = 1 << 30;
+/// How often a path is looked up that comes to name another file each time.
+const ATTEMPTS: u32 = 16;
 
 pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
-    // What cannot be made leaves no file.
-    new_superblock(options)?;
+    // What cannot be made leaves no file, whatever its identity would be.
+    new_superblock(options, [0; 16])?;
     let file = match ArenaFile::open(path, OpenMode::Create(options.mode), options.follow_links) {
         Ok(file) => file,
         // An empty file, or the beginnings of a creation that was cut off, hold nothing that could be lost.
@@ -59,7 +61,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
 /// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
 pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
     let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
-    let mut left = 16;
+    let mut left = ATTEMPTS;
     loop {
         left -= 1;
         match attach(ArenaFile::open(path, mode, options.follow_links)?, options, access) {
@@ -70,7 +72,7 @@ pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Res
 }
 
 pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
-    let mut left = 16;
+    let mut left = ATTEMPTS;
     loop {
         left -= 1;
         match attach_path(path, options, Access::Write) {
@@ -207,7 +209,7 @@ fn give_back(path: &Path) {
 
 /// Maps the empty file and makes an arena of it, with the whole-file lock held.
 fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
-    let superblock = new_superblock(options)?;
+    let superblock = new_superblock(options, random_id()?)?;
     let apply = apply_kind(&file, &superblock, Access::Write);
     let media = map(file, &superblock, 0, options, Access::Write)?;
     write_all(&media, &superblock, apply)?;
@@ -236,8 +238,8 @@ pub(super) fn random_id() -> Result<[u8; 16]> {
     Ok(id)
 }
 
-fn new_superblock(options: &Options) -> Result<Superblock> {
-    let id = random_id()?;
+/// The superblock of an arena with these options, if it has room.
+fn new_superblock(options: &Options, id: [u8; 16]) -> Result<Superblock> {
     let superblock = match options.durability {
         Durability::Power => {
             Superblock::new(id, DURABILITY_POWER, (options.log_size / PAGE) as u32, options.log_align)
@@ -391,7 +393,7 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
     let length = bytes.len() as u64;
     let start = &bytes[..bytes.len().min(size_of::<Superblock>())];
     let superblock = match create {
-        true if is_beginning(length, start) => new_superblock(options)?,
+        true if is_beginning(length, start) => new_superblock(options, random_id()?)?,
         true => return Err(Error::AlreadyExists { path: disk.path().to_owned() }),
         false => parse_superblock(disk.path(), length, start)?,
     };
