@@ -29,8 +29,6 @@ use std::time::{Duration, Instant};
 
 /// For how long a handle that closes waits for others that open or close the file.
 const LONGEST_CLOSE: Duration = Duration::from_secs(1);
-/// Between two of its looks.
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// What a handle may do to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -472,15 +470,15 @@ impl Inner {
 
     pub(super) fn sync(&self) -> Result<()> {
         self.usable()?;
-        self.still_there()?;
         if self.power.is_some() || self.access != Access::Write {
-            return Ok(());
+            return self.still_there();
         }
         self.sync_changes()
     }
 
     /// Of a `Process` arena.
     fn sync_changes(&self) -> Result<()> {
+        self.still_there()?;
         let runtime = self.media.runtime();
         if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
@@ -561,18 +559,9 @@ impl Inner {
             None if runtime.mark() != MarkState::Clear
                 && (writes || is_shared && open::is_this(runtime.boot())) =>
             {
-                self.still_there()?;
                 self.sync_changes()
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Waits for the whole-file lock. Who has it opens or closes the file, and is soon done with that, unless it is stopped: then this goes on without.
-    fn lock_close(&self) {
-        let (begun, patience) = (Instant::now(), LONGEST_CLOSE.min(self.options.lock_timeout));
-        while matches!(self.media.try_lock(true), Ok(false)) && begun.elapsed() < patience {
-            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -598,7 +587,9 @@ impl Drop for Inner {
         if let Lock::Shared(gate) = &self.lock {
             // Of handles that close at the same time each sees the others. So they leave one by one, and the last one sees that it is: mostly there is
             // nothing left to do by then.
-            self.lock_close();
+            let patience = LONGEST_CLOSE.min(self.options.lock_timeout);
+            // Without the lock, if who has it is stopped.
+            let _ = open::wait_for_lock(patience, || self.media.try_lock(true));
             if closed.is_ok() {
                 let _ = self.close();
             }

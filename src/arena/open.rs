@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 const LEAST_ROOM: u64 = 1 << 30;
 /// How often a path is looked up that comes to name another file each time.
 const ATTEMPTS: u32 = 16;
+/// Between two looks at a lock that another has.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
     // What cannot be made leaves no file, whatever its identity would be.
@@ -117,33 +119,38 @@ pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
     }
 }
 
+/// Waits for the whole-file lock until `try_lock` has taken it. Who has it opens or closes the file, and is soon done with that, unless it is stopped.
+pub(super) fn wait_for_lock(timeout: Duration, mut try_lock: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !try_lock()? {
+        let waited = start.elapsed();
+        if waited >= timeout {
+            // Never zero: that is another kind of busy.
+            return Err(Error::Busy { slot: None, pid: None, waited: waited.max(Duration::from_nanos(1)) });
+        }
+        std::thread::sleep(LOOK_AGAIN.min(timeout - waited));
+    }
+    Ok(())
+}
+
 /// The whole-file lock while a handle is being made.
 struct WholeFile<'a>(&'a ArenaFile);
 
 impl<'a> WholeFile<'a> {
     fn take(file: &'a ArenaFile, exclusive: bool, timeout: Duration) -> Result<Self> {
-        let start = Instant::now();
-        let mut waited = Duration::ZERO;
-        let outcome = loop {
-            match file.try_lock(exclusive) {
-                Ok(false) if waited < timeout => {}
-                // Never zero: that is another kind of busy.
-                Ok(false) => {
-                    let waited = start.elapsed().max(Duration::from_nanos(1));
-                    break Err(Error::Busy { slot: None, pid: None, waited });
-                }
-                other => break other,
-            }
-            if exclusive {
+        let mut asked = false;
+        let outcome = wait_for_lock(timeout, || {
+            let taken = file.try_lock(exclusive)?;
+            if exclusive && !taken {
                 file.take_turn();
+                asked = true;
             }
-            std::thread::sleep(Duration::from_micros(200).min(timeout - waited));
-            waited = start.elapsed();
-        };
-        if exclusive && waited > Duration::ZERO {
+            Ok(taken)
+        });
+        if asked {
             file.end_turn();
         }
-        outcome.map(|_| Self(file))
+        outcome.map(|()| Self(file))
     }
 
     /// Keeps the lock: whoever has the file now is to release it.
