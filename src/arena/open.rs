@@ -22,6 +22,7 @@ use crate::runtime::{MarkState, Runtime, Seen, boot_id};
 use crate::txn::dense::Scale;
 use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
+use std::io::ErrorKind::NotFound;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -42,11 +43,15 @@ pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
         Ok(file) => file,
         // An empty file, or the beginnings of a creation that was cut off, hold nothing that could be lost.
         Err(Error::AlreadyExists { .. }) => {
-            let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
-            if !is_unfinished(&file)? {
-                return Err(Error::AlreadyExists { path: path.to_owned() });
+            match ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links) {
+                Ok(file) if is_unfinished(&file)? => file,
+                Ok(_) => return Err(Error::AlreadyExists { path: path.to_owned() }),
+                Err(Error::Io { source, .. }) if source.kind() == NotFound && path.is_symlink() => {
+                    let what = "a symbolic link to nothing (no arena is made behind one)";
+                    return Err(Error::NotAFile { path: path.to_owned(), what });
+                }
+                Err(e) => return Err(e),
             }
-            file
         }
         Err(e) => return Err(e),
     };
@@ -78,7 +83,7 @@ pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
     loop {
         left -= 1;
         match attach_path(path, options, Access::Write) {
-            Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Io { op: "open", source, .. }) if source.kind() == NotFound => {
                 match create(path, options) {
                     Err(Error::AlreadyExists { .. }) => {}
                     Err(Error::Replaced { .. }) if left > 0 => {}

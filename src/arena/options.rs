@@ -260,7 +260,8 @@ impl Options {
         open::open(path.as_ref(), self)
     }
 
-    /// Opens an arena, creating it if there is no file of that name, if the file is empty, or if its creation was cut off.
+    /// Opens an arena, creating it if there is no file of that name, if the file is empty, or if its creation was cut off. No file is made behind a symbolic link to
+    /// nothing: that is [`Error::NotAFile`](crate::Error::NotAFile).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
