@@ -1,6 +1,6 @@
 //! How to create or open an arena.
 
-use super::{Arena, open};
+use super::{Arena, create, open};
 use crate::error::{Error, Result};
 use crate::layout::{LINE, PAGE};
 use std::path::Path;
@@ -242,7 +242,7 @@ impl Options {
     /// ```
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Arena> {
         self.check()?;
-        open::create(path.as_ref(), self)
+        create::create(path.as_ref(), self)
     }
 
     /// Opens an arena for reading and writing, recovering it first where that is needed.
@@ -300,7 +300,7 @@ impl Options {
     /// ```
     pub fn create_anonymous(&self) -> Result<Arena> {
         self.check()?;
-        open::create_anonymous(self)
+        create::create_anonymous(self)
     }
 
     /// Opens the arena that a descriptor refers to: one that came from [`Arena::share`](crate::Arena::share) through `fork`, inheritance or a
