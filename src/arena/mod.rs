@@ -16,6 +16,7 @@ mod shrink;
 mod snapshot;
 mod stats;
 mod submit;
+mod sync;
 
 #[cfg(feature = "testing")]
 pub(crate) use open::on_disk;
