@@ -26,6 +26,7 @@
 mod directory;
 mod known;
 mod listing;
+mod plain;
 mod table;
 #[cfg(feature = "serde")]
 mod typed;
