@@ -67,7 +67,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The path names something that is no regular file: a directory, a pipe, a device.
+    /// The path names something that is no regular file: a directory, a pipe, a device, a symbolic link that is not followed.
     #[error("{} is {what}, not a regular file: give the path of a file", path.display())]
     NotAFile {
         /// The path as given.

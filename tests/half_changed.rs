@@ -32,6 +32,17 @@ fn fill(map: Map, tx: &mut WriteTxn<'_>, rng: &mut SplitMix64) -> Error {
     }
 }
 
+/// Takes all room with blocks of these lengths, one length after the other, and gives the last `free` of them back.
+fn take_room(tx: &mut WriteTxn<'_>, lens: &[u64], align: usize, free: usize) {
+    let mut blocks = Vec::new();
+    for &len in lens {
+        while let Ok(block) = tx.alloc_unset(len, align) {
+            blocks.push(block);
+        }
+    }
+    blocks.drain(blocks.len() - free..).for_each(|block| tx.free(block).unwrap());
+}
+
 #[test]
 fn what_is_committed_after_an_error_is_whole() {
     let (mut half, mut whole) = (0, 0);
@@ -143,11 +154,7 @@ fn a_value_without_room_for_its_key_leaves_no_block() {
         let (_dir, arena, _) = full(0);
         let mut tx = arena.write().unwrap();
         let map = BTreeMap::<[u8], [u8]>::new_in(&mut tx).unwrap();
-        let mut filler = Vec::new();
-        while let Ok(block) = tx.alloc_unset(4096, 4096) {
-            filler.push(block);
-        }
-        filler.drain(..step % 4 + 1).for_each(|block| tx.free(block).unwrap());
+        take_room(&mut tx, &[4096], 4096, step % 4 + 1);
         tx.commit().unwrap();
         let mut tx = arena.write().unwrap();
         let before = tx.blocks().count();
@@ -266,13 +273,7 @@ fn packing_without_room_loses_nothing() {
         for key in 0..100 {
             map.insert(&mut tx, &key, &[key as u8; 2000]).unwrap();
         }
-        let mut filler = Vec::new();
-        for len in [64 << 10, 8 << 10, 2000] {
-            while let Ok(block) = tx.alloc_unset(len, 16) {
-                filler.push(block);
-            }
-        }
-        filler.drain(filler.len() - free..).for_each(|block| tx.free(block).unwrap());
+        take_room(&mut tx, &[64 << 10, 8 << 10, 2000], 16, free);
         tx.commit().unwrap();
         let mut tx = arena.write().unwrap();
         let packed = map.pack(&mut tx);

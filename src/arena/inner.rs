@@ -1,26 +1,23 @@
 //! What all clones of a handle share, and how lock, log and heap come together: taking the lock and completing what a dead owner left,
-//! transactions that begin and end, sync and checkpoint.
+//! transactions that begin and end, closing.
 //!
 //! Invariants: whoever gets the writer lock completes what is in doubt before anything else; the gate opens only on a state that is whole; a handle that
 //! could not complete a commit that somebody waits for is out of use.
 
 use super::{Options, open, submit};
 use crate::error::{Error, Result};
-use crate::failpoint::{failpoint, is_dead};
-use crate::layout::{
-    DURABILITY_POWER, MARK_MAGIC, MARK_PAGE, Mark, PAGE, Page, Sealed, Superblock, page_offset,
-};
+use crate::failpoint::is_dead;
+use crate::layout::{DURABILITY_POWER, Page, Superblock, page_offset};
 use crate::lock::gate::Taken;
 use crate::lock::guarded::{Guarded, Owned};
 use crate::lock::held::{HandleNumber, Held};
 use crate::lock::{Lock, slots};
 use crate::log::power::{Extent, PowerLog};
 use crate::log::replay::Apply;
-use crate::log::ring::{Cursor, largest};
+use crate::log::ring::largest;
 use crate::log::{intent, power};
 use crate::media::Media;
-use crate::runtime::{MarkState, Runtime, boot_id};
-use crate::sabotage::{Break, broken};
+use crate::runtime::MarkState;
 use crate::txn::commit::{self, Outcome};
 use crate::txn::write::State;
 use std::sync::OnceLock;
@@ -29,8 +26,6 @@ use std::time::{Duration, Instant};
 
 /// For how long a handle that closes waits for others that open or close the file.
 const LONGEST_CLOSE: Duration = Duration::from_secs(1);
-/// Between two of its looks.
-const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 /// What a handle may do to the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -369,18 +364,6 @@ impl Inner {
         }
     }
 
-    /// Rule 4 for a `Process` arena: after a failed sync every page of the heap is written again. Those before it need no sync.
-    pub(super) fn rewrite_all(&self) -> Result<()> {
-        let mut page = vec![0u8; PAGE as usize];
-        let mut at = page_offset(self.heap_page());
-        while at + PAGE <= self.media.len() {
-            self.media.copy_to(at, &mut page).ok_or(Error::SyncFailed)?;
-            self.media.write(at, &page)?;
-            at += PAGE;
-        }
-        self.media.sync()
-    }
-
     /// Takes notice of the file's length where others changed it.
     #[inline(always)]
     pub(super) fn see_length(&self) -> Result<()> {
@@ -438,114 +421,6 @@ impl Inner {
         Ok(page_offset(heap.open(&Committed(&self.media))?))
     }
 
-    /// Before the first commit after a sync: the disk has to know that the heap is no longer one state.
-    #[inline(always)]
-    pub(crate) fn mark_changed(&self, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.mark() == MarkState::Set { Ok(()) } else { self.mark_first_change(runtime) }
-    }
-
-    #[cold]
-    fn mark_first_change(&self, runtime: Runtime<'_>) -> Result<()> {
-        runtime.set_mark(MarkState::Unknown);
-        self.write_mark(runtime, true)?;
-        failpoint("mark: set");
-        runtime.set_mark(MarkState::Set);
-        Ok(())
-    }
-
-    pub(super) fn write_mark(&self, runtime: Runtime<'_>, changed: bool) -> Result<()> {
-        let mark = Mark {
-            magic: MARK_MAGIC,
-            changed: u32::from(changed),
-            reserved: 0,
-            boot: boot_id(),
-            sequence: runtime.sequence(),
-            reserved2: [0; 5],
-            crc: 0,
-        }
-        .sealed();
-        if broken(Break::MarkNotFlushed) {
-            return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
-        }
-        self.media.write_durable(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark))
-    }
-
-    pub(super) fn sync(&self) -> Result<()> {
-        self.usable()?;
-        self.still_there()?;
-        if self.power.is_some() || self.access != Access::Write {
-            return Ok(());
-        }
-        self.sync_changes()
-    }
-
-    /// Of a `Process` arena.
-    fn sync_changes(&self) -> Result<()> {
-        let runtime = self.media.runtime();
-        if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
-            // Most of the work without the lock; what is written meanwhile is little.
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
-        }
-        failpoint("sync: before the lock");
-        let _locked = self.lock_exclusive(false)?;
-        self.see_whole()?;
-        if runtime.mark() == MarkState::Clear {
-            return Ok(());
-        }
-        if !broken(Break::ClearWithoutSync) {
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
-        }
-        // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
-        runtime.set_mark(MarkState::Unknown);
-        self.write_mark(runtime, false)?;
-        failpoint("sync: mark cleared");
-        runtime.set_mark(MarkState::Clear);
-        Ok(())
-    }
-
-    pub(super) fn checkpoint(&self) -> Result<()> {
-        let Some(log) = &self.power else { return self.sync() };
-        self.usable()?;
-        self.still_there()?;
-        if self.access != Access::Write {
-            return Ok(());
-        }
-        let runtime = self.media.runtime();
-        let head = {
-            let _locked = self.lock_exclusive(false)?;
-            self.see_whole()?;
-            log.checkpoint_begin(runtime)
-        };
-        self.finish_checkpoint(log, head)
-    }
-
-    pub(super) fn finish_checkpoint(&self, log: &PowerLog, head: Cursor) -> Result<()> {
-        let runtime = self.media.runtime();
-        log.checkpoint_sync(&self.media, runtime)?;
-        let _locked = self.lock_exclusive(false)?;
-        log.checkpoint_end(&self.media, runtime, head)
-    }
-
-    /// What a commit found due: a checkpoint, and a longer log where that one is short for its heap. Its own failure is not the commit's: the next one tries again.
-    pub(crate) fn follow_up(&self, outcome: Outcome) {
-        let Some(log) = &self.power else { return };
-        let (head, scattered) = match outcome {
-            Outcome::Done => return,
-            Outcome::CheckpointDue { head, scattered } => (Some(head), scattered),
-            Outcome::LogShort { scattered } => (None, scattered),
-        };
-        if self.checkpointing.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // One is enough: two that sync the same pages at the same time both wait for all of them.
-        if self.lock.claim_checkpoint(&self.media) {
-            let checkpointed = head.map_or(Ok(()), |head| self.finish_checkpoint(log, head));
-            let _ = checkpointed.and_then(|()| self.tend_log(log, scattered));
-            self.lock.end_checkpoint(&self.media);
-        }
-        self.checkpointing.store(false, Ordering::Release);
-    }
-
     /// Leaves the file as easy to open as can be, if no other handle has it open.
     fn close(&self) -> Result<()> {
         self.usable()?;
@@ -561,18 +436,9 @@ impl Inner {
             None if runtime.mark() != MarkState::Clear
                 && (writes || is_shared && open::is_this(runtime.boot())) =>
             {
-                self.still_there()?;
                 self.sync_changes()
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Waits for the whole-file lock. Who has it opens or closes the file, and is soon done with that, unless it is stopped: then this goes on without.
-    fn lock_close(&self) {
-        let (begun, patience) = (Instant::now(), LONGEST_CLOSE.min(self.options.lock_timeout));
-        while matches!(self.media.try_lock(true), Ok(false)) && begun.elapsed() < patience {
-            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }
@@ -598,7 +464,9 @@ impl Drop for Inner {
         if let Lock::Shared(gate) = &self.lock {
             // Of handles that close at the same time each sees the others. So they leave one by one, and the last one sees that it is: mostly there is
             // nothing left to do by then.
-            self.lock_close();
+            let patience = LONGEST_CLOSE.min(self.options.lock_timeout);
+            // Without the lock, if who has it is stopped.
+            let _ = open::wait_for_lock(patience, || self.media.try_lock(true));
             if closed.is_ok() {
                 let _ = self.close();
             }

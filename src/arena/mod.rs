@@ -1,9 +1,10 @@
 //! The arena: one open file, its lock, its log, its heap.
 //!
-//! [`Arena`] is the handle that users clone and share; `inner` holds what all clones share and is what transactions work on. `open` makes
-//! one, `options` says how, `check` and `stats` look at one.
+//! [`Arena`] is the handle that users clone and share; `inner` holds what all clones share and is what transactions work on. `create` and `open`
+//! make one, `options` says how, `check` and `stats` look at one.
 
 mod check;
+mod create;
 mod inner;
 mod log_place;
 mod open;
@@ -15,6 +16,7 @@ mod shrink;
 mod snapshot;
 mod stats;
 mod submit;
+mod sync;
 
 #[cfg(feature = "testing")]
 pub(crate) use open::on_disk;

@@ -1,10 +1,9 @@
-//! Creating and opening arenas.
-//!
-//! Creation works on the file under its own name, with the whole-file lock held: the superblock is written last, so that a
-//! creation that is cut off is recognised (`Unfinished`) and can be started again. Opening holds the whole-file lock too, until
-//! recovery is done.
+//! Opening arenas. The whole-file lock is held until recovery is done.
 
-use super::{Access, Arena, Committed, Durability, Inner, Locking, Options, power_log};
+use super::create::{create, initialise, is_beginning};
+#[cfg(feature = "testing")]
+use super::create::{new_superblock, random_id, write_all};
+use super::{Access, Arena, Committed, Inner, Locking, Options, power_log};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::Heap;
@@ -20,8 +19,8 @@ use crate::log::resume;
 use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
 use crate::runtime::{MarkState, Runtime, Seen, boot_id};
 use crate::txn::dense::Scale;
-use crate::txn::work::{Changes, Work};
 use crate::txn::write::State;
+use std::io::ErrorKind::NotFound;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -30,27 +29,10 @@ use std::time::{Duration, Instant};
 
 /// The smallest address space to map, beyond the file itself.
 const LEAST_ROOM: u64 = 1 << 30;
-
-pub(super) fn create(path: &Path, options: &Options) -> Result<Arena> {
-    // What cannot be made leaves no file.
-    new_superblock(options)?;
-    let file = match ArenaFile::open(path, OpenMode::Create(options.mode), options.follow_links) {
-        Ok(file) => file,
-        // An empty file, or the beginnings of a creation that was cut off, hold nothing that could be lost.
-        Err(Error::AlreadyExists { .. }) => {
-            let file = ArenaFile::open(path, OpenMode::ReadWrite, options.follow_links)?;
-            if !is_unfinished(&file)? {
-                return Err(Error::AlreadyExists { path: path.to_owned() });
-            }
-            file
-        }
-        Err(e) => return Err(e),
-    };
-    match initialise(file, options)? {
-        Some(arena) => Ok(arena),
-        None => Err(Error::AlreadyExists { path: path.to_owned() }),
-    }
-}
+/// How often a path is looked up that comes to name another file each time.
+const ATTEMPTS: u32 = 16;
+/// Between two looks at a lock that another has.
+const LOOK_AGAIN: Duration = Duration::from_micros(200);
 
 pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
     attach_path(path, options, Access::Write)
@@ -59,7 +41,7 @@ pub(super) fn open(path: &Path, options: &Options) -> Result<Arena> {
 /// Opens the file at `path` and attaches to it; if the path came to name another file meanwhile, to that one.
 pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Result<Arena> {
     let mode = if access == Access::Private { OpenMode::ReadOnly } else { OpenMode::ReadWrite };
-    let mut left = 16;
+    let mut left = ATTEMPTS;
     loop {
         left -= 1;
         match attach(ArenaFile::open(path, mode, options.follow_links)?, options, access) {
@@ -70,11 +52,11 @@ pub(super) fn attach_path(path: &Path, options: &Options, access: Access) -> Res
 }
 
 pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
-    let mut left = 16;
+    let mut left = ATTEMPTS;
     loop {
         left -= 1;
         match attach_path(path, options, Access::Write) {
-            Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Io { op: "open", source, .. }) if source.kind() == NotFound => {
                 match create(path, options) {
                     Err(Error::AlreadyExists { .. }) => {}
                     Err(Error::Replaced { .. }) if left > 0 => {}
@@ -94,12 +76,6 @@ pub(super) fn open_or_create(path: &Path, options: &Options) -> Result<Arena> {
     }
 }
 
-pub(super) fn create_anonymous(options: &Options) -> Result<Arena> {
-    let options = Options { durability: Durability::Process, ..options.clone() };
-    initialise(ArenaFile::anonymous()?, &options)?
-        .ok_or_else(|| Error::corrupt(0, "memory that was just made is not empty"))
-}
-
 pub(super) fn open_descriptor(fd: BorrowedFd<'_>, options: &Options) -> Result<Arena> {
     attach(ArenaFile::from_descriptor(fd)?, options, Access::Write)
 }
@@ -115,37 +91,42 @@ pub(super) fn open_read_only(path: &Path, options: &Options) -> Result<Arena> {
     }
 }
 
+/// Waits for the whole-file lock until `try_lock` has taken it. Who has it opens or closes the file, and is soon done with that, unless it is stopped.
+pub(super) fn wait_for_lock(timeout: Duration, mut try_lock: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !try_lock()? {
+        let waited = start.elapsed();
+        if waited >= timeout {
+            // Never zero: that is another kind of busy.
+            return Err(Error::Busy { slot: None, pid: None, waited: waited.max(Duration::from_nanos(1)) });
+        }
+        std::thread::sleep(LOOK_AGAIN.min(timeout - waited));
+    }
+    Ok(())
+}
+
 /// The whole-file lock while a handle is being made.
-struct WholeFile<'a>(&'a ArenaFile);
+pub(super) struct WholeFile<'a>(&'a ArenaFile);
 
 impl<'a> WholeFile<'a> {
-    fn take(file: &'a ArenaFile, exclusive: bool, timeout: Duration) -> Result<Self> {
-        let start = Instant::now();
-        let mut waited = Duration::ZERO;
-        let outcome = loop {
-            match file.try_lock(exclusive) {
-                Ok(false) if waited < timeout => {}
-                // Never zero: that is another kind of busy.
-                Ok(false) => {
-                    let waited = start.elapsed().max(Duration::from_nanos(1));
-                    break Err(Error::Busy { slot: None, pid: None, waited });
-                }
-                other => break other,
-            }
-            if exclusive {
+    pub(super) fn take(file: &'a ArenaFile, exclusive: bool, timeout: Duration) -> Result<Self> {
+        let mut asked = false;
+        let outcome = wait_for_lock(timeout, || {
+            let taken = file.try_lock(exclusive)?;
+            if exclusive && !taken {
                 file.take_turn();
+                asked = true;
             }
-            std::thread::sleep(Duration::from_micros(200).min(timeout - waited));
-            waited = start.elapsed();
-        };
-        if exclusive && waited > Duration::ZERO {
+            Ok(taken)
+        });
+        if asked {
             file.end_turn();
         }
-        outcome.map(|_| Self(file))
+        outcome.map(|()| Self(file))
     }
 
     /// Keeps the lock: whoever has the file now is to release it.
-    fn keep(self) {
+    pub(super) fn keep(self) {
         std::mem::forget(self);
     }
 }
@@ -154,129 +135,6 @@ impl Drop for WholeFile<'_> {
     fn drop(&mut self) {
         self.0.unlock();
     }
-}
-
-/// What stands in the place of the superblock while an arena is under construction: the magic, version 0, and nothing else. So
-/// no damage of a single byte makes an arena look like this.
-fn unfinished_header() -> [u8; size_of::<Superblock>()] {
-    let mut bytes = [0; size_of::<Superblock>()];
-    bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&BYTE_ORDER.to_le_bytes());
-    bytes
-}
-
-/// Whether the file is empty or holds the beginnings of a creation.
-fn is_unfinished(file: &ArenaFile) -> Result<bool> {
-    let length = file.len()?;
-    let mut start = [0; size_of::<Superblock>()];
-    let start = &mut start[..length.min(size_of::<Superblock>() as u64) as usize];
-    file.read_at(0, start)?;
-    Ok(is_beginning(length, start))
-}
-
-/// Whether a file of `length` bytes that begins with `start`, as much of a superblock as it has, holds no more than the beginnings of an
-/// arena: the header, or the zeros that a power cut may leave of its length before the disk has its bytes.
-fn is_beginning(length: u64, start: &[u8]) -> bool {
-    let zeros = length == size_of::<Superblock>() as u64 && start.iter().all(|&byte| byte == 0);
-    length == 0 || zeros || start.len() >= 16 && *start == unfinished_header()[..start.len()]
-}
-
-/// Makes an arena of an unfinished file; nothing if another process was first.
-fn initialise(file: ArenaFile, options: &Options) -> Result<Option<Arena>> {
-    let lock = WholeFile::take(&file, true, options.lock_timeout)?;
-    if !file.is_in_place() {
-        return Err(Error::Replaced { path: file.path().to_owned() });
-    }
-    if !is_unfinished(&file)? {
-        return Ok(None);
-    }
-    lock.keep();
-    let path = file.path().to_owned();
-    build(file, options).map(Some).inspect_err(|_| give_back(&path))
-}
-
-/// After a failed creation: gives the file's space back, unless another process is at work on it.
-fn give_back(path: &Path) {
-    if let Ok(file) = ArenaFile::open(path, OpenMode::ReadWrite, true)
-        && let Ok(_lock) = WholeFile::take(&file, true, Duration::ZERO)
-        && is_unfinished(&file).unwrap_or(false)
-    {
-        let _ = file.truncate(0);
-    }
-}
-
-/// Maps the empty file and makes an arena of it, with the whole-file lock held.
-fn build(file: ArenaFile, options: &Options) -> Result<Arena> {
-    let superblock = new_superblock(options)?;
-    let apply = apply_kind(&file, &superblock, Access::Write);
-    let media = map(file, &superblock, 0, options, Access::Write)?;
-    write_all(&media, &superblock, apply)?;
-    finish(media, superblock, apply, options, Access::Write)
-}
-
-/// The steps of creation. The superblock comes last: before it the file is recognised as unfinished.
-fn write_all(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
-    media.truncate(0)?;
-    // On the disk before anything else: from here on a power cut leaves what is recognised.
-    media.write_durable(0, &unfinished_header())?;
-    media.grow(page_offset(superblock.heap_page + FIRST_HEAP_PAGES))?;
-    format(media, superblock, apply)?;
-    media.write_durable(0, bytemuck::bytes_of(superblock))?;
-    media.sync_directory()
-}
-
-/// Sixteen random bytes, for an arena's identity.
-pub(super) fn random_id() -> Result<[u8; 16]> {
-    let mut id = [0; 16];
-    let mut filled = 0;
-    while filled < id.len() {
-        filled += rustix::rand::getrandom(&mut id[filled..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|e| Error::io("take random bytes for", Path::new("the new arena"), e))?;
-    }
-    Ok(id)
-}
-
-fn new_superblock(options: &Options) -> Result<Superblock> {
-    let id = random_id()?;
-    let superblock = match options.durability {
-        Durability::Power => {
-            Superblock::new(id, DURABILITY_POWER, (options.log_size / PAGE) as u32, options.log_align)
-        }
-        Durability::Process => Superblock::new(id, DURABILITY_PROCESS, 0, LINE as u32),
-    };
-    let needed = page_offset(superblock.heap_page + FIRST_HEAP_PAGES);
-    if needed > options.max_size {
-        return Err(Error::MaxSize { needed, max: options.max_size });
-    }
-    Ok(superblock)
-}
-
-/// Everything but the superblock: log, slots, mark, the empty heap. Durable when this returns.
-fn format(media: &Media, superblock: &Superblock, apply: Apply) -> Result<()> {
-    match power_log(superblock) {
-        Some(log) => {
-            let salt =
-                u32::from_le_bytes([superblock.id[0], superblock.id[1], superblock.id[2], superblock.id[3]]);
-            log.format(media, salt)?;
-        }
-        None => {
-            let mark = Mark {
-                magic: MARK_MAGIC,
-                changed: 0,
-                reserved: 0,
-                boot: boot_id(),
-                sequence: 0,
-                reserved2: [0; 5],
-                crc: 0,
-            };
-            media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark.sealed()))?;
-        }
-    }
-    let mut changes = Changes::default();
-    let mut work = Work { media, changes: &mut changes, apply };
-    Heap::new(superblock.heap_page).format(&mut work, superblock.heap_page + FIRST_HEAP_PAGES)?;
-    changes.in_order(|offset, words| apply.words(media, offset, words))?;
-    media.sync()
 }
 
 /// Reads and checks the superblock.
@@ -338,12 +196,12 @@ fn attach(file: ArenaFile, options: &Options, access: Access) -> Result<Arena> {
     finish(media, superblock, apply, options, access)
 }
 
-fn apply_kind(file: &ArenaFile, superblock: &Superblock, access: Access) -> Apply {
+pub(super) fn apply_kind(file: &ArenaFile, superblock: &Superblock, access: Access) -> Apply {
     let stores = superblock.durability == DURABILITY_PROCESS && file.stores_in_place();
     if access == Access::Private || stores { Apply::Store } else { Apply::Write }
 }
 
-fn map(
+pub(super) fn map(
     file: ArenaFile,
     superblock: &Superblock,
     length: u64,
@@ -391,7 +249,7 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
     let length = bytes.len() as u64;
     let start = &bytes[..bytes.len().min(size_of::<Superblock>())];
     let superblock = match create {
-        true if is_beginning(length, start) => new_superblock(options)?,
+        true if is_beginning(length, start) => new_superblock(options, random_id()?)?,
         true => return Err(Error::AlreadyExists { path: disk.path().to_owned() }),
         false => parse_superblock(disk.path(), length, start)?,
     };
@@ -407,7 +265,7 @@ pub(crate) fn on_disk(disk: &crate::media::sim::SimDisk, options: &Options, crea
 
 /// The last steps of opening, with the whole-file lock held: recovery, checks, and the lock's release. On an error the lock goes
 /// with the file, after the slot: nobody joins a handle that could not complete what was left.
-fn finish(
+pub(super) fn finish(
     media: Media,
     superblock: Superblock,
     apply: Apply,

@@ -1,6 +1,6 @@
 //! How to create or open an arena.
 
-use super::{Arena, open};
+use super::{Arena, create, open};
 use crate::error::{Error, Result};
 use crate::layout::{LINE, PAGE};
 use std::path::Path;
@@ -242,7 +242,7 @@ impl Options {
     /// ```
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Arena> {
         self.check()?;
-        open::create(path.as_ref(), self)
+        create::create(path.as_ref(), self)
     }
 
     /// Opens an arena for reading and writing, recovering it first where that is needed.
@@ -260,7 +260,8 @@ impl Options {
         open::open(path.as_ref(), self)
     }
 
-    /// Opens an arena, creating it if there is no file of that name, if the file is empty, or if its creation was cut off.
+    /// Opens an arena, creating it if there is no file of that name, if the file is empty, or if its creation was cut off. No file is made behind a symbolic link to
+    /// nothing: that is [`Error::NotAFile`](crate::Error::NotAFile).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -299,7 +300,7 @@ impl Options {
     /// ```
     pub fn create_anonymous(&self) -> Result<Arena> {
         self.check()?;
-        open::create_anonymous(self)
+        create::create_anonymous(self)
     }
 
     /// Opens the arena that a descriptor refers to: one that came from [`Arena::share`](crate::Arena::share) through `fork`, inheritance or a

@@ -7,14 +7,11 @@
 //! Limits: needs a sound superblock and the page map, as a repair does.
 #![forbid(unsafe_code)]
 
-use super::snapshot::Target;
+use super::snapshot::{CHUNK, Target};
 use super::{Access, Arena, Finding, Options, Report, open, repair};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, page_offset};
 use std::path::Path;
-
-/// Bytes that are read and written at once.
-const CHUNK: u64 = 1 << 20;
 
 /// Outcome of [`Arena::salvage`].
 ///

@@ -26,6 +26,7 @@
 mod directory;
 mod known;
 mod listing;
+mod plain;
 mod table;
 #[cfg(feature = "serde")]
 mod typed;
@@ -197,13 +198,12 @@ impl Store {
         name: &str,
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<T> {
-        match self.known_table(&tx, name) {
-            Some(table) => self.commit(tx, name, table, true, change),
-            None => {
-                let table = Table::open_or_create(&mut tx, name)?;
-                self.commit(tx, name, table, false, change)
-            }
-        }
+        let known = self.known_table(&tx, name);
+        let table = match known {
+            Some(table) => table,
+            None => Table::open_or_create(&mut tx, name)?,
+        };
+        self.commit(tx, name, table, known.is_some(), change)
     }
 
     /// Changes a table in this transaction if there is one of that name.
@@ -213,13 +213,12 @@ impl Store {
         name: &str,
         change: impl FnOnce(&mut WriteTxn<'_>, Table) -> Result<T>,
     ) -> Result<Option<T>> {
-        match self.known_table(&tx, name) {
-            Some(table) => self.commit(tx, name, table, true, change).map(Some),
-            None => match Table::open(&tx, name)? {
-                Some(table) => self.commit(tx, name, table, false, change).map(Some),
-                None => Ok(None),
-            },
-        }
+        let known = self.known_table(&tx, name);
+        let found = match known {
+            Some(_) => known,
+            None => Table::open(&tx, name)?,
+        };
+        found.map(|table| self.commit(tx, name, table, known.is_some(), change)).transpose()
     }
 
     fn commit<T>(

@@ -5,8 +5,8 @@ use crate::progress::Spinner;
 use crate::units::{count, counted, size};
 use crate::{FOUND, Outcome};
 use heapfile::store::Store;
-use heapfile::{Arena, Counts, Error, Finding, Options};
-use serde_json::json;
+use heapfile::{Arena, Counts, Error, Finding, Options, Report};
+use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,7 +51,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         output::json(&json!({
             "path": args.file.to_string_lossy(),
             "sound": findings.is_empty(),
-            "findings": findings.iter().map(|f| json!({"offset": f.offset, "what": f.what})).collect::<Vec<_>>(),
+            "findings": findings.iter().map(|f| place(f.offset, &f.what)).collect::<Vec<_>>(),
             "counts": counts.map(|counts| to_json(&counts)),
         }))?;
     } else {
@@ -67,32 +67,14 @@ fn repair(args: &Args) -> Outcome {
         let _spinner = Spinner::new("repairing");
         Arena::repair(&args.file)?
     };
-    let mut findings: Vec<Wrong> = repair.report.findings.into_iter().map(Wrong::from).collect();
-    check_store_of(&args.file, &mut findings);
-    let whole = findings.is_empty() && repair.losses.is_empty();
-    if args.json {
-        let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
-        output::json(&json!({
-            "path": args.file.to_string_lossy(),
-            "sound": findings.is_empty(),
-            "changed_words": repair.changed_words,
-            "backup": repair.backup.as_ref().map(|path| path.to_string_lossy()),
-            "losses": repair.losses.iter().map(|loss| list(loss.offset, &loss.what)).collect::<Vec<_>>(),
-            "findings": findings.iter().map(|f| list(f.offset, &f.what)).collect::<Vec<_>>(),
-            "counts": to_json(&repair.report.counts),
-        }))?;
-    } else {
-        let mut out = output::buffered();
-        for loss in &repair.losses {
-            writeln!(out, "damaged: {loss}")?;
-        }
-        print(&mut out, &args.file, &findings, Some(&repair.report.counts))?;
-        let saved =
-            repair.backup.map_or(String::new(), |path| format!(", their pages saved in {}", path.display()));
-        output::row(&mut out, "repaired", &format!("{}{saved}", counted(repair.changed_words, "word")))?;
-        out.flush()?;
-    }
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    let words = counted(repair.changed_words, "word");
+    let row = match &repair.backup {
+        Some(path) => format!("{words}, their pages saved in {}", path.display()),
+        None => words,
+    };
+    let backup = repair.backup.as_ref().map(|path| path.to_string_lossy());
+    let more = [("changed_words", json!(repair.changed_words)), ("backup", json!(backup))];
+    tell(args, &args.file, &repair.losses, repair.report, more, Some(("repaired", &row)))
 }
 
 fn salvage(args: &Args, to: &Path) -> Outcome {
@@ -100,27 +82,44 @@ fn salvage(args: &Args, to: &Path) -> Outcome {
         let _spinner = Spinner::new("salvaging");
         Arena::salvage(&args.file, to)?
     };
-    let mut findings: Vec<Wrong> = salvage.report.findings.into_iter().map(Wrong::from).collect();
-    check_store_of(to, &mut findings);
-    let whole = findings.is_empty() && salvage.losses.is_empty();
+    tell(args, to, &salvage.losses, salvage.report, [("to", json!(to.to_string_lossy()))], None)
+}
+
+/// Tells what became of a damaged arena, in the file that is `mended`: what was lost, what a check of it and its tables finds, and `more`, in JSON, or a `row`.
+fn tell(
+    args: &Args,
+    mended: &Path,
+    losses: &[Finding],
+    report: Report,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+    row: Option<(&str, &str)>,
+) -> Outcome {
+    let mut findings: Vec<Wrong> = report.findings.into_iter().map(Wrong::from).collect();
+    check_store_of(mended, &mut findings);
     if args.json {
-        let list = |offset: u64, what: &str| json!({"offset": offset, "what": what});
-        output::json(&json!({
+        let mut told = json!({
             "path": args.file.to_string_lossy(),
-            "to": to.to_string_lossy(),
             "sound": findings.is_empty(),
-            "losses": salvage.losses.iter().map(|loss| list(loss.offset, &loss.what)).collect::<Vec<_>>(),
-            "findings": findings.iter().map(|f| list(f.offset, &f.what)).collect::<Vec<_>>(),
-            "counts": to_json(&salvage.report.counts),
-        }))?;
+            "losses": losses.iter().map(|loss| place(loss.offset, &loss.what)).collect::<Vec<_>>(),
+            "findings": findings.iter().map(|f| place(f.offset, &f.what)).collect::<Vec<_>>(),
+            "counts": to_json(&report.counts),
+        });
+        for (name, value) in more {
+            told[name] = value;
+        }
+        output::json(&told)?;
     } else {
         let mut out = output::buffered();
-        for loss in &salvage.losses {
+        for loss in losses {
             writeln!(out, "damaged: {loss}")?;
         }
-        print(&mut out, to, &findings, Some(&salvage.report.counts))?;
+        print(&mut out, mended, &findings, Some(&report.counts))?;
+        if let Some((name, value)) = row {
+            output::row(&mut out, name, value)?;
+        }
         out.flush()?;
     }
+    let whole = findings.is_empty() && losses.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
 }
 
@@ -189,7 +188,11 @@ fn check_store(arena: Arena, findings: &mut Vec<Wrong>) -> Result<(), Error> {
     Ok(())
 }
 
-fn to_json(counts: &Counts) -> serde_json::Value {
+fn place(offset: u64, what: &str) -> Value {
+    json!({"offset": offset, "what": what})
+}
+
+fn to_json(counts: &Counts) -> Value {
     json!({
         "blocks": counts.blocks,
         "block_bytes": counts.block_bytes,

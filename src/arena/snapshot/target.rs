@@ -1,7 +1,7 @@
 //! The file that a snapshot, or what was salvaged, becomes: made under another name, completed, renamed.
 
 use super::copy::target_error;
-use crate::arena::{Arena, Options, open, runs, shrink};
+use crate::arena::{Arena, Options, create, runs, shrink};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::heap::Use;
@@ -39,7 +39,7 @@ impl Target {
         let Some(name) = path.file_name() else { return Err(exists()) };
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
-        let [a, b, c, d, ..] = open::random_id()?;
+        let [a, b, c, d, ..] = create::random_id()?;
         hidden.push(format!(".{}-{a:02x}{b:02x}{c:02x}{d:02x}.snapshot", std::process::id()));
         let temporary = path.with_file_name(hidden);
         let mode = match std::fs::metadata(arena.path()) {
@@ -109,7 +109,7 @@ impl Target {
             self.write(at, &zeros[..n as usize])?;
             at += n;
         }
-        let superblock = Superblock { id: open::random_id()?, ..*source }.sealed();
+        let superblock = Superblock { id: create::random_id()?, ..*source }.sealed();
         let [a, b, c, d, ..] = superblock.id;
         if superblock.durability == DURABILITY_POWER {
             let start =

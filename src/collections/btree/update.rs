@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use super::super::item::{Item, Key, KeyBuffer};
-use super::BTreeMap;
 use super::tree::New;
+use super::{BTreeMap, value_of};
 use crate::error::Result;
 use crate::offset::Offset;
-use crate::txn::WriteTxn;
+use crate::txn::{View, WriteTxn};
 use bytemuck::Pod;
 
 impl<K: Key + ?Sized, V: Pod + Item> BTreeMap<K, V> {
@@ -28,9 +28,9 @@ impl<K: Key + ?Sized, V: Pod + Item> BTreeMap<K, V> {
         key: &K,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<Option<R>> {
-        let Some(mut value) = self.get(tx, key)?.copied() else { return Ok(None) };
+        let Some((block, start, len)) = self.place(tx, key)? else { return Ok(None) };
+        let mut value = *value_of::<V>(self.tree(), tx.bytes_range(block, start..start + len)?)?;
         let result = change(&mut value);
-        let Some((block, start, _)) = self.place(tx, key)? else { return Ok(None) };
         tx.write_at(block, start, bytemuck::bytes_of(&value))?;
         Ok(Some(result))
     }
