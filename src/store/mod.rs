@@ -26,7 +26,6 @@
 mod directory;
 mod known;
 mod listing;
-mod plain;
 mod table;
 #[cfg(feature = "serde")]
 mod typed;

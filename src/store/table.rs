@@ -67,6 +67,7 @@ macro_rules! either {
 }
 
 mod many;
+mod plain;
 
 impl Table {
     pub(super) fn from_info(info: TableInfo) -> Result<Self> {
@@ -86,12 +87,12 @@ impl Table {
         TableInfo { kind, map: self.offset() }
     }
 
-    pub(super) fn offset(self) -> u64 {
+    fn offset(self) -> u64 {
         either!(self, map => map.offset().raw())
     }
 
     /// Where the value of a key lies: its block, its first byte in that block, its length.
-    pub(super) fn place(self, tx: &impl View, key: &[u8]) -> Result<Option<Place>> {
+    fn place(self, tx: &impl View, key: &[u8]) -> Result<Option<Place>> {
         either!(self, map => map.place(tx, key))
     }
 
