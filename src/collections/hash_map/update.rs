@@ -1,7 +1,7 @@
 //! What can be done with values of one length, or of bytes, in their place.
 #![forbid(unsafe_code)]
 
-use super::super::{Item, Key};
+use super::super::{Item, Key, Place};
 use super::HashMap;
 use super::entry::{Content, Layout};
 use crate::error::Result;
@@ -29,11 +29,8 @@ impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
         key: &K,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<Option<R>> {
-        let Some((block, start, len)) = self.place(tx, key)? else { return Ok(None) };
-        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, start..start + len)?)?;
-        let result = change(&mut value);
-        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
-        Ok(Some(result))
+        let Some(place) = self.place(tx, key)? else { return Ok(None) };
+        Self::update_at(tx, place, change).map(Some)
     }
 
     /// Changes the value of a key in place; where there is none, inserts `first` before.
@@ -57,13 +54,23 @@ impl<K: Key + ?Sized, V: Pod + Item> HashMap<K, V> {
         first: V,
         change: impl FnOnce(&mut V) -> R,
     ) -> Result<R> {
-        if self.contains_key(tx, key)? {
-            let changed = self.update(tx, key, change)?;
-            return changed.ok_or_else(|| self.damaged("an entry of a hash map is gone"));
+        if let Some(place) = self.place(tx, key)? {
+            return Self::update_at(tx, place, change);
         }
         let mut value = first;
         let result = change(&mut value);
         self.insert(tx, key, &value)?;
+        Ok(result)
+    }
+
+    fn update_at<R>(
+        tx: &mut WriteTxn<'_>,
+        (block, start, len): Place,
+        change: impl FnOnce(&mut V) -> R,
+    ) -> Result<R> {
+        let mut value = *Layout::<K, V>::typed_value(block, tx.bytes_range(block, start..start + len)?)?;
+        let result = change(&mut value);
+        tx.write_at(block, start, bytemuck::bytes_of(&value))?;
         Ok(result)
     }
 }
