@@ -218,6 +218,11 @@ fn snap(disk: &Path, durability: Durability) {
     assert_clean(&copy);
     assert_clean(&arena);
     drop(copy);
+    // Nor takes what is hollow any room by being salvaged.
+    let salvage = Arena::salvage(&to, dir.path().join("c.heap")).unwrap();
+    assert!(salvage.losses.is_empty() && salvage.report.is_clean());
+    let salvaged = small(durability).open(dir.path().join("c.heap")).unwrap();
+    assert_eq!(salvaged.read().unwrap().blocks().count(), blocks.len());
     std::fs::remove_file(&to).unwrap();
     empty(disk);
 }

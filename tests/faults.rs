@@ -4,10 +4,10 @@
 mod common;
 
 use common::script::{self, Script};
-use common::{BOTH, FAILURES, assert_clean, small};
+use common::{BOTH, FAILURES, assert_clean, dir, small};
 use heapfile::collections::HashMap;
 use heapfile::testing::{self, Call, SimDisk};
-use heapfile::{Arena, Durability, Error, Options, View};
+use heapfile::{Arena, Durability, Error, Options, SnapshotOptions, View};
 
 const COMMITS: u64 = 7;
 
@@ -124,6 +124,29 @@ fn a_creation_that_fails_can_be_done_again() {
                 assert_clean(&arena);
             }
         }
+    }
+}
+
+/// Before blocks are shared the file is synced: where that fails, what can be read may never come to the disk unless it is written again.
+#[test]
+fn a_sync_that_fails_before_blocks_are_shared_is_made_up_for() {
+    for durability in BOTH {
+        let (disk, dir) = (SimDisk::new().unwrap(), dir());
+        let arena = testing::create(&disk, &small(durability)).unwrap();
+        script::begin(&arena).unwrap();
+        script::play(&arena).unwrap();
+        disk.fail(Call::Sync, 0, libc::EIO);
+        let failed = arena.snapshot(dir.path().join("b.heap"), &SnapshotOptions::new().reflink(true));
+        assert!(matches!(failed, Err(Error::Io { .. })), "{failed:?}");
+        assert_eq!((disk.clear_faults(), std::fs::read_dir(dir.path()).unwrap().count()), (0, 0));
+        script::play(&arena).unwrap();
+        arena.checkpoint().unwrap();
+        arena.sync().unwrap();
+        // The intent area, before the heap, needs no sync.
+        let (history, heap) = (disk.history(), arena.stats().unwrap().heap_offset / 4096);
+        let crash = history.at(history.points() - 1);
+        assert_eq!(crash.dirty_pages().find(|&page| page >= heap), None, "{durability:?}");
+        Script::after(2).assert_in(&arena);
     }
 }
 

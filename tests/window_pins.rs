@@ -107,6 +107,38 @@ fn release_says_who_still_pins() {
     }
 }
 
+/// A pinned copy does not keep the inode of a file that is closed and gone.
+#[test]
+#[cfg(unix)]
+fn a_file_does_not_have_the_pins_of_one_whose_inode_it_got() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other, pool) = (dir.path().join("a"), dir.path().join("b"), pool(false));
+    let inode = |path: &Path| path.metadata().unwrap().ino();
+    // Somebody else's file may get it.
+    let Some(pin) = (0..20).find_map(|_| {
+        write(&path);
+        let (pin, was) = (pool.open(&path).unwrap().window(4096, 100).unwrap(), inode(&path));
+        std::fs::remove_file(&path).unwrap();
+        // The clock for births goes in steps.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&other, [7; 5000]).unwrap();
+        let has_it = inode(&other) == was;
+        if !has_it {
+            std::fs::remove_file(&other).unwrap();
+        }
+        has_it.then_some(pin)
+    }) else {
+        return println!("skipped: no inode is used again here");
+    };
+    if other.metadata().unwrap().created().is_err() {
+        return println!("skipped: files have no time of birth here");
+    }
+    assert!(pool.release(&other).unwrap().is_complete());
+    assert!(pool.open(&other).unwrap().window(4096, 100).unwrap().iter().all(|&byte| byte == 7));
+    assert!(pin.iter().all(|&byte| byte == 1));
+}
+
 #[test]
 fn cursors_and_buffers_are_handles() {
     let dir = tempfile::tempdir().unwrap();

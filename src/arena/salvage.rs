@@ -84,18 +84,16 @@ impl Arena {
 fn copy_heap(source: &Arena, target: &Target) -> Result<()> {
     let media = &source.inner.media;
     let end = media.len() / PAGE * PAGE;
-    let (mut at, mut buffer) = (page_offset(source.inner.heap_page()), vec![0; CHUNK as usize]);
-    while at < end {
-        let chunk = &mut buffer[..(end - at).min(CHUNK) as usize];
-        media
-            .copy_to(at, chunk)
-            .ok_or(Error::Truncated { needed: at + chunk.len() as u64, found: media.len() })?;
-        for (index, page) in (0..).zip(chunk.chunks(PAGE as usize)) {
-            if page.iter().any(|&byte| byte != 0) {
-                target.write(at + index * PAGE, page)?;
-            }
+    let mut page = [0; PAGE as usize];
+    for at in (page_offset(source.inner.heap_page())..end).step_by(PAGE as usize) {
+        // Looked at through the mapping, which is where the log has been replayed to, a hole in memory would take room.
+        if media.is_hole_in_memory(at)? {
+            continue;
         }
-        at += chunk.len() as u64;
+        media.copy_to(at, &mut page).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
+        if page.iter().any(|&byte| byte != 0) {
+            target.write(at, &page)?;
+        }
     }
     target.set_len(end)
 }

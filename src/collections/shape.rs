@@ -24,6 +24,17 @@ pub(super) fn head<H: Pod>(tx: &impl View, offset: Offset<[u8]>, shape: u64) -> 
     }
 }
 
+/// Reading own metadata: an offset that leads nowhere is damage, not the caller's mistake.
+#[inline]
+pub(super) fn own<T>(result: Result<T>, offset: u64, what: &'static str) -> Result<T> {
+    result.map_err(|e| match e {
+        Error::BadOffset { .. } | Error::OutOfBounds { .. } | Error::SizeMismatch { .. } => {
+            Error::corrupt(offset, what)
+        }
+        e => e,
+    })
+}
+
 /// The range as a start and an end, unchecked.
 pub(super) fn range(range: impl RangeBounds<u64>, len: u64) -> Range<u64> {
     let start = match range.start_bound() {

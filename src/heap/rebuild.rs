@@ -195,6 +195,7 @@ impl<L: Load> Builder<'_, L> {
             self.put(at, 0);
         }
         self.put(header.magic_at(), super::header::MAGIC);
+        // Lost with a damaged word. That is no harm: whoever makes the heap longer has all reserved that the file has behind it.
         let punched = header.end_and_punched(self.l).map_or(0, |(_, punched)| punched);
         let behind = if punched > self.survey.end { punched } else { 0 };
         self.put(header.end_at(), word_of(self.survey.end, behind));

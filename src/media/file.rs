@@ -10,7 +10,7 @@ use crate::layout::PAGE;
 use crate::lock::fork::{self, Registered};
 use crate::runtime::{Home, Seen};
 use fs2::FileExt as Fs2;
-use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, SeekFrom, StatxFlags, StatxTimestamp};
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -186,6 +186,20 @@ impl ArenaFile {
 
     pub(crate) fn read_at(&self, offset: u64, to: &mut [u8]) -> Result<()> {
         self.file.read_exact_at(to, offset).map_err(self.err("read"))
+    }
+
+    /// Whether the page at `offset` is a hole, or reserved and nothing else, of a file whose pages are memory. Elsewhere what was written may count as a hole until
+    /// the disk has it.
+    pub(crate) fn is_hole_in_memory(&self, offset: u64) -> Result<bool> {
+        if !self.is_memory() {
+            return Ok(false);
+        }
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(data >= offset + PAGE),
+            Err(Errno::NXIO) => Ok(true),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+            Err(e) => Err(Error::io("look for holes in", &self.path, e)),
+        }
     }
 
     /// Writes all of `bytes` at `offset`. The page cache has them when this returns.

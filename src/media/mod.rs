@@ -305,6 +305,11 @@ impl Media {
         on_backend!(self, b => b.read_at(offset, to))
     }
 
+    /// Whether nothing was ever written to the page at `offset`, nor looked at through a mapping, since its space was given back, in a file whose pages are memory.
+    pub(crate) fn is_hole_in_memory(&self, offset: u64) -> Result<bool> {
+        on_backend!(self, b => b.is_hole_in_memory(offset))
+    }
+
     /// Reserves disk space inside the file again, where it was given back.
     pub(crate) fn reserve(&self, offset: u64, len: u64) -> Result<()> {
         self.may_change()?;

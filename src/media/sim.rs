@@ -328,6 +328,10 @@ impl SimFile {
         self.file.read_at(offset, to)
     }
 
+    pub(crate) fn is_hole_in_memory(&self, offset: u64) -> Result<bool> {
+        self.file.is_hole_in_memory(offset)
+    }
+
     pub(crate) fn try_lock(&self, exclusive: bool) -> Result<bool> {
         self.file.try_lock(exclusive)
     }

@@ -49,10 +49,23 @@ pub(super) struct Directory {
 impl Directory {
     /// The directory, if the arena has one.
     pub(super) fn find(tx: &impl View) -> Result<Option<Self>> {
-        match tx.named_root::<[u8]>(ROOT)? {
-            Some(at) => Self::at(tx, at.raw()).map(Some),
-            None => Ok(None),
+        match tx.named_root::<[u8]>(ROOT) {
+            Ok(Some(at)) => Self::at(tx, at.raw()).map(Some),
+            Ok(None) => Ok(None),
+            Err(e @ Error::TypeMismatch { .. }) => Err(Self::under_another_type(tx)?.unwrap_or(e)),
+            Err(e) => Err(e),
         }
+    }
+
+    /// The error for a root that has another type than a store's, if it leads to a directory all the same.
+    #[cold]
+    fn under_another_type(tx: &impl View) -> Result<Option<Error>> {
+        let root = tx.root_info(ROOT)?;
+        let there = root.filter(|root| Self::at(tx, root.offset.raw()).is_ok());
+        Ok(there.map(|root| {
+            let what = "the root `store` leads to a directory of tables, but its record says that it has another type";
+            Error::corrupt(root.offset.raw(), what)
+        }))
     }
 
     /// The directory that lies there.

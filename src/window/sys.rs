@@ -10,9 +10,10 @@ use std::path::Path;
 /// What makes two paths the same file while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Identity {
-    /// Device and inode: unique while a descriptor keeps the inode.
+    /// Device and inode, unique while a descriptor keeps the inode, and the time of birth where the file system knows one: windows that were copied may be pinned for longer, and
+    /// another file has the inode then.
     #[cfg(unix)]
-    Inode(u64, u64),
+    Inode(u64, u64, Option<std::time::SystemTime>),
     /// Elsewhere, the canonical path.
     #[cfg(not(unix))]
     Path(std::path::PathBuf),
@@ -32,7 +33,7 @@ pub(super) fn granule() -> u64 {
 #[cfg(unix)]
 pub(super) fn identity(meta: &Metadata, _path: Option<&Path>) -> io::Result<Identity> {
     use std::os::unix::fs::MetadataExt as _;
-    Ok(Identity::Inode(meta.dev(), meta.ino()))
+    Ok(Identity::Inode(meta.dev(), meta.ino(), meta.created().ok()))
 }
 
 #[cfg(not(unix))]

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
 
-/// File and first byte of a region. Two regions of one file never begin at the same byte.
+/// File and first byte of a region. The file is a number that no other one gets, so whoever has its inode later does not get its windows. Two regions of one file never begin at the same byte.
 pub(super) type Key = (u64, u64);
 
 const NONE: usize = usize::MAX;

@@ -82,7 +82,7 @@ fn run(command: Command) -> Outcome {
         Command::Stats(args) => stats::run(args),
         Command::Map(args) => map::run(args),
         Command::Check(args) => check::run(args),
-        Command::Shrink(args) => shrink::run(args),
+        Command::Shrink(args) => shrink::run(&args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Dump(args) => dump::run(args),
         Command::Find(args) => Ok(find::run(&args)?),

@@ -1,10 +1,10 @@
 //! `heapfile shrink`: gives free space back to the file system.
 
-use crate::Outcome;
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, size};
-use heapfile::Options;
+use crate::{Failure, Outcome};
+use heapfile::{Options, Shrunk};
 use serde_json::json;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -33,17 +33,22 @@ fn sizes(path: &Path) -> std::io::Result<(u64, u64)> {
     Ok((metadata.len(), metadata.blocks() * 512))
 }
 
-pub(crate) fn run(args: Args) -> Outcome {
+pub(crate) fn run(args: &Args) -> Outcome {
     let arena = Options::new().open(&args.file)?;
-    let (_, disk_before) = sizes(&args.file)?;
-    let shrunk = {
+    tell(&args.file, args.json, || {
         let _spinner = Spinner::new("shrinking");
-        arena.shrink()?
-    };
-    let (_, disk) = sizes(&args.file)?;
-    if args.json {
+        Ok(arena.shrink()?)
+    })
+}
+
+/// Has `shrink` give space of a file back, and says how much that was.
+pub(crate) fn tell(file: &Path, json: bool, shrink: impl FnOnce() -> Result<Shrunk, Failure>) -> Outcome {
+    let (_, disk_before) = sizes(file)?;
+    let shrunk = shrink()?;
+    let (_, disk) = sizes(file)?;
+    if json {
         output::json(&json!({
-            "path": args.file.to_string_lossy(),
+            "path": file.to_string_lossy(),
             "file_bytes_before": shrunk.file_bytes_before,
             "file_bytes": shrunk.file_bytes,
             "punched_bytes": shrunk.punched_bytes,
@@ -57,7 +62,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let change = |before: u64, now: u64| {
         format!("{} -> {} ({} bytes less)", size(before), size(now), count(before.saturating_sub(now)))
     };
-    writeln!(out, "{}", style.title(&args.file.display().to_string()))?;
+    writeln!(out, "{}", style.title(&file.display().to_string()))?;
     output::row(&mut out, "file", &change(shrunk.file_bytes_before, shrunk.file_bytes))?;
     output::row(&mut out, "on the disk", &change(disk_before, disk))?;
     output::row(

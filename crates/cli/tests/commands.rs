@@ -179,6 +179,26 @@ fn check_finds_damage_in_tables() {
 }
 
 #[test]
+fn check_finds_a_store_whose_root_has_another_type() {
+    let place = Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        Table::create(&mut tx, "t", Kind::Ordered).unwrap();
+        tx.commit().unwrap();
+        arena.checkpoint().unwrap();
+    });
+    let heap = run(&["info", "--json", place.arg()]).json()["heap_offset"].as_u64().unwrap();
+    let bytes = std::fs::read(&place.path).unwrap();
+    // The record of the root ends with its name and that of its type; two words before them is the type's size.
+    let names = bytes[heap as usize..].windows(9).position(|window| window == b"store[u8]").unwrap();
+    let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+    file.write_all_at(&[0x55], heap + names as u64 - 16).unwrap();
+    let check = run(&["check", "--json", place.arg()]);
+    let json = check.json();
+    assert_eq!((check.code, json["findings"].as_array().unwrap().len()), (1, 1), "{json}");
+    assert!(json["findings"][0]["what"].as_str().unwrap().contains("another type"), "{json}");
+}
+
+#[test]
 fn a_root_called_store_may_be_something_else() {
     let place = Place::with(|arena| {
         let mut tx = arena.write().unwrap();

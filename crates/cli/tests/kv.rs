@@ -48,6 +48,26 @@ fn files_that_do_not_say_how_long_they_are_are_read_to_their_end() {
     let proc = "/proc/sys/kernel/ostype";
     run(&["kv", "put", place.arg(), "--from", proc, "proc"]).ok();
     assert_eq!(run(&["kv", "get", place.arg(), "proc"]).ok(), std::fs::read_to_string(proc).unwrap());
+    // Says that it has a page.
+    let sys = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if let Ok(read) = std::fs::read_to_string(sys) {
+        assert!(std::fs::metadata(sys).unwrap().len() > read.len() as u64);
+        run(&["kv", "put", place.arg(), "--from", sys, "sys"]).ok();
+        assert_eq!(run(&["kv", "get", place.arg(), "sys"]).ok(), read);
+    }
+    let long = place.dir.path().join("long");
+    for len in [(64 << 10) - 1, 64 << 10, 3 << 20] {
+        let bytes: String = ('a'..='z').cycle().take(len).collect();
+        std::fs::write(&long, &bytes).unwrap();
+        run(&["kv", "put", place.arg(), "--from", text(&long), "long"]).ok();
+        assert!(run(&["kv", "get", place.arg(), "long"]).ok() == bytes);
+        assert!(
+            feed(&["kv", "put", place.arg(), "--from", "/dev/stdin", "pipe"], bytes.as_bytes())
+                .status
+                .success()
+        );
+        assert!(run(&["kv", "get", place.arg(), "pipe"]).ok() == bytes);
+    }
     let empty = place.dir.path().join("empty");
     std::fs::write(&empty, "").unwrap();
     run(&["kv", "put", place.arg(), "--from", text(&empty), "empty"]).ok();
@@ -115,6 +135,34 @@ fn lists_keep_to_what_is_asked_for() {
     assert_eq!(list(&[]), "");
     run(&["kv", "delete", place.arg(), "--all"]).ok();
     assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["entries"], 0);
+}
+
+#[test]
+fn pack_makes_the_file_of_what_is_left_small() {
+    let place = Place::new();
+    let lines = |from: usize| {
+        let line = |n| format!("{{\"key\":\"{n:05}\",\"value\":\"{}\"}}\n", "x".repeat(100));
+        (from..20_000).map(line).collect::<String>().into_bytes()
+    };
+    for (table, hashed) in [("a", None), ("b", None), ("c", Some("--hashed"))] {
+        let args = [&["kv", "import", place.arg(), "-t", table][..], hashed.as_slice()].concat();
+        assert!(feed(&args, &lines(0)).status.success());
+        let keys: Vec<_> = (0..20_000).filter(|n| n % 4 != 0).map(|n| format!("{n:05}")).collect();
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        run(&[&["kv", "delete", place.arg(), "-t", table][..], &keys].concat()).ok();
+    }
+    run(&["shrink", place.arg()]).ok();
+    let used = || run(&["stats", "--json", place.arg()]).json()["used_bytes"].as_u64().unwrap();
+    let before = used();
+    let all = run(&["kv", "export", place.arg()]).ok();
+    run(&["kv", "pack", place.arg(), "-t", "none"]).fails(1, "no table \"none\"");
+    assert!(run(&["kv", "pack", place.arg(), "--table", "a"]).ok().contains("bytes less"));
+    let one = used();
+    let json = run(&["kv", "pack", "--json", place.arg()]).json();
+    assert_eq!(json["file_bytes"], place.path.metadata().unwrap().len());
+    assert!(used() < one && one < before, "{before}, {one}, {} bytes in use", used());
+    assert!(run(&["kv", "export", place.arg()]).ok() == all);
+    run(&["kv", "stat", "--check", place.arg()]).ok();
 }
 
 #[test]

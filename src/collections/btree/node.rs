@@ -32,7 +32,7 @@
 #![forbid(unsafe_code)]
 
 use super::route::lower_bound;
-use crate::collections::Place;
+use crate::collections::{Place, shape};
 use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
 use crate::txn::{InBlock, Located, View};
@@ -155,14 +155,9 @@ impl Front {
     }
 }
 
-/// Reading own metadata: an offset that leads nowhere is damage, not the caller's mistake.
+/// Of an ordered map; see [`shape::own`].
 pub(super) fn own<T>(result: Result<T>, offset: u64) -> Result<T> {
-    result.map_err(|e| match e {
-        Error::BadOffset { .. } | Error::OutOfBounds { .. } | Error::SizeMismatch { .. } => {
-            Error::corrupt(offset, "an ordered map leads to something that is no part of it")
-        }
-        e => e,
-    })
+    shape::own(result, offset, "an ordered map leads to something that is no part of it")
 }
 
 /// A node in a transaction.

@@ -10,7 +10,7 @@
 //! plain type, begin at a multiple of the largest power of two that divides its length, but at most of 16.
 #![forbid(unsafe_code)]
 
-use super::table::Link;
+use super::table::{Link, free_own, own};
 use crate::collections::{Item, Key};
 use crate::error::{Error, Result};
 use crate::txn::{Located, View, WriteTxn};
@@ -65,11 +65,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// The entry's block, and where key and value lie in it.
     #[inline]
     pub(super) fn places(tx: &impl View, entry: Link) -> Result<(Located, Range<u64>, Range<u64>)> {
-        let block = tx.block(entry.raw())?;
+        let block = own(tx.block(entry.raw()), entry.raw())?;
         let first = match K::SIZE {
             Some(_) => None,
             None if block.len < 8 => return Err(Error::corrupt(entry.raw(), DAMAGED)),
-            None => Some(tx.word_in_block(entry.raw())?),
+            None => Some(own(tx.word_in_block(entry.raw()), entry.raw())?),
         };
         let (key, value) = Self::parts(entry, first, block.len)?;
         Ok((block, key, value))
@@ -86,7 +86,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     /// Key and value as bytes.
     #[inline]
     pub(super) fn read(tx: &impl View, entry: Link) -> Result<(&[u8], &[u8])> {
-        let block = tx.bytes(entry)?;
+        let block = own(tx.bytes(entry), entry.raw())?;
         let first = block.first_chunk().map(|word| u64::from_le_bytes(*word));
         let (key, value) = Self::parts(entry, first, block.len() as u64)?;
         Ok((&block[key.start as usize..key.end as usize], &block[value.start as usize..]))
@@ -172,11 +172,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
             return Ok(entry);
         }
         let len = old.start.saturating_add(value.len());
-        let info = tx.block_info(entry)?;
+        let info = own(tx.block_info(entry), entry.raw())?;
         let stays = is_aligned && (len == info.len || len <= info.capacity && len >= info.capacity / 2);
         if !stays {
             let new = Self::alloc(tx, key, value)?;
-            tx.free(entry)?;
+            free_own(tx, entry)?;
             return Ok(new);
         }
         let entry = if len == info.len { entry } else { tx.resize(entry, len)? };

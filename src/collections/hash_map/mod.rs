@@ -22,7 +22,7 @@ pub use iter::{Iter, Position};
 use self::ahead::AHEAD;
 use self::entry::{Content, Layout};
 use self::load::Loader;
-use self::table::{Found, Head, Link, Table, Word, bucket_of};
+use self::table::{Found, Head, Link, Table, Word, bucket_of, free_own};
 use super::{Item, Key, KeyBuffer};
 use crate::error::{Error, Result};
 use crate::txn::{InBlock, Located, View, WriteTxn};
@@ -381,7 +381,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let mut table = Table::of(self.offset(), &head)?;
         let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
         table.take(tx, bucket_of(hash, table.buckets), found)?;
-        tx.free(found.word.entry())?;
+        free_own(tx, found.word.entry())?;
         self.set_len(tx, len)?;
         if table.wants_shrinking(len) {
             without_space(table.shrink(tx))?;
@@ -436,7 +436,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
                         (Layout::<K, V>::typed_key(entry, key)?, Layout::<K, V>::typed_value(entry, value)?);
                     if !keep(key, value) {
                         table.take(tx, bucket, found)?;
-                        tx.free(entry)?;
+                        free_own(tx, entry)?;
                         len = len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
                     }
                 }
@@ -475,7 +475,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx.in_steps(|tx| {
             let head = self.head(tx)?;
             let mut table = Table::of(self.offset(), &head)?;
-            free_entries(tx, table, |tx, entry| tx.free(entry))?;
+            free_entries(tx, table, free_own)?;
             table.reset(tx)?;
             self.set_len(tx, 0)
         })
@@ -495,7 +495,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        self.free_each(tx, |tx, entry| tx.free(entry))
+        self.free_each(tx, free_own)
     }
 
     fn free_each(
@@ -509,7 +509,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             let segments = table.segments(tx)?;
             free_entries(tx, table, free)?;
             for segment in segments {
-                tx.free(segment)?;
+                free_own(tx, segment)?;
             }
             tx.free(self.offset())
         })
@@ -542,7 +542,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             let copy = &mut bytemuck::cast_slice_mut(&mut lines)[..value.len()];
             copy.copy_from_slice(value);
             // The entry goes first, so that nobody comes here a second time.
-            tx.free(entry)?;
+            free_own(tx, entry)?;
             each(tx, Layout::<K, V>::typed_value(entry, copy)?)
         })
     }

@@ -19,6 +19,7 @@
 //! Invariants: words of a chain (a bucket and its overflow blocks) are in any order, with holes; no overflow block is without words.
 #![forbid(unsafe_code)]
 
+use crate::collections::shape;
 use crate::error::{Error, Result};
 use crate::offset::Offset;
 use crate::txn::{View, WriteTxn};
@@ -26,6 +27,17 @@ use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(super) type Link = Offset<[u8]>;
+
+/// Of a hash map; see [`shape::own`].
+#[inline]
+pub(super) fn own<T>(result: Result<T>, offset: u64) -> Result<T> {
+    shape::own(result, offset, "a hash map leads to something that is no part of it")
+}
+
+/// Frees a block that a map's own words lead to.
+pub(super) fn free_own(tx: &mut WriteTxn<'_>, block: Link) -> Result<()> {
+    own(tx.free(block), block.raw())
+}
 
 /// The first line of the header block.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -139,7 +151,8 @@ impl Place {
     /// One of the eight words, copied.
     #[inline]
     fn word(self, tx: &impl View, index: usize) -> Result<u64> {
-        tx.word_in_block(self.offset().wrapping_add(8 * index as u64))
+        let at = self.offset().wrapping_add(8 * index as u64);
+        own(tx.word_in_block(at), at)
     }
 
     /// All of them, where the transaction has them side by side.
@@ -155,7 +168,7 @@ impl Place {
     }
 
     fn write(self, tx: &mut WriteTxn<'_>, index: usize, word: u64) -> Result<()> {
-        tx.write_at(self.block, self.at + 8 * index as u64, &word.to_le_bytes())
+        own(tx.write_at(self.block, self.at + 8 * index as u64, &word.to_le_bytes()), self.offset())
     }
 }
 
@@ -316,7 +329,7 @@ impl Table {
             if chain.place == found.place {
                 let after = chain.place.overflow(tx)?;
                 before.write(tx, WORDS, after.raw())?;
-                return tx.free(chain.place.block);
+                return free_own(tx, chain.place.block);
             }
             before = chain.place;
         }
@@ -361,7 +374,7 @@ impl Table {
         let place = self.place(tx, new)?;
         let words: Vec<Word> = moved.iter().map(|found| found.word).take(WORDS).collect();
         let bucket = Bucket::of(&words, Link::null());
-        tx.write_at(place.block, place.at, bytemuck::bytes_of(&bucket))?;
+        own(tx.write_at(place.block, place.at, bytemuck::bytes_of(&bucket)), place.offset())?;
         for found in moved.iter().skip(WORDS) {
             if let Err(e) = self.add(tx, new, found.word) {
                 self.free_overflow(tx, new)?;
@@ -407,8 +420,8 @@ impl Table {
         // A cycle ends at a block that is freed already.
         while !next.is_null() {
             let block = next;
-            next = tx.part::<Bucket>(block, 0)?.overflow;
-            tx.free(block)?;
+            next = own(tx.part::<Bucket>(block, 0), block.raw())?.overflow;
+            free_own(tx, block)?;
         }
         Ok(())
     }
@@ -416,7 +429,7 @@ impl Table {
     fn free_segment(self, tx: &mut WriteTxn<'_>, segment: u64) -> Result<()> {
         let link = self.segment(tx, segment)?;
         self.set_segment(tx, segment, Link::null())?;
-        tx.free(link)
+        free_own(tx, link)
     }
 
     /// Makes it a table of [`FIRST`] empty buckets, whose words and overflow blocks are freed already.
@@ -427,7 +440,7 @@ impl Table {
             }
         }
         let first = self.segment(tx, 0)?;
-        tx.write_at(first, 0, &[0; (FIRST * BUCKET) as usize])?;
+        own(tx.write_at(first, 0, &[0; (FIRST * BUCKET) as usize]), first.raw())?;
         self.set_buckets(tx, FIRST)
     }
 
@@ -451,7 +464,7 @@ impl Table {
             if link.is_null() && segment > last {
                 continue;
             }
-            if tx.len_of(link)? != segment_len(segment) * BUCKET {
+            if own(tx.len_of(link), link.raw())? != segment_len(segment) * BUCKET {
                 return Err(Error::corrupt(link.raw(), "a segment of a hash map has another length"));
             }
         }
@@ -540,7 +553,7 @@ impl Chain {
             self.anchor = block;
         }
         // What is copied out word by word needs no block around it; that a link leads to one is asked here, where it costs little.
-        tx.part::<Bucket>(block, 0)?;
+        own(tx.part::<Bucket>(block, 0), block.raw())?;
         self.place = Place { block, at: 0 };
         self.index = 0;
         Ok(())

@@ -5,6 +5,7 @@
 
 mod line;
 mod list;
+mod pack;
 mod stat;
 mod transfer;
 
@@ -14,7 +15,7 @@ use heapfile::store::{Kind, Store, Table};
 use heapfile::{Arena, WriteTxn};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, Write, stderr, stdin, stdout};
+use std::io::{Cursor, Read, Seek, Write, stderr, stdin, stdout};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ enum Command {
     List(list::Args),
     Import(transfer::ImportArgs),
     Export(transfer::ExportArgs),
+    Pack(pack::Args),
     Stat(stat::Args),
 }
 
@@ -51,6 +53,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Command::List(args) => list::run(args),
         Command::Import(args) => transfer::import(args),
         Command::Export(args) => transfer::export(args),
+        Command::Pack(args) => pack::run(&args),
         Command::Stat(args) => stat::run(&args),
     }
 }
@@ -138,12 +141,9 @@ fn put(args: PutArgs) -> Outcome {
     let (len, source): (u64, Box<dyn Read>) = match (args.value, args.from) {
         (Some(value), _) => {
             let value = value.into_vec();
-            (value.len() as u64, Box::new(std::io::Cursor::new(value)))
+            (value.len() as u64, Box::new(Cursor::new(value)))
         }
-        (None, Some(path)) => {
-            let (len, file) = content(&path)?;
-            (len, Box::new(file))
-        }
+        (None, Some(path)) => content(&path)?,
         (None, None) => {
             let (len, file) = spooled(stdin().lock(), "stdin")?;
             (len, Box::new(file))
@@ -157,14 +157,26 @@ fn put(args: PutArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a file holds, and how much. Pipes, devices and files of /proc do not say how long they are.
-fn content(path: &Path) -> Result<(u64, File), Failure> {
-    let file = File::open(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+/// What a file holds, and how much. Pipes, devices and files of /proc do not say how long they are, those of /sys say what is not so: what is short is read, whatever
+/// it says.
+fn content(path: &Path) -> Result<(u64, Box<dyn Read>), Failure> {
+    const SHORT: u64 = 64 << 10;
+    let name = path.display();
+    let file = File::open(path).map_err(|e| format!("cannot open {name}: {e}"))?;
     let metadata = file.metadata()?;
-    if metadata.is_file() && metadata.len() > 0 {
-        return Ok((metadata.len(), file));
+    let mut head = Vec::new();
+    (&file).take(SHORT).read_to_end(&mut head).map_err(|e| format!("cannot read {name}: {e}"))?;
+    let read = head.len() as u64;
+    let begun = Cursor::new(head);
+    if read < SHORT {
+        return Ok((read, Box::new(begun)));
     }
-    spooled(file, &path.display().to_string())
+    let all = begun.chain(file);
+    if metadata.is_file() && metadata.len() >= read {
+        return Ok((metadata.len(), Box::new(all)));
+    }
+    let (len, file) = spooled(all, &name.to_string())?;
+    Ok((len, Box::new(file)))
 }
 
 /// All that comes, in a temporary file, and how much it is.

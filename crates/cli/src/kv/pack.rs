@@ -1,0 +1,55 @@
+//! `heapfile kv pack`.
+
+use super::is_missing;
+use crate::progress::{Bar, Spinner};
+use crate::shrink::tell;
+use crate::{FOUND, Outcome};
+use heapfile::Arena;
+use heapfile::store::{Store, Table};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Pack what is left after many deletions, and give free space back to the file system; exit code 1 if a table that is named is not there
+///
+/// Writes the entries of ordered tables anew, side by side, then does what `heapfile shrink` does. Hashed tables pack themselves as they get smaller. Others may
+/// have the arena open; writers wait for one table at a time.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The arena
+    file: PathBuf,
+    /// Only this table [default: all]
+    #[arg(long, short)]
+    table: Option<String>,
+    /// Write JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let store = Store::with(Arena::open(&args.file)?);
+    if is_missing(&store, args.table.as_deref())? {
+        return Ok(ExitCode::from(FOUND));
+    }
+    let tables = match &args.table {
+        Some(table) => vec![table.clone()],
+        None => store.tables()?,
+    };
+    tell(&args.file, args.json, || {
+        let total = tables.iter().map(|table| store.len(table)).sum::<Result<u64, _>>()?;
+        let (mut bar, mut done) = (Bar::new("packing", total), 0);
+        for table in tables {
+            let mut tx = store.write()?;
+            if let Some(table) = Table::open(&tx, &table)? {
+                done += table.len(&tx)?;
+                if let Ok(map) = table.ordered() {
+                    map.pack(&mut tx)?;
+                }
+            }
+            tx.commit()?;
+            bar.set(done);
+        }
+        drop(bar);
+        let _spinner = Spinner::new("shrinking");
+        Ok(store.arena().shrink()?)
+    })
+}
