@@ -75,6 +75,9 @@ fn use_all(tx: &mut WriteTxn<'_>, all: All, n: u64) {
         11 => told(map.retain(tx, |key, _| key.len() % 2 == 0)),
         12 => told(map.clear(tx)),
         13 => told(counts.update_or_insert(tx, &(n % 50), 0, |n| *n = n.wrapping_add(1))),
+        14 => {
+            drop((vector.free(tx), text.free(tx), list.free(tx), map.free(tx), counts.free(tx)));
+        }
         15 => drop((vector.split_off(tx, 2), text.split_off(tx, 3), text.drain(tx, 2..4))),
         16 => {
             let node = list.nodes(tx).ok().and_then(|all| all.flatten().nth(20));
@@ -84,9 +87,6 @@ fn use_all(tx: &mut WriteTxn<'_>, all: All, n: u64) {
         18 => {
             told(map.take(tx, &key));
             told(counts.take(tx, &(n % 50)));
-        }
-        14 => {
-            drop((vector.free(tx), text.free(tx), list.free(tx), map.free(tx), counts.free(tx)));
         }
         _ => told((0..200).try_for_each(|n| counts.insert(tx, &n, &n).map(drop))),
     }

@@ -159,17 +159,28 @@ fn a_creation_that_was_cut_off() {
     }
 }
 
-/// One damaged byte must not make an arena look like the beginnings of one, which may be written over.
+/// One damaged byte must not make an arena look like the beginnings of one, which may be written over; what is wrong is not the checksum, which may be right.
 #[test]
-fn a_damaged_version_is_no_unfinished_creation() {
+fn a_damaged_version_or_byte_order_is_no_unfinished_creation() {
     let dir = dir();
     let path = dir.path().join("a.heap");
     for durability in BOTH {
-        let mut bytes = image(durability);
-        bytes[12] = 0;
-        std::fs::write(&path, bytes).unwrap();
-        refuses(&path, |e| matches!(e, Error::Corrupt { offset: 0, .. }));
-        create_refuses(&path);
+        for (at, name) in [(8, "byte order"), (12, "version")] {
+            let mut bytes = image(durability);
+            bytes[at] = 0;
+            for seal in [false, true] {
+                if seal {
+                    let crc = crc32fast::hash(&bytes[..92]);
+                    bytes[92..96].copy_from_slice(&crc.to_le_bytes());
+                }
+                std::fs::write(&path, &bytes).unwrap();
+                refuses(&path, |e| {
+                    matches!(e, Error::Corrupt { offset, .. } if *offset == at as u64)
+                        && e.to_string().contains(name)
+                });
+                create_refuses(&path);
+            }
+        }
     }
 }
 

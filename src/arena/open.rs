@@ -166,10 +166,16 @@ fn parse_superblock(path: &Path, length: u64, start: &[u8]) -> Result<Superblock
     if order == BYTE_ORDER && found > VERSION {
         return Err(Error::Version { path: path(), found, supported: VERSION });
     }
+    if order != BYTE_ORDER {
+        return Err(Error::corrupt(8, "the superblock's byte order is neither of the two that there are"));
+    }
+    if found != VERSION {
+        return Err(Error::corrupt(12, "the superblock's format version is 0"));
+    }
     let Ok(superblock) = bytemuck::try_pod_read_unaligned::<Superblock>(start) else {
         return Err(Error::Truncated { needed: size_of::<Superblock>() as u64, found: length });
     };
-    if !superblock.is_sound() || order != BYTE_ORDER || found != VERSION {
+    if !superblock.is_sound() {
         return Err(Error::corrupt(0, "the superblock's checksum does not match"));
     }
     if !superblock.is_consistent() {

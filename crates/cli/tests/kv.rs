@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Place, Run, command, run, text};
+use heapfile::store::Store;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Output, Stdio};
@@ -244,13 +245,32 @@ fn an_import_goes_on_with_the_same_lines_only() {
     assert_eq!(import(&["--batch", "2", "--restart"], &others).ok(), "");
     assert_eq!(keys(), 14);
     // Another kind of note is none of these lines.
-    run(&["kv", "put", "-t", ".imports", place.arg(), "-", "\x04"]).ok();
+    Store::open(&place.path).unwrap().put(".imports", b"-", b"\x04").unwrap();
     import(&["--batch", "2"], &lines(10)).fails(2, "begin anew with --restart");
     // Without batches it is forgotten too.
-    run(&["kv", "delete", "-t", ".imports", place.arg(), "--all"]).ok();
+    assert_eq!(import(&["--batch", "2", "--restart"], "").ok(), "");
     fail();
     assert_eq!(import(&[], &others).ok(), "");
     assert_eq!(import(&["--batch", "2"], &others).ok(), "");
+}
+
+/// The table in which imports are noted is the command's own: it is looked at, not written, and exported only by its name.
+#[test]
+fn the_table_of_imports_is_nobody_elses() {
+    let place = Place::new();
+    for args in [&["put", place.arg(), "k", "v"][..], &["import", place.arg()], &["delete", place.arg(), "k"]]
+    {
+        run(&[&["kv", args[0], "-t", ".imports"], &args[1..]].concat()).fails(2, "name another");
+    }
+    let line = "{\"table\":\".imports\",\"key\":\"k\",\"value\":\"v\"}\n";
+    let said: Run = feed(&["kv", "import", place.arg()], line.as_bytes()).into();
+    said.fails(2, "line 1 of -: the table \".imports\" is where");
+    let unfinished: Run =
+        feed(&["kv", "import", "--batch", "2", place.arg()], (lines(2) + "broken\n").as_bytes()).into();
+    assert_eq!(unfinished.code, 2);
+    assert_eq!(run(&["kv", "export", place.arg()]).ok(), lines(2).replace("{", "{\"table\":\"main\","));
+    let notes = run(&["kv", "export", "-t", ".imports", place.arg()]).ok();
+    assert!(notes.starts_with("{\"table\":\".imports\",\"key\":\"-\",\"value") && notes.lines().count() == 1);
 }
 
 /// An import that waits for lines has stored the batches before them, whose last line may be blank, and keeps nobody out.

@@ -74,10 +74,26 @@ impl In {
         self.table.as_deref().unwrap_or("main")
     }
 
+    /// The table, for changes.
+    fn table_to_change(&self) -> Result<&str, Failure> {
+        changeable(self.table())?;
+        Ok(self.table())
+    }
+
     fn key(&self, key: OsString) -> Result<Vec<u8>, Failure> {
         let key = key.into_vec();
         if self.hex { unhex(&key) } else { Ok(key) }
     }
+}
+
+/// Refuses the name of the table that the command keeps for itself.
+fn changeable(table: &str) -> Result<(), String> {
+    if table == transfer::IMPORTS {
+        return Err(format!(
+            "the table {table:?} is where `kv import --batch` notes how far it came: name another (the note of an input goes with --restart)"
+        ));
+    }
+    Ok(())
 }
 
 fn unhex(digits: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -136,6 +152,7 @@ struct PutArgs {
 }
 
 fn put(args: PutArgs) -> Outcome {
+    let table = args.place.table_to_change()?;
     let key = args.place.key(args.key)?;
     // All that has no length yet is read before the arena is locked.
     let (len, source): (u64, Box<dyn Read>) = match (args.value, args.from) {
@@ -151,7 +168,7 @@ fn put(args: PutArgs) -> Outcome {
     };
     let store = Store::open(&args.file)?;
     let mut tx = store.write()?;
-    let table = open_or_create(&mut tx, args.place.table(), args.hashed)?;
+    let table = open_or_create(&mut tx, table, args.hashed)?;
     table.put_from(&mut tx, &key, len, source)?;
     tx.commit()?;
     Ok(ExitCode::SUCCESS)
@@ -265,12 +282,13 @@ struct DeleteArgs {
 }
 
 fn delete(args: DeleteArgs) -> Outcome {
+    let name = args.place.table_to_change()?;
     let store = Store::with(Arena::open(&args.file)?);
     let mut tx = store.write()?;
     let mut missing = false;
     if args.all {
-        missing = !Table::drop_table(&mut tx, args.place.table())?;
-    } else if let Some(table) = Table::open(&tx, args.place.table())? {
+        missing = !Table::drop_table(&mut tx, name)?;
+    } else if let Some(table) = Table::open(&tx, name)? {
         if let Some(prefix) = args.prefix {
             let prefix = args.place.key(prefix)?;
             delete_prefix(&mut tx, table, &prefix)?;

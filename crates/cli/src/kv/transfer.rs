@@ -3,7 +3,7 @@
 //! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
 //! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
-use super::{is_missing, line, open_or_create, reading};
+use super::{changeable, is_missing, line, open_or_create, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
 use crate::units::counted;
@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Where unfinished imports are noted: by the name of the input, a [`Progress`].
-const IMPORTS: &str = ".imports";
+pub(super) const IMPORTS: &str = ".imports";
 
 /// Store entries from lines of JSON, as `export` writes them
 ///
 /// All of it in one transaction: if it fails or is cut off, nothing is stored. With --batch in many: the same command goes on behind the lines that are stored, and
-/// refuses input that begins with other lines.
+/// refuses input that begins with other lines. How far it came is noted in the table `.imports`, which is there until the import is done; entries of your own are not stored under that name.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// The arena; created if it is not there
@@ -44,6 +44,7 @@ pub(super) struct ImportArgs {
 }
 
 pub(super) fn import(args: ImportArgs) -> Outcome {
+    changeable(&args.table)?;
     let name = args.input.as_ref().map_or_else(|| "-".into(), |path| path.to_string_lossy().into_owned());
     let file = args.input.as_ref().filter(|path| path.as_os_str() != "-");
     let (mut lines, total): (Box<dyn BufRead>, u64) = match file {
@@ -89,7 +90,11 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         bytes += read as u64;
         let number = progress.lines;
         if !text.trim_ascii().is_empty() {
-            let line = line::parse(&text).map_err(|why| {
+            let line = line::parse(&text).and_then(|line| {
+                line.table.as_deref().map_or(Ok(()), changeable)?;
+                Ok(line)
+            });
+            let line = line.map_err(|why| {
                 format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.behind + 1)
             })?;
             batch.put(line)?;
@@ -221,7 +226,7 @@ impl<'a> Batch<'a> {
 
 /// Write all entries to stdout as lines of JSON, for `import`; exit code 1 if a table that is named is not there
 ///
-/// Lines do not say how a table finds its entries: `import --hashed` makes hashed ones of all. Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
+/// Lines do not say how a table finds its entries: `import --hashed` makes hashed ones of all. The table `.imports`, in which `import --batch` notes how far it came, is written only if it is named. Writers are not held up: entries that change meanwhile are written as they are when the export comes to them.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
     /// The arena
