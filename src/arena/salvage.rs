@@ -7,7 +7,7 @@
 //! Limits: needs a sound superblock and the page map, as a repair does.
 #![forbid(unsafe_code)]
 
-use super::snapshot::{CHUNK, Target};
+use super::snapshot::Target;
 use super::{Access, Arena, Finding, Options, Report, open, repair};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, page_offset};

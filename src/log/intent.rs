@@ -61,6 +61,9 @@ pub(crate) fn replay(
     if !intent.spilled && intent.page != superblock.intent_page {
         return Err(damaged("the intent word names a page that is not the intent area"));
     }
+    if intent.spilled && at + PAGE > media.capacity() {
+        return Err(media.unreachable(at + PAGE));
+    }
     let mut head = [0u64; HEAD_WORDS];
     for (i, word) in head.iter_mut().enumerate() {
         *word = media.load(at + i as u64 * 8).ok_or_else(|| damaged("the intent lies outside the file"))?;
@@ -72,18 +75,24 @@ pub(crate) fn replay(
     if !expected || intent.spilled && end != u64::from(intent.page) {
         return Err(damaged("the intent word leads to no commit under way"));
     }
+    let from = at + HEAD_WORDS as u64 * 8;
+    let Some(to) = words.checked_mul(8).and_then(|bytes| from.checked_add(bytes)) else {
+        return Err(damaged("the intent is longer than its area"));
+    };
+    if intent.spilled && to > media.capacity() && to <= media.file_len()? {
+        return Err(media.unreachable(to));
+    }
     let limit = if intent.spilled { media.len() } else { page_offset(superblock.heap_page) };
-    let bytes = words
-        .checked_mul(8)
-        .filter(|b| at + HEAD_WORDS as u64 * 8 <= limit && *b <= limit - at - HEAD_WORDS as u64 * 8);
-    let Some(bytes) = bytes else { return Err(damaged("the intent is longer than its area")) };
-    let mut body = vec![0u64; (bytes / 8) as usize];
+    if to > limit {
+        return Err(damaged("the intent is longer than its area"));
+    }
+    let mut body = vec![0u64; words as usize];
     media
-        .copy_to(at + HEAD_WORDS as u64 * 8, bytemuck::cast_slice_mut(&mut body))
+        .copy_to(from, bytemuck::cast_slice_mut(&mut body))
         .ok_or_else(|| damaged("the intent lies outside the file"))?;
     let end = Page::try_from(end).map_err(|_| damaged("the intent's heap end is no page number"))?;
     if page_offset(end) > media.len() {
-        return Err(Error::Truncated { needed: page_offset(end), found: media.len() });
+        return Err(media.unreachable(page_offset(end)));
     }
     let bounds = Bounds { first: superblock.heap_page, end };
     let parsed = Parsed::new(&body, (counts as u32, (counts >> 32) as u32), bounds, at)?;

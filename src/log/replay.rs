@@ -7,7 +7,7 @@
 
 use super::record::{Bounds, KIND_VOID, Parsed, range_of};
 use super::ring::{Record, Ring};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layout::{Page, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
@@ -129,7 +129,7 @@ pub(crate) fn replay(
     // Rule 1: what a record needs of the file was synced before it became valid. A shorter file was cut.
     let needed = records.iter().map(|r| page_offset(r.header.end_page)).max().unwrap_or(0);
     if needed > media.len() && needed > media.refresh_len()? {
-        return Err(Error::Truncated { needed, found: media.len() });
+        return Err(media.unreachable(needed));
     }
     for (offset, words) in steps(ring, records, heap_page)? {
         if all || !shows(media, offset, words) {

@@ -134,7 +134,7 @@ impl Ring {
         if next > tail.saturating_add(self.len) {
             return Ok(None);
         }
-        let Some(body) = self.read_body(media, &header, at) else { return Ok(None) };
+        let Some(body) = self.read_body(media, &header, at)? else { return Ok(None) };
         if header.computed_crc(&body) != header.crc {
             return Ok(None);
         }
@@ -142,19 +142,19 @@ impl Ring {
         Ok(Some((Record { header, body }, next)))
     }
 
-    fn read_body(&self, media: &Media, header: &RecordHeader, at: u64) -> Option<Vec<u64>> {
-        let (from, bytes) = if header.kind == KIND_SPILL {
-            (page_offset(header.spill_page), header.body_words.checked_mul(8)?)
-        } else {
-            (at + 64, header.body_words.checked_mul(8)?)
+    fn read_body(&self, media: &Media, header: &RecordHeader, at: u64) -> Result<Option<Vec<u64>>> {
+        let from = if header.kind == KIND_SPILL { page_offset(header.spill_page) } else { at + 64 };
+        let Some(end) = header.body_words.checked_mul(8).and_then(|bytes| from.checked_add(bytes)) else {
+            return Ok(None);
         };
         // Before memory is taken for it: the body has to lie inside the file.
-        if from.checked_add(bytes)? > media.len() {
-            return None;
+        if end > media.len() && end > media.refresh_len()? {
+            // Where the file is longer than what this handle maps, it may hold the body: whether it counts cannot be told from here.
+            let is_beyond = end > media.capacity() && media.file_len()? >= end;
+            return if is_beyond { Err(media.unreachable(end)) } else { Ok(None) };
         }
         let mut body = vec![0u64; header.body_words as usize];
-        media.copy_to(from, bytemuck::cast_slice_mut(&mut body))?;
-        Some(body)
+        Ok(media.copy_to(from, bytemuck::cast_slice_mut(&mut body)).map(|()| body))
     }
 
     /// Whether the ring holds the header of a record that was written after those that end at `head`. The last record written is never
@@ -187,7 +187,7 @@ impl Ring {
 
     fn header_at(&self, media: &Media, at: u64) -> Result<RecordHeader> {
         let mut bytes = [0u8; size_of::<RecordHeader>()];
-        let truncated = || Error::Truncated { needed: self.start + self.len, found: media.len() };
+        let truncated = || media.unreachable(self.start + self.len);
         media.copy_to(at, &mut bytes).ok_or_else(truncated)?;
         Ok(bytemuck::cast(bytes))
     }

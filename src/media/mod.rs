@@ -129,6 +129,14 @@ impl Media {
         }
     }
 
+    /// Why bytes up to `needed` cannot be reached: the file is longer than this handle maps, or it was cut.
+    pub(crate) fn unreachable(&self, needed: u64) -> Error {
+        match self.capacity() {
+            max if needed > max => Error::MaxSize { needed, max },
+            _ => Error::Truncated { needed, found: self.len() },
+        }
+    }
+
     /// Length of the file as it is now.
     pub(crate) fn file_len(&self) -> Result<u64> {
         on_backend!(self, b => b.len())
@@ -182,7 +190,7 @@ impl Media {
 
     #[cold]
     fn too_short(&self, offset: u64, len: u64) -> Error {
-        Error::Truncated { needed: offset.saturating_add(len), found: self.len() }
+        self.unreachable(offset.saturating_add(len))
     }
 
     /// Stores through the mapping (see [`Mapping::store`] for who may).

@@ -33,7 +33,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes that are read and written at once.
-pub(in crate::arena) const CHUNK: u64 = 1 << 20;
+const CHUNK: u64 = 1 << 20;
 /// Stretches of the heap that are looked at in one read transaction.
 const PIECE: usize = 256;
 /// Pages that may be left for the last round.

@@ -15,7 +15,6 @@ mod target;
 
 use super::{Access, Arena};
 use crate::error::Result;
-pub(super) use copy::CHUNK;
 use copy::{Copied, Copy};
 use std::path::Path;
 pub(super) use target::Target;
