@@ -131,10 +131,11 @@ impl Media {
 
     /// Why bytes up to `needed` cannot be reached: the file is longer than this handle maps, or it was cut.
     pub(crate) fn unreachable(&self, needed: u64) -> Error {
-        match self.capacity() {
-            max if needed > max => Error::MaxSize { needed, max },
-            _ => Error::Truncated { needed, found: self.len() },
+        let max = self.capacity();
+        if needed > max && self.file_len().is_ok_and(|len| needed <= len) {
+            return Error::MaxSize { needed, max };
         }
+        Error::Truncated { needed, found: self.len() }
     }
 
     /// Length of the file as it is now.
