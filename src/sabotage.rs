@@ -25,6 +25,10 @@ pub enum Break {
     CutBeforeCheckpoint,
     /// The revoke rule: old writes are replayed over what was filled in place later.
     NoRevoke,
+    /// Replay writes older values of a word before its last one.
+    ReplayOldValues,
+    /// Old writes are replayed over a spilled body that lies where the heap once was.
+    ReplayOverSpilled,
     /// After a boot the runtime words are believed as after a kill.
     WordsOutliveBoots,
     /// The order "flush, then apply".

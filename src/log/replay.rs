@@ -1,14 +1,20 @@
 //! Replay: what a set of log records means for the heap, and its application.
 //!
-//! Replay is physical and idempotent: records are applied in order, each write as it stands. Two things are left out: a record
-//! that the next one voids, with its ranges; and writes into a range that a *later* record lists as filled in place
-//! (the revoke rule, as in jbd2): that space was freed and taken again since, its content came by another way,
-//! and an older write would damage it. The lists are collected in a first pass over all records.
+//! Replay is physical and idempotent. Each word is written once, with the last value that a record has for it: where recovery is
+//! cut off, and on every page that reached the disk before it was, a word is as it was found or as it will be, never as it was
+//! before some older commit. Records are therefore read from the last to the first, and what is covered already is left out:
+//!
+//! - a record that the next one voids, with its ranges;
+//! - words that a later write has;
+//! - ranges that a *later* record lists as filled in place (the revoke rule, as in jbd2): that space was freed and taken again
+//!   since, its content came by another way, and an older write would damage it;
+//! - a spilled body, before all older records: it lies where the heap had ended by then, and older records may know that place
+//!   as a part of the heap, which was cut off since. Were it written over, the next recovery would find no such record.
 
-use super::record::{Bounds, KIND_VOID, Parsed, range_of};
+use super::record::{Bounds, KIND_SPILL, KIND_VOID, Parsed, range_of, spill_pages};
 use super::ring::{Record, Ring};
 use crate::error::Result;
-use crate::layout::{Page, page_offset};
+use crate::layout::{PAGE, Page, page_offset};
 use crate::media::Media;
 use crate::sabotage::{Break, broken};
 use std::collections::BTreeMap;
@@ -59,6 +65,10 @@ impl Covered {
         self.0.insert(start, end);
     }
 
+    fn pages(&mut self, page: Page, pages: u64) {
+        self.add(page_offset(page), page_offset(page) + pages * PAGE);
+    }
+
     /// Calls `f` with the parts of `[start, end)` that are not covered.
     fn gaps(&self, start: u64, end: u64, mut f: impl FnMut(u64, u64)) {
         let mut at = match self.0.range(..=start).next_back() {
@@ -80,34 +90,41 @@ impl Covered {
 /// One write that has to be applied: offset and words.
 type Step<'a> = (u64, &'a [u64]);
 
-/// What replaying `records` writes, in order.
+/// What replaying `records` writes: no word twice.
 fn steps<'a>(ring: &Ring, records: &'a [Record], heap_page: Page) -> Result<Vec<Step<'a>>> {
     let mut covered = Covered::default();
-    let mut by_record: Vec<Vec<Step<'a>>> = Vec::new();
+    let mut steps = Vec::new();
     let mut voided = false;
     for record in records.iter().rev() {
-        if record.header.kind == KIND_VOID || std::mem::replace(&mut voided, false) {
-            voided = record.header.kind == KIND_VOID;
+        let header = &record.header;
+        if header.kind == KIND_SPILL && !broken(Break::ReplayOverSpilled) {
+            covered.pages(header.spill_page, spill_pages(header.body_words));
+        }
+        if header.kind == KIND_VOID || std::mem::replace(&mut voided, false) {
+            voided = header.kind == KIND_VOID;
             continue;
         }
-        let bounds = Bounds { first: heap_page, end: record.header.end_page };
-        let counts = (record.header.ranges, record.header.writes);
-        let parsed = Parsed::new(&record.body, counts, bounds, ring.offset(record.header.position))?;
-        let mut own = Vec::new();
-        for write in parsed.writes() {
-            let start = write.offset;
-            covered.gaps(start, start + write.words.len() as u64 * 8, |a, b| {
-                own.push((a, &write.words[((a - start) / 8) as usize..((b - start) / 8) as usize]));
+        let bounds = Bounds { first: heap_page, end: header.end_page };
+        let counts = (header.ranges, header.writes);
+        let parsed = Parsed::new(&record.body, counts, bounds, ring.offset(header.position))?;
+        let writes: Vec<_> = parsed.writes().collect();
+        for write in writes.iter().rev() {
+            let (start, end) = (write.offset, write.offset + write.words.len() as u64 * 8);
+            covered.gaps(start, end, |a, b| {
+                steps.push((a, &write.words[((a - start) / 8) as usize..((b - start) / 8) as usize]));
             });
+            if !broken(Break::ReplayOldValues) {
+                covered.add(start, end);
+            }
         }
-        by_record.push(own);
         let revoked = if broken(Break::NoRevoke) { &[] } else { parsed.ranges };
         for &range in revoked {
             let (page, pages) = range_of(range);
-            covered.add(page_offset(page), page_offset(page) + page_offset(pages));
+            covered.pages(page, pages.into());
         }
     }
-    Ok(by_record.into_iter().rev().flatten().collect())
+    steps.reverse();
+    Ok(steps)
 }
 
 /// Whether the file shows these words there.

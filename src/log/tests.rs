@@ -8,7 +8,7 @@ mod resume;
 use super::power::{Extent, PowerLog};
 use super::record::*;
 use super::replay::Apply;
-use super::ring::{Ring, largest};
+use super::ring::{Cursor, Ring, largest};
 use super::slots;
 use crate::error::{Error, Result};
 use crate::layout::{DURABILITY_POWER, LogPlace, PAGE, Page, SLOT_PAGES, Superblock, page_offset};
@@ -89,8 +89,8 @@ impl Bench {
         self.media.write(at + 64, bytemuck::cast_slice(words)).unwrap();
     }
 
-    /// Writes a record whose body lies at the heap's end.
-    fn append_spilled(&self, mut body: Body) {
+    /// Writes a record whose body lies at the heap's end. Returns where the log goes on.
+    fn append_spilled(&self, mut body: Body) -> Cursor {
         let at = page_offset(self.end);
         self.media.grow(at + page_offset(spill_pages(body.words().len() as u64) as Page)).unwrap();
         self.media.write(at, bytemuck::cast_slice(body.words())).unwrap();
@@ -99,6 +99,7 @@ impl Bench {
             self.log.append(&self.media, self.runtime(), &mut body, self.end, Some(self.end)).unwrap().next;
         self.log.applied(self.runtime(), next);
         self.runtime().set_in_doubt(false);
+        next
     }
 
     fn checkpoint(&self) {
