@@ -45,6 +45,21 @@ impl std::fmt::Display for OffsetFault {
 
 /// Everything that can go wrong, each with what to do about it.
 ///
+/// Any call that touches a file may fail with [`Io`](Self::Io), and with [`Corrupt`](Self::Corrupt) or [`Truncated`](Self::Truncated) where the file is damaged
+/// or was cut; any call on a handle that cannot go on, with [`Forked`](Self::Forked) or [`Poisoned`](Self::Poisoned). Beside these:
+///
+/// | an arena is | may fail with |
+/// |---|---|
+/// | created | [`AlreadyExists`](Self::AlreadyExists), [`NotAFile`](Self::NotAFile), [`BadOption`](Self::BadOption), [`NoSpace`](Self::NoSpace), [`MaxSize`](Self::MaxSize), [`TooLarge`](Self::TooLarge), [`Busy`](Self::Busy), [`Replaced`](Self::Replaced), [`Unsupported`](Self::Unsupported) |
+/// | opened | [`NotAFile`](Self::NotAFile), [`NotAnArena`](Self::NotAnArena), [`Unfinished`](Self::Unfinished), [`Version`](Self::Version), [`Endianness`](Self::Endianness), [`BadOption`](Self::BadOption), [`MaxSize`](Self::MaxSize), [`Unsynced`](Self::Unsynced), [`LockMode`](Self::LockMode), [`NoSlot`](Self::NoSlot), [`Busy`](Self::Busy), [`Replaced`](Self::Replaced), [`Unsupported`](Self::Unsupported) |
+/// | locked: a transaction begins | [`Busy`](Self::Busy), [`WouldDeadlock`](Self::WouldDeadlock), [`MaxSize`](Self::MaxSize) if others have made the file longer than this handle maps; to write, [`ReadOnly`](Self::ReadOnly) |
+/// | read | [`BadOffset`](Self::BadOffset), [`OutOfBounds`](Self::OutOfBounds), [`SizeMismatch`](Self::SizeMismatch), [`TypeMismatch`](Self::TypeMismatch) |
+/// | changed | the same, and [`NoSpace`](Self::NoSpace), [`MaxSize`](Self::MaxSize), [`TooLarge`](Self::TooLarge), [`BadOption`](Self::BadOption) (an alignment), [`Replaced`](Self::Replaced) where the file has to grow |
+/// | committed | [`Busy`](Self::Busy) and [`WouldDeadlock`](Self::WouldDeadlock) for readers, [`NoSpace`](Self::NoSpace) and [`MaxSize`](Self::MaxSize) for the record, [`HalfChanged`](Self::HalfChanged); for changes of several threads all in [`Group`](Self::Group) |
+/// | synced, checkpointed, shrunk, copied | as when it is locked, changed and committed, and [`Replaced`](Self::Replaced), [`SyncFailed`](Self::SyncFailed) |
+///
+/// A call that is a transaction of its own may fail as all of its steps. What else a call may return is said there.
+///
 /// ```
 /// # fn main() -> Result<(), heapfile::Error> {
 /// # let dir = tempfile::tempdir().unwrap();
@@ -57,7 +72,7 @@ impl std::fmt::Display for OffsetFault {
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused a call.
-    #[error("cannot {op} {}: {source}", path.display())]
+    #[error("cannot {op} {}: {source}{}", path.display(), advice(.op, .source))]
     Io {
         /// What was being done, as a verb: "open", "map", "lock" …
         op: &'static str,
@@ -75,8 +90,8 @@ pub enum Error {
         /// What it is instead.
         what: &'static str,
     },
-    /// The file system offers no shared mapping or no locks, which an arena needs.
-    #[error("the file system that holds {} has no {what}: keep the arena on a local file system or in /dev/shm", path.display())]
+    /// The file system offers no shared mapping or no locks, which an arena needs; or a file is to be mapped in [windows](crate::window) that nobody vouches for.
+    #[error("{}", unsupported(.path, .what))]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -141,7 +156,7 @@ pub enum Error {
         /// What is wrong there.
         what: &'static str,
     },
-    /// The disk (or quota) is full. Nothing was changed.
+    /// The disk, the quota or, for a file in memory, the memory is full, though the file might be longer as far as [`MaxSize`](Self::MaxSize) goes. Nothing was changed.
     #[error(
         "no space left on the device for {needed} more bytes; nothing was changed: free space and try again"
     )]
@@ -149,15 +164,16 @@ pub enum Error {
         /// Bytes that were asked of the file system.
         needed: u64,
     },
-    /// The arena would grow over its `max_size`. Nothing was changed.
+    /// The file would have to be longer than this handle maps, or is so already: `max_size`, or less where the process had not so much address space left; 16 TiB
+    /// in any case. The disk may have room. Nothing was changed.
     #[error("the arena would need {needed} bytes, its max_size is {max}: open it with a larger max_size")]
     MaxSize {
         /// File length that would be needed.
         needed: u64,
-        /// Limit of this handle.
+        /// Limit of this handle, `max_bytes` of its `Stats`.
         max: u64,
     },
-    /// A length or count is over what the format can hold.
+    /// A length or count is over what the format can hold, or a file's length over what the system allows (`ulimit -f`, the file system).
     #[error("{what} of {len} is over the limit of {max}")]
     TooLarge {
         /// What is too large.
@@ -268,10 +284,9 @@ pub enum Error {
         /// Why.
         cause: std::sync::Arc<Error>,
     },
-    /// A sync failed before; what was written since the last good one may not be on the disk.
-    #[error(
-        "an earlier sync of this arena failed: close all handles and open it again, which writes it anew"
-    )]
+    /// A sync failed before; what was written since the last good one may not be on the disk. Whoever begins a write transaction next, or opens the arena, writes
+    /// it anew.
+    #[error("an earlier sync of this arena failed: try again, or open it again, which writes it anew")]
     SyncFailed,
     /// A `Process` arena was not synced before the machine went down.
     #[error("{} was not synced before the machine went down: open it with accept_unsynced to check it and keep what is sound", path.display())]
@@ -363,6 +378,30 @@ pub enum Error {
         /// What it must be.
         why: &'static str,
     },
+}
+
+/// What a file lacks that is to be mapped in windows: no fault of its file system.
+pub(crate) const SEAL: &str =
+    "seal that keeps it as it is, so mapped windows of it need Builder::trust_files";
+
+fn unsupported(path: &std::path::Path, what: &str) -> String {
+    let path = path.display();
+    if what == SEAL {
+        return format!("{path} has no {what}");
+    }
+    format!(
+        "the file system that holds {path} has no {what}: keep the arena on a local file system or in /dev/shm"
+    )
+}
+
+/// What to do where a file cannot be mapped: that there is no memory, as the system says, means address space or mappings.
+fn advice(op: &str, source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::OutOfMemory if op.starts_with("map") => {
+            "; close other handles, set a smaller max_size, or allow this process more address space (ulimit -v) or mappings (vm.max_map_count)"
+        }
+        _ => "",
+    }
 }
 
 fn busy(slot: &Option<u32>, pid: &Option<u32>, waited: &Duration) -> String {

@@ -41,6 +41,7 @@
 //! | persistent objects by key | [`store`] |
 //! | looking after an arena | [`Arena::check`], [`Arena::repair`], [`Arena::salvage`], [`Arena::stats`], [`Arena::handles`], [`Arena::runs`], [`Arena::shrink`] |
 //! | copies of one state while others go on | [`Arena::snapshot`] |
+//! | reading other files, of any size, in little memory | [`window`] |
 //!
 //! # Transactions
 //!
@@ -64,7 +65,7 @@
 //! | `serde` | values of any type in a [`store`], through serde |
 //! | `testing` | the simulated disk and the failpoints of this project's own tests; no part of the stable interface |
 //!
-//! How it works inside is told in `docs/ARCHITECTURE.md`, every byte of the file in `docs/FORMAT.md`.
+//! How to do what, and the command `heapfile`: `docs/GUIDE.md`. How it works inside: `docs/ARCHITECTURE.md`. Every byte of the file: `docs/FORMAT.md`.
 
 #[cfg(all(
     feature = "arena",

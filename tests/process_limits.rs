@@ -49,6 +49,10 @@ fn little_address_space() {
             setrlimit(Resource::As, Rlimit { current: Some(600 << 20), ..before }).unwrap();
             assert_eq!(code(options.open(path)), Some(libc::ENOMEM));
             assert_eq!(code(options.open_read_only(path)), Some(libc::ENOMEM));
+            // The message says what helps, and that does.
+            let told = options.open(path).unwrap_err().to_string();
+            assert!(told.contains("a smaller max_size"), "{told}");
+            drop(options.clone().max_size(64 << 20).open(path).unwrap());
             setrlimit(Resource::As, before).unwrap();
             let arena = options.open(path).unwrap();
             Script::after(1).assert_in(&arena);

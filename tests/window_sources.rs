@@ -90,6 +90,19 @@ fn a_sealed_memfd_is_mapped_safely_and_an_unsealed_one_is_copied() {
 }
 
 #[test]
+fn a_file_that_nobody_vouches_for_is_refused_with_what_helps() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let told = WindowPool::builder()
+        .backend(Backend::Mmap)
+        .build()
+        .unwrap()
+        .open(file.path())
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("trust_files") && !told.contains("file system"), "{told}");
+}
+
+#[test]
 fn pipes_sockets_devices_and_directories_are_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");

@@ -90,7 +90,8 @@ impl Options {
     }
 
     /// Most bytes that the file may have through this handle; address space is set aside for it, memory is not. Default 1 TiB; where
-    /// that much address space cannot be had, half as much and so on, down to the file's length + 1 GiB.
+    /// that much address space cannot be had, half as much and so on, down to the file's length + 1 GiB ([`Stats::max_bytes`](crate::Stats::max_bytes) says how much it
+    /// came to). A process has 128 TiB of it for all its handles: one that is to have more than a hundred open should set less.
     ///
     /// ```
     /// let options = heapfile::Options::new().max_size(16 << 30);
@@ -195,7 +196,7 @@ impl Options {
         self
     }
 
-    /// Permissions of a file that is created, before the process's umask. Default `0o600`.
+    /// Permissions of a file that is created, before the process's umask. Default `0o600`, which has to be part of any other.
     ///
     /// ```
     /// let options = heapfile::Options::new().mode(0o660);
@@ -233,7 +234,8 @@ impl Options {
         self
     }
 
-    /// Creates an arena; [`Error::AlreadyExists`](crate::Error::AlreadyExists) if there is a file of that name.
+    /// Creates an arena; [`Error::AlreadyExists`](crate::Error::AlreadyExists) if there is a file of that name, unless it is empty or holds no more than the beginnings of
+    /// a creation that was cut off.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

@@ -19,8 +19,8 @@
 //! | `Clone`, `Drop` of the whole | none: a handle is a name; `free`, `free_with` |
 //!
 //! What is read from the file is never trusted: a damaged or hostile collection gives [`Error::Corrupt`](crate::Error::Corrupt), no panic and no
-//! endless loop. If a method that changes returns an error of the file or the disk (no space, corrupt), the collection may be changed in part: roll the transaction back, or to
-//! a [`SavePoint`](crate::SavePoint).
+//! endless loop. A change that finds no room leaves the collection as it was, or the transaction such that it can only be rolled back, also to
+//! a [`SavePoint`](crate::SavePoint) ([`Error::HalfChanged`](crate::Error::HalfChanged)); after `Corrupt` roll it back.
 //!
 //! Collections do not free what their items lead to: `free` frees the collection's own blocks, `free_with` calls a closure for each item before.
 

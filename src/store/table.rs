@@ -141,7 +141,7 @@ impl Table {
     /// Creates a table of a kind.
     ///
     /// # Errors
-    /// [`Error::TableExists`] if there is one of that name.
+    /// [`Error::TableExists`] if there is one of that name; [`Error::BadOption`] for an empty name, [`Error::TooLarge`] for one of more than 255 bytes.
     ///
     /// ```
     /// # use heapfile::store::{Kind, Store, Table};

@@ -42,7 +42,7 @@ impl Table {
         self.get(tx, key)?.map(decode).transpose()
     }
 
-    /// Stores a value of any type, through serde; as [`put`](Self::put). Needs the feature `serde`.
+    /// Stores a value of any type, through serde; as [`put`](Self::put). [`Error::Value`] for what the postcard format cannot hold. Needs the feature `serde`.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};

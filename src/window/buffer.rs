@@ -124,7 +124,7 @@ impl Buffer {
     /// The byte at an index; `None` outside.
     ///
     /// # Errors
-    /// [`Error::Truncated`] if the file was cut short; [`Error::Io`].
+    /// [`Error::Truncated`] if the file was cut short; [`Error::PoolLimit`] if the pool has no room for its read buffer; [`Error::Io`].
     ///
     /// ```
     /// # use heapfile::window::WindowPool;
@@ -152,7 +152,7 @@ impl Buffer {
     /// The plain value at `offset`, in this machine's byte order; `offset` need not be aligned.
     ///
     /// # Errors
-    /// [`Error::OutsideFile`]; [`Error::Truncated`]; [`Error::Io`].
+    /// [`Error::OutsideFile`]; otherwise as [`get`](Self::get).
     ///
     /// ```
     /// # use heapfile::window::WindowPool;

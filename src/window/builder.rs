@@ -162,7 +162,7 @@ impl Builder {
 
     /// Threads that [`find`](super::WindowFile::find), [`find_iter`](super::WindowFile::find_iter) and
     /// [`count`](super::WindowFile::count) search one file with, the calling one included. Default 2, where there are
-    /// as many processors. More start only after 32 MiB without a match, if the pool has room for their
+    /// as many processors. More start only after 32 MiB without a match (to count: for 32 MiB of data or more), if the pool has room for their
     /// buffers (256 KiB each, mapped 4 MiB), and all end before the call returns. 1 starts none.
     ///
     /// ```

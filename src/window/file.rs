@@ -48,8 +48,7 @@ impl FileInner {
             Backend::Pread => Backend::Pread,
             Backend::Auto if !may_map => Backend::Pread,
             Backend::Mmap if !may_map => {
-                let what = "seal that keeps it as it is, so mapped windows of it need Builder::trust_files";
-                return Err(Error::Unsupported { path, what });
+                return Err(Error::Unsupported { path, what: crate::error::SEAL });
             }
             Backend::Auto | Backend::Mmap => Backend::Mmap,
         };

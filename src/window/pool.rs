@@ -115,7 +115,8 @@ impl WindowPool {
     /// shared: same descriptor, same windows.
     ///
     /// # Errors
-    /// [`Error::Io`] if the system refuses; [`Error::NotAFile`] for directories, pipes, sockets and devices;
+    /// [`Error::Io`] if the system refuses; [`Error::NotAFile`] for directories, pipes, sockets, devices and
+    /// files of `/proc`, of which the system does not tell the length;
     /// [`Error::PoolLimit`] over `max_files`; [`Error::Unsupported`] under [`Backend::Mmap`] if nobody vouches
     /// for the file.
     ///

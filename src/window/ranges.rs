@@ -80,7 +80,7 @@ impl WindowFile {
     /// Costs two system calls for each range.
     ///
     /// # Errors
-    /// [`Error::OutsideFile`]; from the iterator, [`Error::Io`].
+    /// [`Error::OutsideFile`]; from the iterator, which then ends, [`Error::Truncated`] and [`Error::Io`].
     ///
     /// ```
     /// # use heapfile::window::WindowPool;

@@ -51,6 +51,17 @@ families! {
     cuts_after_deaths_in_a_process_arena
 }
 
+/// Before the arena is made, and after the end, there is nothing to be judged.
+#[test]
+fn a_point_that_the_history_has_not_is_no_violation() {
+    let family = Family::named("mixed_histories").expect("it is in the table");
+    for point in [0, 1_000_000] {
+        let run = || family.run(17, &Budget::endless(Some(point)), &mut Found::default());
+        let told = *std::panic::catch_unwind(run).unwrap_err().downcast::<String>().expect("a text");
+        assert!(told.contains("is cut at"), "{told}");
+    }
+}
+
 #[test]
 fn cuts_of_a_process_arena() {
     let found = survive("cuts_of_a_process_arena");

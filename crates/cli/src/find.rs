@@ -14,6 +14,9 @@ use std::process::ExitCode;
 /// Prints the lines with matches, each once; bytes that are no printable text are escaped. Exit code: 0 if
 /// something was found, 1 if not, 2 for an error.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  heapfile find huge.log 'out of memory'\n  heapfile find -b --hex my.heap 'de ad be ef'\n  heapfile find --count huge.log ERROR"
+)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each switch of the command")]
 pub(crate) struct FindArgs {
     /// The file to search.

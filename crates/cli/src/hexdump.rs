@@ -12,6 +12,7 @@ use std::process::ExitCode;
 ///
 /// Rows that repeat the one before are shown as one `*`; holes of sparse files are passed over without being read.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  heapfile hexdump my.heap 0x1000+64\n  heapfile hexdump disk.img 4G..")]
 pub(crate) struct HexdumpArgs {
     /// The file to show.
     file: PathBuf,

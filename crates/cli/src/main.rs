@@ -3,7 +3,7 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`, `find`, `kv`); 2 an error. Data goes to stdout, everything
+//! Exit codes: 0 done; 1 something was found (`check`), not found (`dump`, `find`, `kv`) or did not hold (`demo`); 2 an error. Data goes to stdout, everything
 //! else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
@@ -36,7 +36,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// What a command hands to the shell.
 type Outcome = Result<ExitCode, Failure>;
 
-/// Exit code for "there are findings" and "not found".
+/// Exit code for "there are findings", "not found" and "did not hold".
 const FOUND: u8 = 1;
 /// Exit code for errors.
 const ERROR: u8 = 2;
@@ -45,7 +45,7 @@ const ERROR: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump, find, kv), 2 an error.\n\n\
+    after_help = "Exit codes: 0 done, 1 something was found (check), not found (dump, find, kv) or did not hold (demo), 2 an error.\n\n\
     To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
 )]
 struct Cli {

@@ -320,7 +320,10 @@ fn a_reader_that_goes_away_is_no_error() {
 
 #[test]
 fn help_has_examples() {
-    for name in ["create", "info", "check", "dump", "demo"] {
+    for name in [
+        "create", "info", "stats", "map", "check", "shrink", "snapshot", "dump", "find", "hexdump", "kv",
+        "demo",
+    ] {
         let help = run(&[name, "--help"]).ok();
         assert!(help.contains(&format!("Usage: heapfile {name}")), "{help}");
         assert!(help.contains("Examples:\n") && help.contains(&format!("\n  heapfile {name} ")), "{help}");

@@ -101,7 +101,7 @@ pub struct Snapshot {
 
 impl Arena {
     /// Makes an arena of its own at `to` of one committed state of this one: its blocks at the same offsets, its roots, its durability, its kind of
-    /// log; another identity. Only what is in use is copied. `to` is whole or not there: the copy is made beside it under another
+    /// log, its file's permissions (less the umask); another identity. Only what is in use is copied. `to` is whole or not there: the copy is made beside it under another
     /// name (`.NAME.….snapshot`, which a kill leaves behind), synced and renamed.
     ///
     /// Of a `Power` arena everything is copied while others write; only what changed during the last round, usually well below a MiB, is

@@ -23,7 +23,7 @@ impl<T: Pod> List<T> {
         tx.in_steps(|tx| values.into_iter().try_for_each(|value| self.push_back(tx, value).map(drop)))
     }
 
-    /// Moves all elements of another list to the end of this one, in O(1). The other list is empty afterwards.
+    /// Moves all elements of another list to the end of this one, in O(1). The other list, which has to be another one ([`Error::BadOption`]), is empty afterwards.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::List};
@@ -43,7 +43,7 @@ impl<T: Pod> List<T> {
         self.splice_between(tx, last, Link::null(), other)
     }
 
-    /// Moves all elements of another list behind an element of this one, in O(1). The other list is empty afterwards.
+    /// Moves all elements of another list behind an element of this one, in O(1). The other list, which has to be another one ([`Error::BadOption`]), is empty afterwards.
     ///
     /// ```
     /// # use heapfile::{Arena, collections::List};

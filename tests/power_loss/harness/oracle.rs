@@ -109,9 +109,17 @@ impl Bench {
         mut judge: impl FnMut(&mut Self, usize, &[u8]) -> Result<(), String>,
     ) -> Result<u64, Violation> {
         let plan = budget.plan(recording.seed);
+        let all = recording.acks[0].done..recording.history.points();
         let points = match budget.point {
-            Some(point) => point..(point + 1).min(recording.history.points()),
-            None => recording.acks[0].done..recording.history.points(),
+            Some(point) => {
+                assert!(
+                    all.contains(&point),
+                    "the history of seed {} is cut at {all:?}, not at {point}",
+                    recording.seed
+                );
+                point..point + 1
+            }
+            None => all,
         };
         let first = points.start + recording.seed as usize % budget.stride.min(points.len().max(1));
         let (mut image, before) = (Vec::new(), self.images);

@@ -260,7 +260,7 @@ fn copy(store: &Store, table: &str, key: &[u8], out: &mut impl Write) -> Result<
     }
 }
 
-/// Delete entries; exit code 1 if a key was not there
+/// Delete entries; exit code 1 if a key, or the table, was not there
 #[derive(Debug, clap::Args)]
 struct DeleteArgs {
     /// The arena
@@ -268,7 +268,7 @@ struct DeleteArgs {
     /// The keys, all deleted in one transaction
     #[arg(required_unless_present_any = ["prefix", "all"])]
     keys: Vec<OsString>,
-    /// Delete all entries whose keys begin so
+    /// Delete all entries whose keys begin so; of ordered tables only
     #[arg(long, conflicts_with_all = ["keys", "all"])]
     prefix: Option<OsString>,
     /// Delete the table with all its entries
