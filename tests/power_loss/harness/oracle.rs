@@ -86,8 +86,13 @@ impl Bench {
         operations: u64,
     ) -> Result<usize, String> {
         self.boot();
-        self.images += 1;
         self.disk.reset(image).map_err(|e| e.to_string())?;
+        self.judge_disk(allowed, operations)
+    }
+
+    /// The same of what the disk holds, in this boot.
+    pub(crate) fn judge_disk(&mut self, allowed: &[Arc<State>], operations: u64) -> Result<usize, String> {
+        self.images += 1;
         let seed = self.images;
         guarded(|| {
             let arena =
