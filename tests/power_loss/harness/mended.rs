@@ -205,11 +205,11 @@ fn history(seed: u64, durability: Durability, rule: Option<Break>) -> Result<Rec
 pub(crate) fn sweep(bench: &mut Bench, seed: u64, budget: &Budget, rule: Option<Break>) -> Outcome {
     let recording = history(seed, Durability::Power, rule)?;
     let swept = bench.sweep_points(&recording, &budget.sparse(23), |bench, point, image| {
-        let mut rng = SplitMix64(seed << 32 | point as u64);
+        let mut chance = bench.chance.clone();
         let found = bench.recovered(image, &recording.allowed(point))?;
         bench.boot();
         bench.disk.reset(image).map_err(|e| e.to_string())?;
-        bench.cut_recoveries_off(1 + rng.below(3), &mut rng)?;
+        bench.cut_recoveries_off(1 + chance.below(3), &mut chance)?;
         bench.judge_disk(&[found], budget.operations(bench.images)).map(drop)
     });
     swept.map_err(|violation| violation.describe(&recording))
