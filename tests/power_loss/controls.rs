@@ -6,7 +6,7 @@ use crate::harness::model::Kind;
 use crate::harness::oracle::Bench;
 use crate::harness::recording::{Recorder, Recording, Step, mixed, options};
 use crate::harness::whole::rounds;
-use crate::harness::{groups, store};
+use crate::harness::{groups, mended, store};
 use heapfile::Durability;
 use heapfile::testing::{Break, sabotage};
 
@@ -103,6 +103,19 @@ fn flush_then_apply_elsewhere() {
         store::sweep(&mut bench, &recorded, &Budget::of(0)).err()
     });
     println!("{}", found.expect("a store that is changed before its record is durable is torn"));
+}
+
+/// Only a recovery that is cut off shows what these do.
+#[test]
+fn no_word_twice_and_none_over_a_body() {
+    for rule in [Break::ReplayOldValues, Break::ReplayOverSpilled] {
+        let mut bench = Bench::new(options(Durability::Power));
+        let found = (1..=200).find_map(|seed| {
+            let swept = without(rule, || mended::sweep(&mut bench, seed, &Budget::of(0), Some(rule)));
+            swept.err()
+        });
+        println!("{rule:?}: found after {} images: {}", bench.images, found.expect("it was not found"));
+    }
 }
 
 #[test]

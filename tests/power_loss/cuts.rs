@@ -41,6 +41,8 @@ families! {
     creation_of_a_process_arena
     creation_again
     cuts_during_recovery
+    recoveries_cut_off
+    recoveries_cut_off_in_a_process_arena
     cuts_under_several_handles
     cuts_around_commits_taken_back
     cuts_after_deaths

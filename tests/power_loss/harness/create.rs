@@ -10,9 +10,8 @@ use heapfile::{Durability, Error};
 
 /// What the image of a creation is: an empty arena, or something that creation can start on again.
 fn judge(bench: &mut Bench, image: &[u8], finished: bool) -> Result<(), String> {
-    bench.boot();
+    bench.put(image)?;
     bench.images += 1;
-    bench.disk.reset(image).map_err(|e| e.to_string())?;
     let empty = State::default();
     guarded(|| {
         let arena = match testing::open(&bench.disk, &bench.options) {
@@ -38,8 +37,9 @@ fn sweep(bench: &mut Bench, recording: &Recording, budget: &Budget) -> Outcome {
     let mut image = Vec::new();
     for point in points {
         crash.advance_to(point);
-        for recipe in crash.recipes(&plan) {
+        for (nth, recipe) in crash.recipes(&plan).into_iter().enumerate() {
             crash.build(recipe, &mut image);
+            bench.draw(recording.seed, point, nth);
             judge(bench, &image, point >= done).map_err(|what| wrong(point, recipe, what))?;
         }
     }

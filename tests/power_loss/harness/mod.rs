@@ -11,6 +11,7 @@ mod crowded;
 pub(crate) mod groups;
 pub(crate) mod handles;
 pub(crate) mod killed;
+pub(crate) mod mended;
 pub(crate) mod model;
 pub(crate) mod oracle;
 pub(crate) mod process;
@@ -59,6 +60,13 @@ pub(crate) const FAMILIES: &[Family] = &[
     family("creation_of_a_process_arena", Process, 20, create::creation),
     family("creation_again", Power, 20, create::creation_again),
     family("cuts_during_recovery", Power, 100, recovery::cuts_during_recovery),
+    family("recoveries_cut_off", Power, 60, mended::recoveries_cut_off),
+    family(
+        "recoveries_cut_off_in_a_process_arena",
+        Process,
+        10,
+        mended::recoveries_cut_off_in_a_process_arena,
+    ),
     family("cuts_under_several_handles", Power, 50, handles::cuts_under_several_handles),
     family("cuts_around_commits_taken_back", Power, 30, handles::cuts_around_commits_taken_back),
     family("cuts_after_deaths", Power, 60, killed::cuts_after_deaths),

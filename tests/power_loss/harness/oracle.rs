@@ -62,6 +62,8 @@ pub(crate) struct Bench {
     pub(crate) options: Options,
     pub(crate) images: u64,
     pub(crate) found: Found,
+    /// See [`draw`](Self::draw).
+    pub(crate) chance: SplitMix64,
     boots: u64,
 }
 
@@ -69,13 +71,29 @@ impl Bench {
     pub(crate) fn new(options: Options) -> Self {
         let disk = SimDisk::new().unwrap();
         disk.record(false).unwrap();
-        Self { disk, options, images: 0, found: Found::default(), boots: 1 }
+        Self { disk, options, images: 0, found: Found::default(), chance: SplitMix64(0), boots: 1 }
     }
 
     /// The power comes back.
     pub(crate) fn boot(&mut self) {
         self.boots += 1;
         boot(self.boots);
+    }
+
+    /// Leaves to chance what happens to the image that comes next, the same whenever it is seen.
+    pub(crate) fn draw(&mut self, seed: u64, point: usize, nth: usize) {
+        self.chance = SplitMix64(seed << 32 ^ (point as u64) << 8 ^ nth as u64);
+    }
+
+    /// The power comes back, and the disk holds the image. The first recovery of every other one is cut off.
+    pub(crate) fn put(&mut self, image: &[u8]) -> Result<(), String> {
+        self.boot();
+        self.disk.reset(image).map_err(|e| e.to_string())?;
+        let mut chance = self.chance.clone();
+        match chance.below(2) {
+            0 => self.cut_recoveries_off(1, &mut chance),
+            _ => Ok(()),
+        }
     }
 
     /// Opens the image and judges what is there; the index of the state among those allowed.
@@ -85,9 +103,13 @@ impl Bench {
         allowed: &[Arc<State>],
         operations: u64,
     ) -> Result<usize, String> {
-        self.boot();
+        self.put(image)?;
+        self.judge_disk(allowed, operations)
+    }
+
+    /// The same of what the disk holds, in this boot.
+    pub(crate) fn judge_disk(&mut self, allowed: &[Arc<State>], operations: u64) -> Result<usize, String> {
         self.images += 1;
-        self.disk.reset(image).map_err(|e| e.to_string())?;
         let seed = self.images;
         guarded(|| {
             let arena =
@@ -126,8 +148,9 @@ impl Bench {
         let mut crash = recording.history.at(points.start);
         for point in (first..points.end).step_by(budget.stride) {
             crash.advance_to(point);
-            for recipe in crash.recipes(&plan) {
+            for (nth, recipe) in crash.recipes(&plan).into_iter().enumerate() {
                 crash.build(recipe, &mut image);
+                self.draw(recording.seed, point, nth);
                 judge(self, point, &image).map_err(|what| Violation { point, recipe, what })?;
             }
         }

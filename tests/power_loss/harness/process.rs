@@ -124,9 +124,8 @@ fn synced(events: &[Event], point: usize) -> (Vec<Arc<State>>, bool) {
 }
 
 fn judge(bench: &mut Bench, image: &[u8], states: &[Arc<State>], certain: bool) -> Result<(), String> {
-    bench.boot();
+    bench.put(image)?;
     bench.images += 1;
-    bench.disk.reset(image).map_err(|e| e.to_string())?;
     let seed = bench.images;
     let mut found = Found::default();
     let outcome = guarded(|| match testing::open(&bench.disk, &bench.options) {

@@ -80,7 +80,7 @@ pub(crate) struct Recorder {
     pub(crate) options: Options,
     pub(crate) rng: SplitMix64,
     pub(crate) acks: Vec<Ack>,
-    seed: u64,
+    pub(crate) seed: u64,
     arena: Option<Arena>,
 }
 

@@ -67,9 +67,8 @@ pub(crate) fn sweep(
         let in_flight = recording.acks.get(known).is_some_and(|next| next.begun < point);
         let allowed = &states[known.saturating_sub(1)..known + usize::from(in_flight)];
         let operations = budget.operations(bench.images);
-        bench.boot();
+        bench.put(image)?;
         bench.images += 1;
-        bench.disk.reset(image).map_err(|e| e.to_string())?;
         guarded(|| {
             let arena =
                 testing::open(&bench.disk, &bench.options).map_err(|e| format!("it does not open: {e}"))?;
