@@ -263,7 +263,7 @@ fn by_extents(places: &Places, most: u32) -> Result<Chart> {
             tx.commit()?;
         }
         // One extent that is long enough for all: the file need not grow in each round.
-        let room = arena.alloc_zeroed((COUNT * 21 * PAGE) as u64, PAGE)?;
+        let room = arena.alloc_unset((COUNT * 21 * PAGE) as u64, PAGE)?;
         arena.free(room)?;
         let mut samples = [const { Vec::new() }; 3];
         for _ in 0..101 {
