@@ -173,7 +173,8 @@ pub enum Error {
         /// Limit of this handle, `max_bytes` of its `Stats`.
         max: u64,
     },
-    /// A length or count is over what the format can hold, or a file's length over what the system allows (`ulimit -f`, the file system).
+    /// A length or count is over what the format can hold; or a file's length over what this process (`ulimit -f`, `RLIMIT_FSIZE`) or the file system allows:
+    /// then nothing was changed.
     #[error("{what} of {len} is over the limit of {max}")]
     TooLarge {
         /// What is too large.
@@ -416,6 +417,12 @@ fn busy(slot: &Option<u32>, pid: &Option<u32>, waited: &Duration) -> String {
 impl Error {
     pub(crate) fn io(op: &'static str, path: &std::path::Path, source: impl Into<io::Error>) -> Self {
         Self::Io { op, path: path.to_owned(), source: source.into() }
+    }
+
+    /// Whether the file cannot become so long: in a smaller step, or in another place, the same may be possible.
+    #[cfg(feature = "arena")]
+    pub(crate) fn is_want_of_space(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::MaxSize { .. } | Self::TooLarge { .. })
     }
 
     #[cfg(feature = "arena")]

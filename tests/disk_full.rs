@@ -244,3 +244,109 @@ fn a_failed_creation_leaves_an_empty_file_that_can_be_created_again() {
     assert!(!path.exists() || std::fs::metadata(&path).unwrap().len() == 0);
     assert_clean(&Options::new().log_size(64 << 10).create(&path).unwrap());
 }
+
+/// Of each table of a store.
+const ENTRIES: u64 = 240;
+
+/// A store of three tables.
+fn stored(disk: &Path, durability: Durability) -> heapfile::store::Store {
+    use heapfile::store::Table;
+    let path = disk.join(format!("{durability:?}.heap"));
+    let store = heapfile::store::Store::with(small(durability).max_size(1 << 40).create(path).unwrap());
+    let mut tx = store.write().unwrap();
+    for table in ["a", "b", "c"] {
+        let table = Table::open_or_create(&mut tx, table).unwrap();
+        for n in 0..ENTRIES {
+            table.put(&mut tx, &n.to_be_bytes(), &bytes(n, 700)).unwrap();
+        }
+    }
+    tx.commit().unwrap();
+    store
+}
+
+/// Deletes all but each `kept`th entry; where there is no room even for that, calls `make_room` and tries again.
+fn thin_out(store: &heapfile::store::Store, kept: u64, mut make_room: impl FnMut()) {
+    for table in ["a", "b", "c"] {
+        for n in (0..ENTRIES).filter(|n| n % kept != 0) {
+            let key = n.to_be_bytes();
+            if let Err(e) = store.delete(table, &key) {
+                assert!(matches!(e, Error::NoSpace { .. }), "{e}");
+                assert!(store.contains(table, &key).unwrap());
+                make_room();
+                store.delete(table, &key).unwrap();
+            }
+        }
+    }
+}
+
+/// All but each `kept`th entry was deleted.
+fn assert_kept(store: &heapfile::store::Store, kept: u64) {
+    store.check().unwrap();
+    assert_clean(store.arena());
+    for table in ["a", "b", "c"] {
+        assert_eq!(store.len(table).unwrap(), ENTRIES / kept);
+        for n in (0..ENTRIES).step_by(kept as usize) {
+            assert!(store.get(table, &n.to_be_bytes()).unwrap().unwrap() == bytes(n, 700), "{table} {n}");
+        }
+    }
+}
+
+/// To pack and to shrink takes no room that is not there: what is left has its place, what is free goes back.
+fn give_back(disk: &Path, durability: Durability) {
+    let store = stored(disk, durability);
+    fill(disk, 0);
+    thin_out(&store, 4, || assert!(store.shrink().unwrap().file_bytes > 0));
+    store.shrink().unwrap();
+    assert_kept(&store, 4);
+    std::fs::remove_file(store.arena().path()).unwrap();
+    drop(store);
+    empty(disk);
+
+    let mut store = stored(disk, durability);
+    fill(disk, 0);
+    // No room for a second copy of anything.
+    let before = std::fs::metadata(store.arena().path()).unwrap().len();
+    is_full(store.pack("a"));
+    assert_kept(&store, 1);
+    for _ in 0..2 {
+        let shrunk = store.shrink().unwrap();
+        assert!(shrunk.file_bytes <= before);
+        assert_kept(&store, 1);
+        fill(disk, 0);
+    }
+    for kept in [2, 6, 30] {
+        empty(disk);
+        thin_out(&store, kept, || panic!("there is room"));
+        fill(disk, 0);
+        let free = left(disk);
+        assert!(store.shrink().unwrap().file_bytes <= before);
+        assert!(left(disk) > free + 100_000, "{kept}: {} after {free}", left(disk));
+        assert_kept(&store, kept);
+        // Others take what was given back; and what is there is there after an open.
+        fill(disk, 0);
+        let path = store.arena().path().to_owned();
+        drop(store);
+        store = heapfile::store::Store::open(path).unwrap();
+        assert_kept(&store, kept);
+    }
+    empty(disk);
+    std::fs::remove_file(store.arena().path()).unwrap();
+}
+
+#[test]
+fn a_store_is_packed_on_a_full_disk() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| give_back(&disk, durability));
+    }
+    on_a_disk("a_store_is_packed_on_a_full_disk", "mount -t tmpfs -o size=6m tmpfs \"$DISK\"");
+}
+
+#[test]
+fn a_store_is_packed_on_a_full_disk_of_blocks() {
+    if let Some((_, disk)) = role() {
+        return BOTH.into_iter().for_each(|durability| give_back(&disk, durability));
+    }
+    let mount =
+        "truncate -s 24m \"$IMAGE\" && mkfs.ext4 -q -m 0 \"$IMAGE\" && mount -o loop \"$IMAGE\" \"$DISK\"";
+    on_a_disk("a_store_is_packed_on_a_full_disk_of_blocks", mount);
+}

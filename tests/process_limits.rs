@@ -125,6 +125,42 @@ fn a_short_file() {
     });
 }
 
+/// Growth by more than is needed comes down to what is needed, up to the last pages, and never asks for so much that a signal ends the process.
+#[test]
+fn growth_takes_what_the_limit_of_a_file_leaves() {
+    alone("growth_takes_what_the_limit_of_a_file_leaves", |path| {
+        for durability in BOTH {
+            let arena = small(durability).create(path).unwrap();
+            let length = || std::fs::metadata(path).unwrap().len();
+            let most = length() + 200_000;
+            let before = limit(Resource::Fsize, most);
+            let mut blocks = Vec::new();
+            let refused = loop {
+                match arena.alloc_bytes(&bytes(blocks.len() as u64, 8_000)) {
+                    Ok(block) => blocks.push(block),
+                    Err(e) => break e,
+                }
+            };
+            assert!(matches!(refused, Error::TooLarge { max, .. } if max == most), "{refused}");
+            // A slab takes sixteen pages.
+            assert!((most - 18 * 4096..=most).contains(&length()), "{} of {most}", length());
+            // What has room goes on.
+            arena.free(blocks.pop().unwrap()).unwrap();
+            blocks.push(arena.alloc_bytes(&bytes(blocks.len() as u64, 8_000)).unwrap());
+            arena.shrink().unwrap();
+            assert_clean(&arena);
+            for (n, &block) in blocks.iter().enumerate() {
+                assert!(arena.read().unwrap().bytes(block).unwrap() == bytes(n as u64, 8_000));
+            }
+            setrlimit(Resource::Fsize, before).unwrap();
+            arena.alloc_bytes(&bytes(2, 3 << 20)).unwrap();
+            assert_clean(&arena);
+            drop(arena);
+            std::fs::remove_file(path).unwrap();
+        }
+    });
+}
+
 extern "C" fn nothing(_signal: libc::c_int) {}
 
 /// Signals all the time, whose handler does not ask for calls to be started again: waiting for locks, flushing and writing go on.

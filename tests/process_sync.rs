@@ -172,6 +172,41 @@ fn the_last_close_syncs_though_only_readers_are_left() {
     assert!(!is_marked(&path));
 }
 
+/// A read-only handle that may write the file syncs what others committed; `checkpoint` is the same call there.
+#[test]
+fn a_read_only_handle_syncs() {
+    let Place { dir: _dir, path, copy, arena, block } = place();
+    let reader = Arena::open_read_only(&path).unwrap();
+    for sync in [Arena::sync, Arena::checkpoint] {
+        arena.alloc(&1u64).unwrap();
+        assert!(is_marked(&path) && !reader.stats().unwrap().synced);
+        sync(&reader).unwrap();
+        assert!(!is_marked(&path) && reader.stats().unwrap().synced && arena.stats().unwrap().synced);
+        copy_as_killed(&path, &copy);
+        reboot(&copy);
+        assert_eq!(Arena::open(&copy).unwrap().read().unwrap().bytes(block).unwrap(), bytes(1, 5000));
+    }
+    std::fs::remove_file(&path).unwrap();
+    for sync in [Arena::sync, Arena::checkpoint] {
+        assert!(matches!(sync(&reader), Err(Error::Replaced { .. })));
+    }
+}
+
+/// What a handle merely looks at, lost with another boot, is not called synced by it.
+#[test]
+fn who_looks_at_what_was_not_synced_does_not_sync_it() {
+    let Place { dir: _dir, path, copy, arena: _arena, .. } = place();
+    copy_as_killed(&path, &copy);
+    reboot(&copy);
+    let looking = Options::new().accept_unsynced(true).open_read_only(&copy).unwrap();
+    for sync in [Arena::sync, Arena::checkpoint] {
+        assert!(matches!(sync(&looking), Err(Error::ReadOnly)));
+    }
+    assert!(is_marked(&copy));
+    drop(looking);
+    assert!(matches!(Arena::open(&copy), Err(Error::Unsynced { .. })));
+}
+
 /// Each of them sees the other until that has left.
 #[test]
 fn the_last_close_syncs_though_two_close_at_once() {

@@ -3,7 +3,7 @@
 
 mod sharing;
 
-use heapfile::{Arena, Error, Locking, Options, View};
+use heapfile::{Arena, Error, Locking, Options, SnapshotOptions, View};
 use sharing::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,17 +39,32 @@ fn is_forked<T>(outcome: heapfile::Result<T>) {
     }
 }
 
-/// Everything that a handle offers.
+/// Everything that a handle offers. None of it leaves anything in the file, which the parent goes on with.
 fn all_refuse(arena: &Arena) {
+    let before = std::fs::read(arena.path()).expect("the file can be read");
     is_forked(arena.read());
     is_forked(arena.write());
+    is_forked(arena.submit(|tx| tx.alloc(&1u64)));
     is_forked(arena.alloc(&1u64));
+    is_forked(arena.alloc_bytes(b"one"));
+    is_forked(arena.alloc_unset(8, 8));
+    is_forked(arena.alloc_with(8, 8, |_, bytes| bytes.fill(1)));
+    is_forked(arena.free(heapfile::Offset::<u64>::from_raw(1 << 20)));
     is_forked(arena.sync());
     is_forked(arena.checkpoint());
     is_forked(arena.stats());
     is_forked(arena.handles());
     is_forked(arena.check());
     is_forked(arena.share());
+    is_forked(arena.shrink());
+    is_forked(arena.snapshot(arena.path().with_extension("copy"), &SnapshotOptions::new()));
+    is_forked(arena.runs().collect::<heapfile::Result<Vec<_>>>());
+    let store = heapfile::store::Store::with(arena.clone());
+    is_forked(store.put("t", b"key", b"value"));
+    is_forked(store.delete("t", b"key"));
+    is_forked(store.shrink());
+    let after = std::fs::read(arena.path()).expect("the file can be read");
+    assert!(before == after, "the child has changed the file");
 }
 
 /// In a process of its own: forks with a handle, with transactions open, with handles dropped by the child.

@@ -36,7 +36,8 @@ fn with_permission_it_shares_and_completes() {
         drop(reader);
         let reader = options(durability).locking(locking).open_read_only(&file).expect("it opens");
         assert_eq!(read_number(&reader), 3);
-        reader.sync().expect("nothing to do");
+        reader.sync().expect("it may write the file");
+        assert!(reader.stats().expect("figures").synced);
         assert_clean(&reader);
     }
 }

@@ -432,10 +432,8 @@ impl Inner {
         let writes = self.access == Access::Write;
         match &self.power {
             Some(log) if writes && log.used(runtime) > 0 => self.checkpoint(),
-            // A reader does it for writers that left before it, but never for what it merely looks at, which was lost with another boot.
-            None if runtime.mark() != MarkState::Clear
-                && (writes || is_shared && open::is_this(runtime.boot())) =>
-            {
+            // A reader does it for writers that left before it; with the whole file's lock each of them does so itself.
+            None if runtime.mark() != MarkState::Clear && (writes || is_shared) && self.may_sync() => {
                 self.sync_changes()
             }
             _ => Ok(()),

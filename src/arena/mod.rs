@@ -343,7 +343,11 @@ impl Arena {
     }
 
     /// Makes everything committed so far safe from loss of power. In a `Power` arena that is so already; in a `Process` arena it costs two syncs
-    /// of the file, one without the lock, one with.
+    /// of the file, one without the lock, one with. A read-only handle does the same, if it has the permission to write the file.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] from a handle without that permission, or that looks at what was not synced before the machine went down
+    /// ([`Options::accept_unsynced`]), if a `Process` arena has anything to sync.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -356,7 +360,7 @@ impl Arena {
     }
 
     /// Brings the heap of a `Power` arena up to date on the disk and empties the log, so that the next open has nothing to replay. Happens by itself
-    /// whenever the log is three quarters full. In a `Process` arena the same as [`sync`](Self::sync).
+    /// whenever the log is three quarters full. A read-only handle leaves it to those that write. In a `Process` arena the same as [`sync`](Self::sync).
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

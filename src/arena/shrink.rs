@@ -35,6 +35,8 @@ pub struct Shrunk {
 const AT_ONCE: usize = 10_000;
 
 pub(super) fn run(arena: &Arena) -> Result<Shrunk> {
+    // The move of the log begins with a sync, whose failure would be everybody's.
+    arena.inner.may_begin_write()?;
     let before = arena.inner.media.file_len()?;
     if let Some(log) = &arena.inner.power {
         // The heap will be short, and what the log has of it is not to keep it long.

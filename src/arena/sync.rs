@@ -1,6 +1,6 @@
 //! Bringing what is committed to the disk: the sync of a `Process` arena, and the mark that says whether it needs one; the checkpoint of a `Power` arena.
 
-use super::{Access, Inner};
+use super::{Access, Inner, open};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
 use crate::layout::{MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, page_offset};
@@ -46,10 +46,25 @@ impl Inner {
 
     pub(super) fn sync(&self) -> Result<()> {
         self.usable()?;
-        if self.power.is_some() || self.access != Access::Write {
-            return self.still_there();
+        // Before anything of the mapping is looked at.
+        self.still_there()?;
+        if self.power.is_some() {
+            return Ok(());
         }
-        self.sync_changes()
+        if self.may_sync() {
+            return self.sync_changes();
+        }
+        if self.media.runtime().mark() == MarkState::Clear { Ok(()) } else { Err(Error::ReadOnly) }
+    }
+
+    /// Whether this handle may say of a `Process` arena that it is synced: a reader that may write the file says it for writers, but never of what it merely
+    /// looks at, which was lost with another boot.
+    pub(super) fn may_sync(&self) -> bool {
+        match self.access {
+            Access::Write => true,
+            Access::Read => open::is_this(self.media.runtime().boot()),
+            Access::Private => false,
+        }
     }
 
     /// Of a `Process` arena.

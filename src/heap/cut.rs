@@ -40,7 +40,8 @@ impl Heap {
             let page = match self.clear_before(s, clear) {
                 Ok(Some(page)) => page,
                 // Without space to move what is in the way, what is cut off stays cut off.
-                Ok(None) | Err(Error::NoSpace { .. } | Error::MaxSize { .. }) => break,
+                Ok(None) => break,
+                Err(e) if e.is_want_of_space() => break,
                 Err(e) => return Err(e),
             };
             more = true;

@@ -3,8 +3,8 @@
 //! Rules:
 //!
 //! * What can fail for want of space (growing, reserving punched space) is done before anything else, so that
-//!   a failed call leaves a whole heap. An error that is neither `NoSpace` nor `MaxSize` nor a refusal of the
-//!   arguments may leave the transaction's view half-changed: it must be rolled back.
+//!   a failed call leaves a whole heap. An error that is neither `NoSpace`, `MaxSize` nor `TooLarge` nor a refusal
+//!   of the arguments may leave the transaction's view half-changed: it must be rolled back.
 //! * Free extents are separated by used runs, so there is at most one more of them than of these. There are
 //!   at least two more nodes than used runs, and each call that adds a run first sees to a reserve beyond
 //!   that: giving a run back never lacks a node.
@@ -296,7 +296,7 @@ fn pages_for(len: u64) -> Result<u32> {
 /// Where there is no space to stay in place, the caller may find some elsewhere.
 fn no_space_is_no(result: Result<bool>) -> Result<bool> {
     match result {
-        Err(Error::NoSpace { .. } | Error::MaxSize { .. }) => Ok(false),
+        Err(e) if e.is_want_of_space() => Ok(false),
         other => other,
     }
 }

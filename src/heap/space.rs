@@ -77,7 +77,7 @@ pub(crate) trait Space: Load {
     }
 
     /// Makes the file long enough that the heap, which ends at page `from` now, may end at page `end` or beyond; returns the page at which it may end now
-    /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace` and `MaxSize` leave
+    /// (at least `end`, more where the file grows by a larger step). The content of new pages is undefined. `NoSpace`, `MaxSize` and `TooLarge` leave
     /// everything as it was.
     fn grow(&mut self, from: Page, end: Page) -> Result<Page>;
 

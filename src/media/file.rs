@@ -12,6 +12,7 @@ use crate::runtime::{Home, Seen};
 use fs2::FileExt as Fs2;
 use rustix::fs::{AtFlags, FallocateFlags, Mode, OFlags, SeekFrom, StatxFlags, StatxTimestamp};
 use rustix::io::{Errno, ReadWriteFlags};
+use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -270,6 +271,10 @@ impl ArenaFile {
     /// Makes a file of `before` bytes `len` long, its space reserved; in huge pages if the file is memory and its mapping is given. On an error the
     /// file is as long as before.
     pub(crate) fn lengthen(&self, before: u64, len: u64, huge_pages: Option<&Mapping>) -> Result<()> {
+        // To try it would be a signal, which ends the process.
+        if let Some(max) = getrlimit(Resource::Fsize).current.filter(|&max| max < len) {
+            return Err(Error::TooLarge { what: "a file", len, max });
+        }
         if self.lacks(len - before) {
             return Err(Error::NoSpace { needed: len - before });
         }

@@ -460,8 +460,35 @@ impl Store {
         Ok(was_there)
     }
 
-    /// Packs the entries of all ordered tables, a transaction for each table, and gives free space back to the file system. After many deletions
-    /// the file is about as large as if what is left had been stored alone. O(n); writers wait for one table at a time.
+    /// Writes the entries of an ordered table anew, side by side, in a transaction of its own; whether there is a table of that name. A hashed one packs
+    /// itself as it gets smaller, and stays as it is. The space that becomes free goes back to the file system with [`Arena::shrink`]. O(n); writers wait
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`](crate::Error::NoSpace) if the disk has no room for the new nodes beside the old ones: the table is as it was.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = heapfile::store::Store::open(dir.path().join("a.heap"))?;
+    /// store.put("t", b"a", b"1")?;
+    /// store.put("t", b"b", b"2")?;
+    /// store.delete("t", b"a")?;
+    /// assert!(store.pack("t")?);
+    /// assert!(!store.pack("no such table")?);
+    /// # Ok::<(), heapfile::Error>(())
+    /// ```
+    pub fn pack(&self, name: &str) -> Result<bool> {
+        let mut tx = self.arena.write()?;
+        let Some(table) = Table::open(&tx, name)? else { return Ok(false) };
+        if let Ok(map) = table.ordered() {
+            map.pack(&mut tx)?;
+            tx.commit()?;
+        }
+        Ok(true)
+    }
+
+    /// Packs all ordered tables, as [`pack`](Self::pack) does, and gives free space back to the file system. After many deletions
+    /// the file is about as large as if what is left had been stored alone. A table that the disk has no room to pack stays as it is. O(n); writers wait for one table at a time.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -474,11 +501,10 @@ impl Store {
     /// ```
     pub fn shrink(&self) -> Result<Shrunk> {
         for name in self.tables()? {
-            let mut tx = self.arena.write()?;
-            if let Some(Ok(map)) = Table::open(&tx, &name)?.map(Table::ordered) {
-                map.pack(&mut tx)?;
+            match self.pack(&name) {
+                Err(e) if e.is_want_of_space() => {}
+                packed => drop(packed?),
             }
-            tx.commit()?;
         }
         self.arena.shrink()
     }

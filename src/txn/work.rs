@@ -293,8 +293,8 @@ impl Space for Work<'_> {
             let most = u64::from(end).max(limit - limit / 16);
             let generous = (self.media.good_len(now * PAGE, needed) / PAGE).min(most);
             match self.media.grow(generous * PAGE) {
-                // Where a large step does not fit on the disk any more, what is needed may.
-                Err(Error::NoSpace { .. }) if generous > u64::from(end) => self.media.grow(needed)?,
+                // Where a large step does not fit on the disk any more, or under the limit of a file's length, what is needed may.
+                Err(e) if e.is_want_of_space() && generous > u64::from(end) => self.media.grow(needed)?,
                 other => other?,
             }
         }

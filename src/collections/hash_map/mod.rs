@@ -632,7 +632,7 @@ fn hash(head: &Head, key: &[u8]) -> u64 {
 /// A table that cannot grow for want of space goes on as it is.
 fn without_space(outcome: Result<()>) -> Result<()> {
     match outcome {
-        Err(Error::NoSpace { .. } | Error::MaxSize { .. }) => Ok(()),
+        Err(e) if e.is_want_of_space() => Ok(()),
         other => other,
     }
 }

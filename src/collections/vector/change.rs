@@ -37,9 +37,7 @@ impl<T: Pod> Vector<T> {
         }
         let generous = needed.max(parts.capacity + parts.capacity / 2).max(8 / Self::SIZE).max(1);
         match self.set_capacity(tx, parts, generous) {
-            Err(Error::NoSpace { .. } | Error::MaxSize { .. }) if generous > needed => {
-                self.set_capacity(tx, parts, needed)
-            }
+            Err(e) if e.is_want_of_space() && generous > needed => self.set_capacity(tx, parts, needed),
             other => other,
         }
     }

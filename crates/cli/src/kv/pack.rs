@@ -4,15 +4,16 @@ use super::is_missing;
 use crate::progress::{Bar, Spinner};
 use crate::shrink::tell;
 use crate::{FOUND, Outcome};
-use heapfile::Arena;
-use heapfile::store::{Store, Table};
+use heapfile::store::Store;
+use heapfile::{Arena, Error};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Pack what is left after many deletions, and give free space back to the file system; exit code 1 if a table that is named is not there
 ///
 /// Writes the entries of ordered tables anew, side by side, then does what `heapfile shrink` does. Hashed tables pack themselves as they get smaller. Others may
-/// have the arena open; writers wait for one table at a time.
+/// have the arena open; writers wait for one table at a time. A table that the disk
+/// has no room to write anew stays as it is.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The arena
@@ -38,14 +39,12 @@ pub(super) fn run(args: &Args) -> Outcome {
         let total = tables.iter().map(|table| store.len(table)).sum::<Result<u64, _>>()?;
         let (mut bar, mut done) = (Bar::new("packing", total), 0);
         for table in tables {
-            let mut tx = store.write()?;
-            if let Some(table) = Table::open(&tx, &table)? {
-                done += table.len(&tx)?;
-                if let Ok(map) = table.ordered() {
-                    map.pack(&mut tx)?;
-                }
+            done += store.len(&table)?;
+            match store.pack(&table) {
+                // The others, and what is free already, may make room.
+                Err(Error::NoSpace { .. } | Error::MaxSize { .. } | Error::TooLarge { .. }) => {}
+                packed => drop(packed?),
             }
-            tx.commit()?;
             bar.set(done);
         }
         drop(bar);
