@@ -3,11 +3,12 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`) or not found (`dump`, `find`, `kv`); 2 an error. Data goes to stdout, everything
-//! else to stderr; a reader of stdout that goes away is no error.
+//! Exit codes: 0 done; 1 something was found (`check`), not found (`dump`, `find`, `kv`) or did not hold (`demo`); 2 an error. Data goes to
+//! stdout, everything else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
 
+mod advice;
 mod check;
 mod create;
 mod demo;
@@ -26,7 +27,6 @@ mod units;
 mod usage;
 
 use clap::{Parser, Subcommand};
-use heapfile::Error;
 use std::io::{ErrorKind, Write, stderr};
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ const ERROR: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 something was found (check) or not found (dump, find, kv), 2 an error.\n\n\
+    after_help = "Exit codes: 0 done, 1 something was found (check), not found (dump, find, kv) or did not hold (demo), 2 an error.\n\n\
     To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
 )]
 struct Cli {
@@ -98,22 +98,39 @@ fn report(failure: &(dyn std::error::Error + 'static)) -> ExitCode {
     if is_broken_pipe(failure) {
         return ExitCode::SUCCESS;
     }
+    say(&advice::told(failure));
+    ExitCode::from(ERROR)
+}
+
+/// What was asked for is not there: says why, and which exit code that is.
+fn missing(why: &str) -> ExitCode {
+    say(why);
+    ExitCode::from(FOUND)
+}
+
+fn say(what: &str) {
     // Nobody is left to tell if stderr is gone too.
-    let _ = writeln!(stderr(), "heapfile: {failure}");
-    match failure.downcast_ref() {
-        Some(Error::BadOffset { .. } | Error::NoSuchRoot { .. }) => ExitCode::from(FOUND),
-        _ => ExitCode::from(ERROR),
-    }
+    let _ = writeln!(stderr(), "heapfile: {what}");
 }
 
 /// Whether the reader of our output went away.
 fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = if let Some(e) = failure.downcast_ref::<std::io::Error>() {
-        Some(e.kind())
-    } else if let Some(Error::Io { source, .. }) = failure.downcast_ref() {
-        Some(source.kind())
-    } else {
-        failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind)
+    let kind = match failure.downcast_ref::<std::io::Error>() {
+        Some(e) => Some(e.kind()),
+        None => failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind),
     };
     kind == Some(ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heapfile::{Error, OffsetFault};
+
+    /// Only `dump` is given offsets by its user: from everywhere else a bad one is damage, not something that is not there.
+    #[test]
+    fn a_bad_offset_is_an_error_and_told_as_damage() {
+        let e = Error::BadOffset { offset: 4096, fault: OffsetFault::NotAllocated };
+        assert_eq!(format!("{:?}", report(&e)), format!("{:?}", ExitCode::from(ERROR)));
+    }
 }
