@@ -17,6 +17,7 @@ mod find;
 mod hexdump;
 mod info;
 mod kv;
+mod manual;
 mod map;
 mod output;
 mod progress;
@@ -67,6 +68,8 @@ enum Command {
     Hexdump(hexdump::HexdumpArgs),
     Kv(kv::Args),
     Demo(demo::Args),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
     #[command(name = demo::EDITOR, hide = true)]
     DemoEditor(demo::EditorArgs),
 }
@@ -89,6 +92,8 @@ fn run(command: Command) -> Outcome {
         Command::Hexdump(args) => hexdump::run(&args),
         Command::Kv(args) => kv::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::DemoEditor(args) => demo::run_editor(args),
     }
 }
