@@ -3,7 +3,7 @@
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
-use crate::{FOUND, Outcome};
+use crate::{FOUND, Outcome, advice};
 use heapfile::store::Store;
 use heapfile::{Arena, Counts, Error, Finding, Options, Report};
 use serde_json::{Value, json};
@@ -164,7 +164,10 @@ fn examine(file: &Path) -> Result<(Vec<Wrong>, Option<Counts>), Error> {
 /// The same after a repair: what it has done is told whatever comes of this.
 fn check_store_of(file: &Path, findings: &mut Vec<Wrong>) {
     if let Err(e) = open(file).and_then(|arena| check_store(arena, findings)) {
-        findings.push(Wrong { offset: 0, what: format!("its tables could not be gone through: {e}") });
+        findings.push(Wrong {
+            offset: 0,
+            what: format!("its tables could not be gone through: {}", advice::told(&e)),
+        });
     }
 }
 

@@ -1,9 +1,9 @@
 //! `heapfile create`: makes an empty arena.
 
 use crate::units::{parse_mode, parse_size};
-use crate::{Outcome, info};
+use crate::{Failure, Outcome, info};
 use clap::ValueEnum;
-use heapfile::{Durability, Options};
+use heapfile::{Durability, Error, Options};
 use std::path::PathBuf;
 
 /// Create an empty arena
@@ -24,8 +24,8 @@ pub(crate) struct Args {
     log_size: u64,
     /// Begin log records at multiples of this, 64 to 4096: 4096 for devices that can lose a whole sector when power fails
     /// while it is rewritten
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64")]
-    log_align: u64,
+    #[arg(long, value_name = "BYTES", value_parser = parse_align, default_value = "64")]
+    log_align: u32,
     /// Most bytes that the file may have while this command has it open; not stored, each program sets its own
     #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "1T")]
     max_size: u64,
@@ -45,6 +45,10 @@ enum Surviving {
     Process,
 }
 
+fn parse_align(text: &str) -> Result<u32, String> {
+    u32::try_from(parse_size(text)?).map_err(|_| "it is too large".to_owned())
+}
+
 pub(crate) fn run(args: Args) -> Outcome {
     let durability = match args.durability {
         Surviving::Power => Durability::Power,
@@ -53,9 +57,16 @@ pub(crate) fn run(args: Args) -> Outcome {
     let arena = Options::new()
         .durability(durability)
         .log_size(args.log_size)
-        .log_align(u32::try_from(args.log_align).unwrap_or(u32::MAX))
+        .log_align(args.log_align)
         .max_size(args.max_size)
         .mode(args.mode)
-        .create(&args.file)?;
+        .create(&args.file)
+        .map_err(|e| match e {
+            Error::MaxSize { needed, max } => format!(
+                "the arena needs {needed} bytes, and --max-size is {max}: give a larger one, or a smaller --log-size"
+            )
+            .into(),
+            other => Failure::from(other),
+        })?;
     info::show(&arena, args.json)
 }

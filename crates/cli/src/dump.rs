@@ -5,7 +5,7 @@
 
 use crate::progress::Bar;
 use crate::units::{count, counted, parse_offset};
-use crate::{Failure, Outcome, info, output};
+use crate::{Failure, Outcome, advice, info, missing, output};
 use heapfile::{Arena, BlockInfo, Error, Offset, View};
 use serde_json::json;
 use std::io::{IsTerminal, Write, stdout};
@@ -53,6 +53,18 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
+    let root = args.root.clone();
+    show(args).or_else(|e| match (e.downcast_ref::<Error>(), root) {
+        (Some(Error::NoSuchRoot { .. }), _) => Ok(missing(&advice::told(e.as_ref()))),
+        (Some(Error::BadOffset { .. }), Some(root)) => {
+            Ok(missing(&format!("the root {root:?} leads to no block: {e}")))
+        }
+        (Some(Error::BadOffset { .. }), None) => Ok(missing(&e.to_string())),
+        _ => Err(e),
+    })
+}
+
+fn show(args: Args) -> Outcome {
     let arena = Arena::open_read_only(&args.file)?;
     let offset = match (args.offset, &args.root) {
         (Some(raw), _) => Offset::from_raw(raw),
@@ -72,6 +84,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     let block = find(&arena, offset)?;
     let range = args.range.unwrap_or(0..block.len);
     // Refused before anything is written.
+    if range.end > block.len {
+        let (Range { start, end }, len) = (range, counted(block.len, "byte"));
+        return Err(format!("bytes {start}..{end} reach outside the block, which has {len}").into());
+    }
     arena.read()?.bytes_range(block.offset, range.end..range.end)?;
     let mut out = output::buffered();
     if args.raw {

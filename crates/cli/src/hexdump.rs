@@ -1,26 +1,32 @@
 //! `heapfile hexdump`: bytes of a file of any size.
 
+use crate::output::buffered;
+use crate::units::counted;
+use crate::{Failure, Outcome};
 use clap::Args;
+use heapfile::Result;
 use heapfile::window::{Buffer, DataRanges, WindowPool};
-use heapfile::{Error, Result};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Shows bytes of a file of any size in hexadecimal and as text.
+/// Show bytes of a file of any size in hexadecimal and as text
 ///
 /// Rows that repeat the one before are shown as one `*`; holes of sparse files are passed over without being read.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  heapfile hexdump my.heap 0x1000+64\n  heapfile hexdump disk.img 4G..")]
+#[command(
+    after_help = "Examples:\n  heapfile hexdump my.heap | head\n  heapfile hexdump my.heap 0x1000+64\n  \
+    heapfile hexdump disk.img 512M..513M"
+)]
 pub(crate) struct HexdumpArgs {
-    /// The file to show.
+    /// The file to show
     file: PathBuf,
     /// What to show: START..END, START+LENGTH, START.. or ..END; numbers are decimal or 0x…, with K, M, G or T for
-    /// powers of 1024.
+    /// powers of 1024
     #[arg(value_parser = parse)]
     range: Option<Part>,
-    /// Show all rows, also those that repeat the one before.
+    /// Show all rows, also those that repeat the one before
     #[arg(short = 'v', long)]
     no_squeezing: bool,
 }
@@ -30,10 +36,10 @@ const ROW: u64 = 16;
 const BLOCK: u64 = 4096;
 
 /// Runs the command.
-pub(crate) fn run(args: &HexdumpArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &HexdumpArgs) -> Outcome {
     let file = WindowPool::new().open(&args.file)?;
     let range = match &args.range {
-        Some(part) => part.of(file.len())?,
+        Some(part) => part.of(file.len()).map_err(|why| format!("{}: {why}", args.file.display()))?,
         None => 0..file.len(),
     };
     let mut dump = Dump {
@@ -45,14 +51,10 @@ pub(crate) fn run(args: &HexdumpArgs) -> Result<ExitCode> {
         last: None,
         starred: false,
     };
-    let mut to = io::BufWriter::new(io::stdout().lock());
+    let mut to = buffered();
     dump.all(range, &mut to)?;
-    to.flush().map_err(output)?;
+    to.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn output(source: io::Error) -> Error {
-    Error::Io { op: "write", path: "standard output".into(), source }
 }
 
 /// What to show, as asked for.
@@ -65,10 +67,10 @@ struct Part {
 
 impl Part {
     /// The part of a file of `len` bytes: as one wants who pages, it may end behind it.
-    fn of(self, len: u64) -> Result<Range<u64>> {
+    fn of(self, len: u64) -> Result<Range<u64>, String> {
         let end = self.end.map_or(len, |end| end.min(len));
         if self.start > end {
-            return Err(Error::OutsideFile { start: self.start, end, len });
+            return Err(format!("there is nothing at {}: the file has {}", self.start, counted(len, "byte")));
         }
         Ok(self.start..end)
     }
@@ -118,23 +120,23 @@ struct Dump {
 }
 
 impl Dump {
-    fn all(&mut self, range: Range<u64>, to: &mut impl Write) -> Result<()> {
+    fn all(&mut self, range: Range<u64>, to: &mut impl Write) -> Result<(), Failure> {
         let mut at = range.start;
         while at < range.end {
             let skip = self.skip(at, range.end)?;
             if skip > 0 {
-                self.star(to).map_err(output)?;
+                self.star(to)?;
                 at += skip;
             }
             let block = at..range.end.min(at + BLOCK);
             let bytes = self.buffer.slice(block.clone())?.into_owned();
             for row in bytes.chunks(ROW as usize) {
-                self.row(at, row, to).map_err(output)?;
+                self.row(at, row, to)?;
                 at += row.len() as u64;
             }
         }
         if !range.is_empty() {
-            writeln!(to, "{at:0digits$x}", digits = self.digits).map_err(output)?;
+            writeln!(to, "{at:0digits$x}", digits = self.digits)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! `heapfile info`: sizes, counts and roots of an arena.
 
 use crate::units::{count, counted, hex, size};
+use crate::usage::tail_bytes;
 use crate::{Failure, Outcome, output};
 use heapfile::{Arena, Durability, Error, Handle, Locking, Offset, Options, RootInfo, Stats, View};
 use serde_json::{Value, json};
@@ -148,6 +149,7 @@ fn to_json(arena: &Arena, stats: &Stats, roots: &[Root], others: &[Handle]) -> V
         "heap_offset": stats.heap_offset,
         "heap_bytes": stats.heap_bytes,
         "free_bytes": stats.free_bytes,
+        "tail_bytes": tail_bytes(stats),
         "extents": stats.extents,
         "longest_extent_bytes": stats.longest_extent_bytes,
         "slabs": stats.slabs.iter().map(|&(slot, slabs)| json!({"slot_bytes": slot, "slabs": slabs})).collect::<Vec<_>>(),
@@ -206,6 +208,7 @@ fn print(out: &mut impl Write, arena: &Arena, stats: &Stats, roots: &[Root]) -> 
         ),
     };
     output::row(out, "free", &format!("{}{longest}", both(stats.free_bytes)))?;
+    print_tail(out, stats)?;
     output::row(out, "slabs", &slabs(stats))?;
     if stats.log_bytes > 0 {
         let used = format!(
@@ -220,6 +223,14 @@ fn print(out: &mut impl Write, arena: &Arena, stats: &Stats, roots: &[Root]) -> 
     output::row(out, "synced", synced)?;
     output::row(out, "roots", &count(roots.len() as u64))?;
     print_roots(out, roots)
+}
+
+/// What is free besides the heap's extents, if anything is.
+pub(crate) fn print_tail(out: &mut impl Write, stats: &Stats) -> std::io::Result<()> {
+    match tail_bytes(stats) {
+        0 => Ok(()),
+        tail => output::row(out, "tail", &format!("{} behind the heap, free besides", size(tail))),
+    }
 }
 
 fn slabs(stats: &Stats) -> String {

@@ -3,11 +3,12 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`), not found (`dump`, `find`, `kv`) or did not hold (`demo`); 2 an error. Data goes to stdout, everything
-//! else to stderr; a reader of stdout that goes away is no error.
+//! Exit codes: 0 done; 1 something was found (`check`), not found (`dump`, `find`, `kv`) or did not hold (`demo`); 2 an error. Data goes to
+//! stdout, everything else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
 
+mod advice;
 mod check;
 mod create;
 mod demo;
@@ -16,6 +17,7 @@ mod find;
 mod hexdump;
 mod info;
 mod kv;
+mod manual;
 mod map;
 mod output;
 mod progress;
@@ -26,7 +28,6 @@ mod units;
 mod usage;
 
 use clap::{Parser, Subcommand};
-use heapfile::Error;
 use std::io::{ErrorKind, Write, stderr};
 use std::process::ExitCode;
 
@@ -67,6 +68,8 @@ enum Command {
     Hexdump(hexdump::HexdumpArgs),
     Kv(kv::Args),
     Demo(demo::Args),
+    Completions(manual::CompletionsArgs),
+    Man(manual::ManArgs),
     #[command(name = demo::EDITOR, hide = true)]
     DemoEditor(demo::EditorArgs),
 }
@@ -85,10 +88,12 @@ fn run(command: Command) -> Outcome {
         Command::Shrink(args) => shrink::run(&args),
         Command::Snapshot(args) => snapshot::run(args),
         Command::Dump(args) => dump::run(args),
-        Command::Find(args) => Ok(find::run(&args)?),
-        Command::Hexdump(args) => Ok(hexdump::run(&args)?),
+        Command::Find(args) => find::run(&args),
+        Command::Hexdump(args) => hexdump::run(&args),
         Command::Kv(args) => kv::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::DemoEditor(args) => demo::run_editor(args),
     }
 }
@@ -98,22 +103,39 @@ fn report(failure: &(dyn std::error::Error + 'static)) -> ExitCode {
     if is_broken_pipe(failure) {
         return ExitCode::SUCCESS;
     }
+    say(&advice::told(failure));
+    ExitCode::from(ERROR)
+}
+
+/// What was asked for is not there: says why, and which exit code that is.
+fn missing(why: &str) -> ExitCode {
+    say(why);
+    ExitCode::from(FOUND)
+}
+
+fn say(what: &str) {
     // Nobody is left to tell if stderr is gone too.
-    let _ = writeln!(stderr(), "heapfile: {failure}");
-    match failure.downcast_ref() {
-        Some(Error::BadOffset { .. } | Error::NoSuchRoot { .. }) => ExitCode::from(FOUND),
-        _ => ExitCode::from(ERROR),
-    }
+    let _ = writeln!(stderr(), "heapfile: {what}");
 }
 
 /// Whether the reader of our output went away.
 fn is_broken_pipe(failure: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = if let Some(e) = failure.downcast_ref::<std::io::Error>() {
-        Some(e.kind())
-    } else if let Some(Error::Io { source, .. }) = failure.downcast_ref() {
-        Some(source.kind())
-    } else {
-        failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind)
+    let kind = match failure.downcast_ref::<std::io::Error>() {
+        Some(e) => Some(e.kind()),
+        None => failure.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind),
     };
     kind == Some(ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use heapfile::{Error, OffsetFault};
+
+    /// Only `dump` is given offsets by its user: from everywhere else a bad one is damage, not something that is not there.
+    #[test]
+    fn a_bad_offset_is_an_error_and_told_as_damage() {
+        let e = Error::BadOffset { offset: 4096, fault: OffsetFault::NotAllocated };
+        assert_eq!(format!("{:?}", report(&e)), format!("{:?}", ExitCode::from(ERROR)));
+    }
 }

@@ -2,15 +2,34 @@
 
 use crate::Failure;
 use serde_json::Value;
-use std::io::{BufWriter, IsTerminal, StdoutLock, Write, stdout};
+use std::io::{BufWriter, Error, IsTerminal, Result, StdoutLock, Write, stdout};
+
+/// Stdout; its errors say that they are its own, not those of a file that is worked with.
+#[derive(Debug)]
+pub(crate) struct Out(StdoutLock<'static>);
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.0.write(bytes).map_err(told)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.0.flush().map_err(told)
+    }
+}
+
+/// Of the same kind: callers try an interrupted call again, and are silent about a closed pipe.
+fn told(e: Error) -> Error {
+    Error::new(e.kind(), format!("cannot write to stdout: {e}"))
+}
 
 /// Buffered stdout. To be flushed at the end, so that a failure to write is seen.
-pub(crate) fn buffered() -> BufWriter<StdoutLock<'static>> {
-    BufWriter::with_capacity(1 << 16, stdout().lock())
+pub(crate) fn buffered() -> BufWriter<Out> {
+    BufWriter::with_capacity(1 << 16, Out(stdout().lock()))
 }
 
 /// Writes a JSON value on lines of its own.
-pub(crate) fn json(value: &Value) -> Result<(), Failure> {
+pub(crate) fn json(value: &Value) -> std::result::Result<(), Failure> {
     let mut out = buffered();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
@@ -57,7 +76,7 @@ impl Style {
     }
 }
 
-/// A line with a name in a column of its own and a value.
-pub(crate) fn row(out: &mut impl Write, name: &str, value: &str) -> std::io::Result<()> {
-    writeln!(out, "  {name:<14}{value}")
+/// A line with a name in a column of its own, which a long one leaves, and a value.
+pub(crate) fn row(out: &mut impl Write, name: &str, value: &str) -> Result<()> {
+    writeln!(out, "  {name:<12}  {value}")
 }

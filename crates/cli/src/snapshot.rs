@@ -1,9 +1,9 @@
 //! `heapfile snapshot`: a copy of one state, while others go on.
 
-use crate::Outcome;
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, size};
+use crate::{Failure, Outcome};
 use heapfile::{Error, Options, SnapshotOptions};
 use serde_json::json;
 use std::io::Write;
@@ -43,7 +43,12 @@ pub(crate) fn run(args: Args) -> Outcome {
     let options = SnapshotOptions::new().reflink(args.reflink).overwrite(args.force);
     let snapshot = {
         let _spinner = Spinner::new("copying");
-        arena.snapshot(&args.to, &options)?
+        arena.snapshot(&args.to, &options).map_err(|e| match e {
+            Error::AlreadyExists { path } if !args.force && path.is_file() => {
+                format!("{} exists already: --force replaces it", path.display()).into()
+            }
+            other => Failure::from(other),
+        })?
     };
     if args.json {
         output::json(&json!({

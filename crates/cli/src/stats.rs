@@ -1,10 +1,10 @@
 //! `heapfile stats`: what an arena holds and what happens to it, once or again and again.
 
-use crate::info::{durability_name, handle_json, others, print_others};
+use crate::info::{durability_name, handle_json, others, print_others, print_tail};
 use crate::output::{self, Style};
 use crate::units::{count, counted, size};
-use crate::usage::{Kind, Usage};
-use crate::{Failure, Outcome};
+use crate::usage::{Kind, Usage, tail_bytes};
+use crate::{Failure, Outcome, advice};
 use heapfile::{Arena, Error, Handle, Options, Stats};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write, stdout};
@@ -115,7 +115,7 @@ fn watch(
             }
             // Somebody keeps everybody out for a while: that is worth seeing, and passes.
             Err(e) if matches!(e.downcast_ref(), Some(Error::Busy { .. })) => {
-                busy(arena, e.as_ref(), as_json)?
+                busy(arena, &advice::told(e.as_ref()), as_json)?
             }
             Err(e) => return Err(e),
         };
@@ -137,15 +137,15 @@ fn watch(
 }
 
 /// What can be shown while nobody gets in.
-fn busy(arena: &Arena, why: &(dyn std::error::Error + 'static), as_json: bool) -> Result<Vec<u8>, Failure> {
+fn busy(arena: &Arena, why: &str, as_json: bool) -> Result<Vec<u8>, Failure> {
     let others = others(arena)?;
     let mut out = Vec::new();
     if as_json {
         let others: Vec<Value> = others.iter().map(handle_json).collect();
-        writeln!(out, "{}", json!({"busy": why.to_string(), "other_handles": others}))?;
+        writeln!(out, "{}", json!({"busy": why, "other_handles": others}))?;
     } else {
         writeln!(out, "{}", arena.path().display())?;
-        output::row(&mut out, "busy", &why.to_string())?;
+        output::row(&mut out, "busy", why)?;
         print_others(&mut out, &others)?;
     }
     Ok(out)
@@ -163,6 +163,7 @@ fn to_json(arena: &Arena, sample: &Sample, rate: Option<f64>) -> Value {
         "slack_bytes": usage.of(Kind::Slack),
         "metadata_bytes": usage.of(Kind::Metadata),
         "free_bytes": stats.free_bytes,
+        "tail_bytes": tail_bytes(stats),
         "extents": stats.extents,
         "longest_extent_bytes": stats.longest_extent_bytes,
         "log_bytes": stats.log_bytes,
@@ -199,6 +200,7 @@ fn page(arena: &Arena, sample: &Sample, rate: Option<f64>) -> std::io::Result<Ve
         size(stats.longest_extent_bytes)
     );
     output::row(out, "free", &free)?;
+    print_tail(out, stats)?;
     if stats.log_bytes > 0 {
         let fill = percent(stats.log_used_bytes, stats.log_bytes);
         output::row(out, "log", &format!("{fill} of {} used", size(stats.log_bytes)))?;

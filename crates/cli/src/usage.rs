@@ -1,6 +1,6 @@
 //! How the bytes of an arena are used, added up: for `stats` and `map`.
 
-use heapfile::{Run, RunKind};
+use heapfile::{Run, RunKind, Stats};
 use std::collections::BTreeMap;
 
 /// Kinds of use that are told apart.
@@ -20,12 +20,14 @@ pub(crate) enum Kind {
     Free,
     /// Free, without room on the disk.
     Punched,
+    /// Behind the heap's end.
+    Tail,
     /// Makes no sense, or changed while it was looked at.
     Unknown,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Blocks,
         Self::Slack,
         Self::Metadata,
@@ -33,6 +35,7 @@ impl Kind {
         Self::Fixed,
         Self::Free,
         Self::Punched,
+        Self::Tail,
         Self::Unknown,
     ];
 
@@ -45,18 +48,28 @@ impl Kind {
             Self::Fixed => "superblock, slots, runtime",
             Self::Free => "free",
             Self::Punched => "punched",
+            Self::Tail => "tail, behind the heap",
             Self::Unknown => "unknown",
         }
     }
 
     /// The name as a key of JSON.
     pub(crate) fn key(self) -> &'static str {
-        if self == Self::Fixed { "fixed" } else { self.name() }
+        match self {
+            Self::Fixed => "fixed",
+            Self::Tail => "tail",
+            _ => self.name(),
+        }
     }
 
     pub(crate) fn is_free(self) -> bool {
-        matches!(self, Self::Free | Self::Punched)
+        matches!(self, Self::Free | Self::Punched | Self::Tail)
     }
+}
+
+/// Bytes of the file behind the heap's end: free, and in no extent; the heap grows into them.
+pub(crate) fn tail_bytes(stats: &Stats) -> u64 {
+    stats.file_bytes.saturating_sub(stats.heap_offset + stats.heap_bytes)
 }
 
 /// What there is of one size class.
@@ -105,7 +118,8 @@ impl Usage {
             RunKind::Superblock | RunKind::CheckpointSlots | RunKind::Mark | RunKind::Runtime => {
                 vec![(Kind::Fixed, len)]
             }
-            RunKind::Free { .. } | RunKind::Tail => vec![(Kind::Free, len)],
+            RunKind::Free { .. } => vec![(Kind::Free, len)],
+            RunKind::Tail => vec![(Kind::Tail, len)],
             _ => vec![(Kind::Unknown, len)],
         };
         self.part(start, start + len, &parts, &mut piece);

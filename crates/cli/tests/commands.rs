@@ -33,10 +33,11 @@ fn create_overwrites_nothing_and_refuses_bad_options() {
 
     let other = place.dir.path().join("b.heap");
     let other = common::text(&other);
-    run(&["create", "--log-size", "5000", other]).fails(2, "log_size of 5000 is refused");
-    run(&["create", "--log-align", "100", other]).fails(2, "log_align of 100 is refused");
-    run(&["create", "--max-size", "1K", other]).fails(2, "max_size of 1024 is refused");
-    for bad in [["--log-size", "4X"], ["--mode", "9"], ["--durability", "none"]] {
+    run(&["create", "--log-size", "5000", other]).fails(2, "--log-size of 5000 is refused");
+    run(&["create", "--log-align", "100", other]).fails(2, "--log-align of 100 is refused");
+    run(&["create", "--max-size", "1K", other]).fails(2, "--max-size of 1024 is refused");
+    run(&["create", "--max-size", "1M", other]).fails(2, "give a larger one, or a smaller --log-size");
+    for bad in [["--log-align", "4G"], ["--log-size", "4X"], ["--mode", "9"], ["--durability", "none"]] {
         let refused = run(&["create", bad[0], bad[1], other]);
         assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{refused:?}");
         assert!(refused.stderr.contains(bad[0]), "{refused:?}");
@@ -278,19 +279,76 @@ fn dump_lists_roots_and_blocks() {
 fn what_is_not_there_is_exit_code_1() {
     let (place, [text, _, large]) = three_blocks();
     let at = |raw: u64| raw.to_string();
-    run(&["dump", place.arg(), "--root", "nothing"]).fails(1, "there is no root \"nothing\"");
+    run(&["dump", place.arg(), "--root", "nothing"]).fails(1, "no root \"nothing\": `heapfile info` lists");
     run(&["dump", place.arg(), "0"]).fails(1, "it is null");
     run(&["dump", place.arg(), "0x10000000000"]).fails(1, "it lies outside the heap");
     run(&["dump", place.arg(), &at(large + 4096)]).fails(1, "it points inside a block");
     run(&["dump", place.arg(), &at(text + 1)]).fails(1, "is refused");
+    // A range that the block does not have is a mistake of the caller.
+    run(&["dump", place.arg(), &at(text), "--range", "3..31"]).fails(2, "which has 30 bytes");
     Arena::open(&place.path).unwrap().free(Offset::<[u8]>::from_raw(large)).unwrap();
     run(&["dump", place.arg(), &at(large)]).fails(1, "no block is allocated there");
-    // A range that the block does not have is a mistake of the caller.
-    run(&["dump", place.arg(), &at(text), "--range", "3..31"]).fails(2, "bytes");
+    Arena::open(&place.path).unwrap().free(Offset::<[u8]>::from_raw(text)).unwrap();
+    run(&["dump", place.arg(), "--root", ""]).fails(1, "the root \"\" leads to no block: ");
     run(&["dump", place.arg(), "--raw"]).fails(2, "give its offset, or --root");
     for bad in ["-1", "0xg", "one"] {
         assert_eq!(run(&["dump", place.arg(), bad]).code, 2);
     }
+}
+
+#[test]
+fn a_stdout_that_cannot_be_written_is_told_as_that() {
+    let (place, _) = three_blocks();
+    run(&["kv", "put", place.arg(), "k", "v"]).ok();
+    for args in [
+        &["info"][..],
+        &["info", "--json"],
+        &["stats"],
+        &["map"],
+        &["map", "--svg", "-"],
+        &["check"],
+        &["dump"],
+        &["dump", "--json"],
+        &["hexdump"],
+        &["kv", "list"],
+        &["kv", "stat"],
+        &["kv", "export"],
+        &["kv", "pack"],
+    ] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command().args(args).arg(&place.path).stdout(full).output().unwrap();
+        common::Run::from(output).fails(2, "cannot write to stdout: No space left on device");
+    }
+    for args in [["find", place.arg(), "Foobar"], ["dump", place.arg(), "--root="], ["create", "--json", "x"]]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command().args(args).current_dir(&place.dir).stdout(full).output().unwrap();
+        common::Run::from(output).fails(2, "cannot write to stdout: No space left on device");
+    }
+}
+
+#[test]
+fn a_process_arena_that_was_not_synced_is_brought_back_as_the_message_says() {
+    let place = Place::new();
+    let arena =
+        heapfile::Options::new().durability(heapfile::Durability::Process).create(&place.path).unwrap();
+    arena.alloc(&1u64).unwrap();
+    let mut image = std::fs::read(&place.path).unwrap();
+    drop(arena);
+    // The boot in which the mark was set is another one, and so is that of the runtime words.
+    let mark = image.windows(8).position(|bytes| bytes == b"HFMARK\0\0").unwrap();
+    let boot: [u8; 16] = image[mark + 16..mark + 32].try_into().unwrap();
+    let places: Vec<usize> = (0..image.len() - 16).filter(|&at| image[at..at + 16] == boot).collect();
+    places.iter().for_each(|&at| image[at..at + 16].fill(0xEE));
+    let crc = crc32fast::hash(&image[mark..mark + 60]);
+    image[mark + 60..mark + 64].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&place.path, image).unwrap();
+    for args in [&["kv", "list", place.arg()][..], &["dump", place.arg()], &["shrink", place.arg()]] {
+        run(args).fails(2, "before the machine went down: `heapfile check` tells what is sound, `heapfile check --repair` takes");
+    }
+    run(&["check", place.arg()]).ok();
+    run(&["check", "--repair", place.arg()]).ok();
+    run(&["shrink", place.arg()]).ok();
 }
 
 #[test]

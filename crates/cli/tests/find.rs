@@ -69,12 +69,62 @@ fn context_in_bytes_is_escaped() {
 }
 
 #[test]
+fn context_in_bytes_that_overlaps_or_touches_is_shown_once() {
+    let file = text(b"0 x 4 x 8 0 2 x 6 8");
+    let shown = |around: &str| lines(&find(file.path(), &["-b", "--bytes", around, "x"]));
+    assert_eq!(shown("1"), ["2: x ", "6: x ", "14: x "]);
+    assert_eq!(shown("2"), ["2:0 x 4 x 8", "14:2 x 6"]);
+    assert_eq!(shown("18446744073709551615"), ["2:0 x 4 x 8 0 2 x 6 8"]);
+}
+
+/// The output of a search that may have 64 MiB of memory.
+fn find_in_little_memory(content: &[u8], args: &[&str]) -> Vec<u8> {
+    let file = text(content);
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -d 65536; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_heapfile"), "find"])
+        .arg(file.path())
+        .args(args)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// All around a match is written in pieces, which cut no character.
+#[test]
+fn context_of_any_length_takes_little_memory() {
+    let content = "äx\u{1F600}".repeat(16 << 20);
+    let args = ["--bytes", "18446744073709551615", "-m", "9", "x"];
+    let shown = find_in_little_memory(content.as_bytes(), &args);
+    assert!(shown.strip_suffix(b"\n") == Some(content.as_bytes()));
+    let content = [&b"\n".repeat(4 << 20)[..], b"x\n\n"].concat();
+    assert!(find_in_little_memory(&content, &["-C", "4294967295", "x"]) == content);
+}
+
+#[test]
 fn context_in_lines_overlaps_once_and_is_parted() {
     let file = text(b"1\n2\n3 x\n4\n5 x\n6\n7\n8\n9\n10 x\n");
     let output = find(file.path(), &["--lines", "1", "x"]);
     assert_eq!(lines(&output), ["2", "3 x", "4", "5 x", "6", "--", "9", "10 x"]);
     let output = find(file.path(), &["--offset", "--lines", "1", "10 x"]);
     assert_eq!(lines(&output), ["20:9", "22:10 x"]);
+    // Behind a match as far as asked for, though a line on the way matches; a group that touches the next is not parted from it.
+    let file = text(b"1 x\n2 x\n3\n4\n5\n6\n7 x\n8\n9\n10\n11\n12");
+    let output = find(file.path(), &["-C", "2", "x"]);
+    assert_eq!(lines(&output), ["1 x", "2 x", "3", "4", "5", "6", "7 x", "8", "9"]);
+    let output = find(file.path(), &["-C", "2", "-m", "2", "x"]);
+    assert_eq!(lines(&output), ["1 x", "2 x", "3", "4"]);
+    let output = find(file.path(), &["-C", "1", "x"]);
+    assert_eq!(lines(&output), ["1 x", "2 x", "3", "--", "6", "7 x", "8"]);
+}
+
+#[test]
+fn a_match_over_lines_that_begins_in_one_that_was_shown_is_shown_to_its_end() {
+    let file = text(b"a1\nb a1\nb\nc\n");
+    for context in [&[][..], &["-C", "0"]] {
+        let output = find(file.path(), &[&["1\nb"][..], context].concat());
+        assert_eq!(lines(&output), ["a1\\nb a1", "b"]);
+    }
 }
 
 #[test]

@@ -139,6 +139,32 @@ fn lists_keep_to_what_is_asked_for() {
 }
 
 #[test]
+fn names_of_tables_are_shown_without_control_characters() {
+    let place = Place::new();
+    let name = "a\u{1b}[31m\"b\"\n\u{7}";
+    run(&["kv", "put", place.arg(), "k", "v", "--table", name]).ok();
+    let shown = run(&["kv", "stat", place.arg()]).ok();
+    assert!(shown.contains("\n  a\\u{1b}[31m\\\"b\\\"\\n\\u{7}  1 entries, ordered\n"), "{shown}");
+    let json = run(&["kv", "stat", "--json", place.arg()]);
+    assert_eq!(json.json()["tables"][0]["name"], name);
+    assert!(!json.stdout.contains(['\u{1b}', '\u{7}']), "{json:?}");
+    run(&["kv", "list", place.arg(), "--table", "\u{7}"]).fails(1, "no table \"\\u{7}\"");
+}
+
+#[test]
+fn a_store_is_not_made_of_another_root() {
+    let place = Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        let root = tx.alloc(&7u64).unwrap();
+        tx.create_root("store", root).unwrap();
+        tx.commit().unwrap();
+    });
+    for args in [&["put", place.arg(), "k", "v"][..], &["get", place.arg(), "k"], &["stat", place.arg()]] {
+        run(&[&["kv"], args].concat()).fails(2, "this arena holds no store: its root \"store\" is u64");
+    }
+}
+
+#[test]
 fn pack_makes_the_file_of_what_is_left_small() {
     let place = Place::new();
     let lines = |from: usize| {

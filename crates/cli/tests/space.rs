@@ -62,6 +62,45 @@ fn stats_counts_what_check_counts() {
     }
 }
 
+/// Behind the heap's end there may be room that no extent has: all commands tell it apart, and `kv stat` adds it to what is free of the file.
+#[test]
+fn what_is_free_behind_the_heap_is_told_apart() {
+    let place = filled();
+    let arena = Arena::open(&place.path).unwrap();
+    let mut tx = arena.write().unwrap();
+    tx.alloc_bytes(&vec![3; 20 << 20]).unwrap();
+    drop(tx);
+    let stats = arena.stats().unwrap();
+    let tail = stats.file_bytes - stats.heap_offset - stats.heap_bytes;
+    assert!(tail > 0);
+    for args in [&["info"][..], &["stats"], &["kv", "stat"]] {
+        let json = run(&[args, &["--json", place.arg()]].concat()).json();
+        assert_eq!(
+            (&json["free_bytes"], &json["tail_bytes"]),
+            (&stats.free_bytes.into(), &tail.into()),
+            "{args:?}"
+        );
+    }
+    let map = run(&["map", "--json", place.arg()]).json();
+    let totals = &map["totals"];
+    assert_eq!((&totals["free_bytes"], &totals["tail_bytes"]), (&stats.free_bytes.into(), &tail.into()));
+    assert_eq!(sum(totals), stats.file_bytes);
+    for name in ["info", "stats"] {
+        let shown = run(&[name, place.arg()]).ok();
+        assert!(
+            shown.contains("  tail          ") && shown.contains(" behind the heap, free besides\n"),
+            "{shown}"
+        );
+    }
+    assert!(run(&["map", place.arg()]).ok().contains("  ,  tail, behind the heap"));
+    let free = run(&["kv", "stat", place.arg()]).ok().replace(',', "");
+    assert!(free.contains(&format!(" {} of them free\n", stats.free_bytes + tail)), "{free}");
+    drop(arena);
+    let shrunk = filled();
+    Arena::open(&shrunk.path).unwrap().shrink().unwrap();
+    assert!(!run(&["info", shrunk.arg()]).ok().contains("behind the heap"));
+}
+
 #[test]
 fn a_watch_shows_commits_and_ends_when_asked_or_when_nobody_reads() {
     let place = filled();
@@ -156,7 +195,7 @@ fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
     assert_eq!(made.json()["file_bytes"], to.metadata().unwrap().len());
     made.ok();
     assert!(run(&["check", text(&to)]).ok().contains(": sound"));
-    run(&["snapshot", place.arg(), text(&to)]).fails(2, "exists already");
+    run(&["snapshot", place.arg(), text(&to)]).fails(2, "exists already: --force replaces it");
     assert!(run(&["snapshot", "--force", place.arg(), text(&to)]).ok().contains("after commit 2"));
     run(&["snapshot", "--force", place.arg(), place.arg()]).fails(2, "exists already");
 }

@@ -36,14 +36,24 @@ fn field(out: &mut impl Write, name: &str, bytes: &[u8]) -> Result<(), Failure> 
 
 /// The entry of a line, or what is wrong with it.
 pub(super) fn parse(line: &[u8]) -> Result<Line, String> {
-    let object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|e| format!("not an object of JSON: {e}"))?;
+    let object: Map<String, Value> = serde_json::from_slice(line.trim_ascii())
+        .map_err(|e| format!("not an object of JSON: {}", told(&e)))?;
     let table = match object.get("table") {
         None => None,
         Some(Value::String(name)) => Some(name.clone()),
         Some(_) => return Err("\"table\" is no text".to_owned()),
     };
     Ok(Line { table, key: bytes(&object, "key")?, value: bytes(&object, "value")? })
+}
+
+/// What serde says, without its count of lines: it has seen one.
+fn told(e: &serde_json::Error) -> String {
+    let said = e.to_string();
+    match said.split_once(" at line ") {
+        Some((what, _)) if e.column() > 0 => format!("{what} at column {}", e.column()),
+        Some((what, _)) => what.to_owned(),
+        None => said,
+    }
 }
 
 fn bytes(object: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {

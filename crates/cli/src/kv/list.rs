@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Keys only
     #[arg(long)]
     keys: bool,
-    /// One line of JSON for each entry, as `export` writes
+    /// One line of JSON for each entry, as `export` writes; --hex is for keys that are given then
     #[arg(long, conflicts_with_all = ["null", "keys"])]
     json: bool,
     /// Keys and values as they are, each with a zero byte behind

@@ -3,19 +3,21 @@
 //! Keys are given as bytes on the command line (`--hex`: as hexadecimal digits), values come from the command line, a file or stdin as they are. Listings go
 //! through the table in batches and hold no writer up.
 
+mod input;
 mod line;
 mod list;
 mod pack;
 mod stat;
 mod transfer;
 
-use crate::{FOUND, Failure, Outcome};
+use crate::output::buffered;
+use crate::{FOUND, Failure, Outcome, advice};
 use clap::Subcommand;
 use heapfile::store::{Kind, Store, Table};
 use heapfile::{Arena, WriteTxn};
+use input::{Named, content, spooled};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{Cursor, Read, Seek, Write, stderr, stdin, stdout};
+use std::io::{Cursor, Read, Write, stderr, stdin};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -162,7 +164,7 @@ fn put(args: PutArgs) -> Outcome {
         }
         (None, Some(path)) => content(&path)?,
         (None, None) => {
-            let (len, file) = spooled(stdin().lock(), "stdin")?;
+            let (len, file) = spooled(Named::new("stdin", stdin().lock()))?;
             (len, Box::new(file))
         }
     };
@@ -172,39 +174,6 @@ fn put(args: PutArgs) -> Outcome {
     table.put_from(&mut tx, &key, len, source)?;
     tx.commit()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a file holds, and how much. Pipes, devices and files of /proc do not say how long they are, those of /sys say what is not so: what is short is read, whatever
-/// it says.
-fn content(path: &Path) -> Result<(u64, Box<dyn Read>), Failure> {
-    const SHORT: u64 = 64 << 10;
-    let name = path.display();
-    let file = File::open(path).map_err(|e| format!("cannot open {name}: {e}"))?;
-    let metadata = file.metadata()?;
-    let mut head = Vec::new();
-    (&file).take(SHORT).read_to_end(&mut head).map_err(|e| format!("cannot read {name}: {e}"))?;
-    let read = head.len() as u64;
-    let begun = Cursor::new(head);
-    if read < SHORT {
-        return Ok((read, Box::new(begun)));
-    }
-    let all = begun.chain(file);
-    if metadata.is_file() && metadata.len() >= read {
-        return Ok((metadata.len(), Box::new(all)));
-    }
-    let (len, file) = spooled(all, &name.to_string())?;
-    Ok((len, Box::new(file)))
-}
-
-/// All that comes, in a temporary file, and how much it is.
-fn spooled(mut input: impl Read, name: &str) -> Result<(u64, File), Failure> {
-    let mut spool = || {
-        let mut file = tempfile::tempfile()?;
-        let len = std::io::copy(&mut input, &mut file)?;
-        file.rewind()?;
-        Ok((len, file))
-    };
-    spool().map_err(|e: std::io::Error| format!("cannot copy {name} to a temporary file: {e}").into())
 }
 
 /// Write a value to stdout, as it is; exit code 1 if there is none
@@ -218,7 +187,7 @@ struct GetArgs {
     key: OsString,
     #[command(flatten)]
     place: In,
-    /// Write key and value as a line of JSON
+    /// Write key and value as a line of JSON; --hex is for the key that is given then
     #[arg(long)]
     json: bool,
 }
@@ -226,7 +195,7 @@ struct GetArgs {
 fn get(args: GetArgs) -> Outcome {
     let key = args.place.key(args.key)?;
     let store = reading(&args.file)?;
-    let mut out = stdout().lock();
+    let mut out = buffered();
     if args.json {
         let Some(value) = store.get(args.place.table(), &key)? else { return Ok(ExitCode::from(FOUND)) };
         line::write(&mut out, args.place.table(), &key, &value)?;
@@ -260,7 +229,7 @@ fn copy(store: &Store, table: &str, key: &[u8], out: &mut impl Write) -> Result<
     }
 }
 
-/// Delete entries; exit code 1 if a key, or the table, was not there
+/// Delete entries; exit code 1 if a key or the table was not there
 #[derive(Debug, clap::Args)]
 struct DeleteArgs {
     /// The arena
@@ -301,7 +270,9 @@ fn delete(args: DeleteArgs) -> Outcome {
     }
     tx.commit()?;
     if args.shrink {
-        store.shrink().map_err(|e| format!("deleted, but the space could not be given back: {e}"))?;
+        store
+            .shrink()
+            .map_err(|e| format!("deleted, but the space could not be given back: {}", advice::told(&e)))?;
     }
     Ok(if missing { ExitCode::from(FOUND) } else { ExitCode::SUCCESS })
 }

@@ -3,6 +3,8 @@
 use super::reading;
 use crate::Outcome;
 use crate::output::{Style, buffered, json, row};
+use crate::units::count;
+use crate::usage::tail_bytes;
 use heapfile::store::{Kind, Table};
 use serde_json::json;
 use std::io::Write;
@@ -47,6 +49,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             "entries": entries,
             "file_bytes": stats.file_bytes,
             "free_bytes": stats.free_bytes,
+            "tail_bytes": tail_bytes(&stats),
             "checked": args.check,
         }))?;
         return Ok(ExitCode::SUCCESS);
@@ -55,9 +58,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut out = buffered();
     writeln!(out, "{}", style.title(&args.file.display().to_string()))?;
     for (name, kind, entries) in &tables {
-        row(&mut out, name, &format!("{entries} entries, {kind}"))?;
+        row(&mut out, &name.escape_debug().to_string(), &format!("{entries} entries, {kind}"))?;
     }
-    row(&mut out, "file", &format!("{} bytes, {} of them free", stats.file_bytes, stats.free_bytes))?;
+    let free = stats.free_bytes + tail_bytes(&stats);
+    row(&mut out, "file", &format!("{} bytes, {} of them free", count(stats.file_bytes), count(free)))?;
     if args.check {
         row(&mut out, "checked", &style.good("sound"))?;
     }

@@ -3,16 +3,18 @@
 //! An import is one transaction. With `--batch` it is one for every so many lines, and each notes in the table `.imports`, under the input's name, how many lines are done and
 //! their checksum; the same command goes on behind these lines, if they are the same, and the note is deleted at the end.
 
-use super::{changeable, is_missing, line, open_or_create, reading};
+use super::{changeable, input, is_missing, line, open_or_create, reading};
 use crate::output::buffered;
 use crate::progress::Bar;
 use crate::units::counted;
-use crate::{FOUND, Failure, Outcome};
+use crate::{FOUND, Failure, Outcome, advice};
 use heapfile::WriteTxn;
 use heapfile::store::{Store, Table};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write, stderr, stdin};
+use std::ffi::OsString;
+use std::io::{BufRead, Write, stderr};
+use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -22,7 +24,8 @@ pub(super) const IMPORTS: &str = ".imports";
 /// Store entries from lines of JSON, as `export` writes them
 ///
 /// All of it in one transaction: if it fails or is cut off, nothing is stored. With --batch in many: the same command goes on behind the lines that are stored, and
-/// refuses input that begins with other lines. How far it came is noted in the table `.imports`, which is there until the import is done; entries of your own are not stored under that name.
+/// refuses input that begins with other lines. How far it came is noted in the table `.imports` under the INPUT as it was given, or under NAME, until the import is done; entries of your own are not
+/// stored in a table of that name.
 #[derive(Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// The arena; created if it is not there
@@ -38,38 +41,36 @@ pub(super) struct ImportArgs {
     /// Commit after every so many lines; the same command goes on where a failed one ended
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u64).range(1..))]
     batch: Option<u64>,
-    /// Forget how far an import of that input came, and begin at the first line
+    /// Note how far it came under this name: for imports from stdin, of which there may be several, and of files that are given by other paths later [default: INPUT, or -]
+    #[arg(long, requires = "batch")]
+    name: Option<OsString>,
+    /// Forget how far an import of that name came, and begin at the first line
     #[arg(long, requires = "batch")]
     restart: bool,
 }
 
 pub(super) fn import(args: ImportArgs) -> Outcome {
     changeable(&args.table)?;
-    let name = args.input.as_ref().map_or_else(|| "-".into(), |path| path.to_string_lossy().into_owned());
-    let file = args.input.as_ref().filter(|path| path.as_os_str() != "-");
-    let (mut lines, total): (Box<dyn BufRead>, u64) = match file {
-        Some(path) => {
-            let file = File::open(path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
-            let len = file.metadata()?.len();
-            (Box::new(BufReader::with_capacity(1 << 20, file)), len)
-        }
-        None => (Box::new(stdin().lock()), 0),
-    };
+    let path = args.input.as_deref().filter(|path| path.as_os_str() != "-");
+    let shown = path.map_or_else(|| "-".into(), |path| path.to_string_lossy());
+    let name =
+        args.name.as_deref().or(path.map(|path| path.as_os_str())).map_or(&b"-"[..], OsStrExt::as_bytes);
+    let (total, mut lines) = input::lines(path)?;
     let mut bar = if total > 0 { Bar::new("importing", total) } else { Bar::hidden() };
     let store = Store::open(&args.file)?;
     if args.restart {
         let mut tx = store.write()?;
-        forget(&mut tx, &name)?;
+        forget(&mut tx, name)?;
         tx.commit()?;
     }
     let mut progress = Progress::begin(&args.table);
     let mut bytes = 0;
     if args.batch.is_some()
-        && let Some(note) = store.get(IMPORTS, name.as_bytes())?
+        && let Some(note) = store.get(IMPORTS, name)?
     {
         bytes = progress.skip(&mut lines, &note)?.ok_or_else(|| {
             format!(
-                "the first {} of {name} are not those that its import into {} was begun with, or --table is another: give the same ones, or begin anew with --restart",
+                "the first {} of {shown} are not those that its import into {} was begun with, or --table is another: give the same ones, or begin anew with --restart, or give this import a --name",
                 counted(progress.lines, "line"),
                 args.file.display()
             )
@@ -77,37 +78,28 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         writeln!(stderr(), "heapfile: going on behind line {}", progress.lines)?;
     }
     let done = progress.lines;
-    let begin = |behind| Batch::new(&store, &args.table, args.hashed, behind);
+    let begin = |behind| Batch::new(&store, &args, &shown, behind);
     let mut batch = begin(done);
     let mut text = Vec::new();
     loop {
         text.clear();
-        let read = lines.read_until(b'\n', &mut text)?;
+        let read =
+            lines.read_until(b'\n', &mut text).map_err(|e| batch.failed(batch.line + 1..=batch.line, e))?;
         if read == 0 {
             break;
         }
         progress.add(&text);
         bytes += read as u64;
-        let number = progress.lines;
-        if !text.trim_ascii().is_empty() {
-            let line = line::parse(&text).and_then(|line| {
-                line.table.as_deref().map_or(Ok(()), changeable)?;
-                Ok(line)
-            });
-            let line = line.map_err(|why| {
-                format!("line {number} of {name}: {why}; nothing from line {} on is stored", batch.behind + 1)
-            })?;
-            batch.put(line)?;
-        }
-        if args.batch.is_some_and(|batch| (number - done).is_multiple_of(batch)) {
-            batch.note(&name, &progress)?;
+        batch.add(&text)?;
+        if args.batch.is_some_and(|lines| (progress.lines - done).is_multiple_of(lines)) {
+            batch.change(|tx| note(tx, name, &progress))?;
             batch.commit()?;
-            batch = begin(number);
+            batch = begin(progress.lines);
         }
         bar.set(bytes);
     }
     batch.store()?;
-    forget(batch.tx()?, &name)?;
+    batch.change(|tx| forget(tx, name))?;
     batch.commit()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -152,10 +144,16 @@ impl Progress {
     }
 }
 
-/// Forgets how far the import of that input came.
-fn forget(tx: &mut WriteTxn<'_>, input: &str) -> Result<(), Failure> {
+/// Notes how far the import of that name came.
+fn note(tx: &mut WriteTxn<'_>, name: &[u8], progress: &Progress) -> Result<(), Failure> {
+    Table::open_or_create(tx, IMPORTS)?.put(tx, name, &progress.note())?;
+    Ok(())
+}
+
+/// Forgets how far the import of that name came.
+fn forget(tx: &mut WriteTxn<'_>, name: &[u8]) -> Result<(), Failure> {
     if let Some(table) = Table::open(tx, IMPORTS)? {
-        table.delete(tx, input.as_bytes())?;
+        table.delete(tx, name)?;
         if table.is_empty(tx)? {
             Table::drop_table(tx, IMPORTS)?;
         }
@@ -166,61 +164,103 @@ fn forget(tx: &mut WriteTxn<'_>, input: &str) -> Result<(), Failure> {
 /// Bytes of entries that wait for being stored together.
 const WAITING: usize = 32 << 20;
 
-/// Keys and values.
-type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+/// Entries of one table that wait, and the lines that they are among.
+struct Waiting {
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+    first: u64,
+    last: u64,
+}
 
-/// A transaction of an import. Entries are collected and stored many at a time, which is faster.
+/// A transaction of an import. Entries are collected and stored many at a time, which is faster. Errors name the lines.
 struct Batch<'a> {
     store: &'a Store,
     /// Begun with the first change: while up to [`WAITING`] bytes of lines are awaited, nobody has to wait.
     tx: Option<WriteTxn<'a>>,
-    table: &'a str,
-    hashed: bool,
-    waiting: HashMap<String, Entries>,
+    args: &'a ImportArgs,
+    /// Name of the input in messages.
+    input: &'a str,
+    waiting: HashMap<String, Waiting>,
     waiting_bytes: usize,
     /// The line before its first one.
     behind: u64,
+    /// Its last line.
+    line: u64,
 }
 
 impl<'a> Batch<'a> {
-    fn new(store: &'a Store, table: &'a str, hashed: bool, behind: u64) -> Self {
-        Self { store, tx: None, table, hashed, waiting: HashMap::new(), waiting_bytes: 0, behind }
+    fn new(store: &'a Store, args: &'a ImportArgs, input: &'a str, behind: u64) -> Self {
+        let waiting = HashMap::new();
+        Self { store, tx: None, args, input, waiting, waiting_bytes: 0, behind, line: behind }
     }
 
-    fn tx(&mut self) -> Result<&mut WriteTxn<'a>, Failure> {
-        match &mut self.tx {
-            Some(tx) => Ok(tx),
-            none => Ok(none.insert(self.store.write()?)),
+    /// The next line: an entry, or nothing.
+    fn add(&mut self, text: &[u8]) -> Result<(), Failure> {
+        self.line += 1;
+        if text.trim_ascii().is_empty() {
+            return Ok(());
         }
-    }
-
-    fn put(&mut self, line: line::Line) -> Result<(), Failure> {
-        let name = line.table.unwrap_or_else(|| self.table.to_owned());
+        let number = self.line;
+        let line = line::parse(text).and_then(|line| {
+            line.table.as_deref().map_or(Ok(()), changeable)?;
+            Ok(line)
+        });
+        let line = line.map_err(|why| self.failed(number..=number, why.as_str()))?;
+        let table = line.table.unwrap_or_else(|| self.args.table.clone());
         self.waiting_bytes += line.key.len() + line.value.len();
-        self.waiting.entry(name).or_default().push((line.key, line.value));
+        let new = || Waiting { entries: Vec::new(), first: number, last: number };
+        let waiting = self.waiting.entry(table).or_insert_with(new);
+        waiting.entries.push((line.key, line.value));
+        waiting.last = number;
         if self.waiting_bytes >= WAITING { self.store() } else { Ok(()) }
     }
 
     /// Stores what waits.
     fn store(&mut self) -> Result<(), Failure> {
-        for (name, entries) in std::mem::take(&mut self.waiting) {
-            let hashed = self.hashed;
-            let tx = self.tx()?;
-            open_or_create(tx, &name, hashed)?.extend(tx, entries)?;
+        let hashed = self.args.hashed;
+        for (name, Waiting { entries, first, last }) in std::mem::take(&mut self.waiting) {
+            let table = self.change_for(first..=first, |tx| open_or_create(tx, &name, hashed))?;
+            self.change_for(first..=last, |tx| Ok(table.extend(tx, entries)?))?;
         }
         self.waiting_bytes = 0;
         Ok(())
     }
 
-    fn note(&mut self, input: &str, progress: &Progress) -> Result<(), Failure> {
-        let tx = self.tx()?;
-        Table::open_or_create(tx, IMPORTS)?.put(tx, input.as_bytes(), &progress.note())?;
-        Ok(())
+    /// Makes a change that belongs to all lines.
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut WriteTxn<'a>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.change_for(self.behind + 1..=self.line, change)
+    }
+
+    fn change_for<T>(
+        &mut self,
+        lines: RangeInclusive<u64>,
+        change: impl FnOnce(&mut WriteTxn<'a>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let tx = match &mut self.tx {
+            Some(tx) => Ok(tx),
+            none => self.store.write().map(|tx| none.insert(tx)).map_err(Failure::from),
+        };
+        tx.and_then(change).map_err(|e| self.failed(lines, e))
     }
 
     fn commit(mut self) -> Result<(), Failure> {
         self.store()?;
-        Ok(self.tx.map_or(Ok(()), WriteTxn::commit)?)
+        let committed = self.tx.take().map_or(Ok(()), WriteTxn::commit);
+        committed.map_err(|e| self.failed(self.behind + 1..=self.line, e))
+    }
+
+    /// What failed with lines of the input, and what is stored of it.
+    fn failed(&self, lines: RangeInclusive<u64>, why: impl Into<Failure>) -> Failure {
+        let (first, last, input) = (lines.start(), lines.end(), self.input);
+        let place = match last.saturating_sub(*first) {
+            _ if lines.is_empty() => format!("behind line {last} of {input}"),
+            0 => format!("line {first} of {input}"),
+            _ => format!("lines {first} to {last} of {input}"),
+        };
+        let why = advice::told(why.into().as_ref());
+        format!("{place}: {why}; nothing from line {} on is stored", self.behind + 1).into()
     }
 }
 

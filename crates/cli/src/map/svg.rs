@@ -22,7 +22,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Log => "#3a9fc9",
         Kind::Fixed => "#3b5bb5",
         Kind::Free => "#dfe3e8",
-        Kind::Punched => "#ffffff",
+        Kind::Punched | Kind::Tail => "#ffffff",
         Kind::Unknown => "#d62828",
     }
 }
@@ -46,8 +46,10 @@ fn escaped(text: &str) -> String {
 pub(super) fn render(picture: &Picture, path: &Path) -> String {
     let rows = (picture.cells.all().len() as u64).div_ceil(picture.columns).max(1);
     let picture_end = TOP + rows * STEP;
-    let kinds: Vec<Kind> =
-        Kind::ALL.into_iter().filter(|&k| k != Kind::Unknown || picture.usage.of(k) > 0).collect();
+    let kinds: Vec<Kind> = Kind::ALL
+        .into_iter()
+        .filter(|&k| !matches!(k, Kind::Tail | Kind::Unknown) || picture.usage.of(k) > 0)
+        .collect();
     let table_rows = picture.usage.classes.len() as u64 + 2;
     let width = (LEFT + picture.columns * STEP + 20).max(760);
     let height = picture_end + 40 + (kinds.len() as u64).max(table_rows) * LINE + 20;

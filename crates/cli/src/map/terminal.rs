@@ -27,6 +27,7 @@ fn letter(kind: Kind) -> char {
         Kind::Fixed => 'S',
         Kind::Free => '.',
         Kind::Punched => '_',
+        Kind::Tail => ',',
         Kind::Unknown => '?',
     }
 }
@@ -39,7 +40,7 @@ fn colour(kind: Kind) -> &'static str {
         Kind::Metadata => "35",
         Kind::Log => "36",
         Kind::Fixed => "34",
-        Kind::Free | Kind::Punched => "2",
+        Kind::Free | Kind::Punched | Kind::Tail => "2",
         Kind::Unknown => "1;31",
     }
 }
@@ -48,7 +49,7 @@ fn colour(kind: Kind) -> &'static str {
 fn sign(cell: &Cell) -> char {
     const EIGHTHS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     match cell.fill(8) {
-        0 if cell.leading() == Kind::Punched => ' ',
+        0 if matches!(cell.leading(), Kind::Punched | Kind::Tail) => ' ',
         eighths => EIGHTHS[eighths.min(8) as usize],
     }
 }
@@ -81,13 +82,13 @@ fn legend(out: &mut impl Write, usage: &Usage, file_bytes: u64, style: Style) ->
     writeln!(out)?;
     for kind in Kind::ALL {
         let bytes = usage.of(kind);
-        if bytes == 0 && kind == Kind::Unknown {
+        if bytes == 0 && matches!(kind, Kind::Tail | Kind::Unknown) {
             continue;
         }
         let sign = match kind {
             _ if !style.is_coloured() => letter(kind).to_string(),
             Kind::Free => style.paint(colour(kind), "·"),
-            Kind::Punched => " ".to_owned(),
+            Kind::Punched | Kind::Tail => " ".to_owned(),
             _ => style.paint(colour(kind), "█"),
         };
         let share = bytes as f64 * 100.0 / file_bytes.max(1) as f64;
