@@ -7,9 +7,10 @@ mod common;
 
 use common::script::{self, Script};
 use common::{BOTH, FAILURES, assert_clean, small};
-use heapfile::testing::{self, Call, SimDisk, SplitMix64};
+use heapfile::testing::{self, Break, Call, SimDisk, SplitMix64};
 use heapfile::{Arena, Durability, Error, Locking, Options, Result};
 use std::ops::RangeInclusive;
+use std::panic::catch_unwind;
 
 /// Commits before the first call fails, and all of them.
 const BEFORE: u64 = 2;
@@ -62,7 +63,8 @@ impl Trial {
     fn begin(pair: Pair) -> Self {
         let disk = SimDisk::new().unwrap();
         disk.record(false).unwrap();
-        let options = small(pair.durability).locking(pair.locking);
+        // Long enough for most commits, so that there are several to make up for.
+        let options = small(pair.durability).log_size(1 << 20).locking(pair.locking);
         let one = testing::create(&disk, &options).unwrap();
         script::begin(&one).unwrap();
         (0..BEFORE).for_each(|_| _ = script::play(&one).unwrap());
@@ -166,4 +168,32 @@ fn two_calls_of_a_power_arena() {
 #[test]
 fn two_calls_of_a_process_arena() {
     sweep(BOTH[1]);
+}
+
+/// The sync of a checkpoint fails, and then one of the writes that make up for it: the first so many in turn.
+fn make_up(then: u64) {
+    let durability = Durability::Power;
+    let locking = [Locking::Shared, Locking::File][(then % 2) as usize];
+    work(Pair {
+        durability,
+        locking,
+        first: (Call::Sync, libc::EIO),
+        nth: 1,
+        second: (Call::Write, libc::EIO),
+        then,
+    });
+}
+
+#[test]
+fn what_makes_up_for_a_failed_sync_fails() {
+    (0..40).for_each(make_up);
+}
+
+/// The control: older values of words, written before the last ones, are seen by the handle beside.
+#[test]
+fn older_values_would_be_seen() {
+    testing::sabotage(Some(Break::ReplayOldValues));
+    let found = (20..40).any(|then| catch_unwind(|| make_up(then)).is_err());
+    testing::sabotage(None);
+    assert!(found);
 }
