@@ -10,6 +10,7 @@
 use super::snapshot::Target;
 use super::{Access, Arena, Finding, Options, Report, open, repair};
 use crate::error::{Error, Result};
+use crate::failpoint::failpoint;
 use crate::layout::{PAGE, page_offset};
 use std::path::Path;
 
@@ -93,6 +94,7 @@ fn copy_heap(source: &Arena, target: &Target) -> Result<()> {
         media.copy_to(at, &mut page).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;
         if page.iter().any(|&byte| byte != 0) {
             target.write(at, &page)?;
+            failpoint("salvage: a page copied");
         }
     }
     target.set_len(end)

@@ -71,6 +71,8 @@ struct Fault {
     after: u64,
     errno: i32,
     lasting: bool,
+    /// Whether it waits for all that were set before it to strike.
+    then: bool,
 }
 
 #[derive(Debug)]
@@ -83,14 +85,14 @@ struct State {
 impl State {
     /// The error that this call has to fail with.
     fn fault(&mut self, call: Call) -> Option<i32> {
-        let mut hit = None;
-        self.faults.retain_mut(|fault| match fault {
-            f if f.call != call => true,
-            f if f.after > 0 => {
+        let (mut hit, mut is_first) = (None, true);
+        self.faults.retain_mut(|fault| match (fault, std::mem::replace(&mut is_first, false)) {
+            (f, is_first) if f.call != call || f.then && !is_first => true,
+            (f, _) if f.after > 0 => {
                 f.after -= 1;
                 true
             }
-            f => {
+            (f, _) => {
                 hit = Some(f.errno);
                 f.lasting
             }
@@ -227,12 +229,29 @@ impl SimDisk {
 
     /// Makes the `nth` call of this kind from now on (0: the next one) fail with `errno`, once.
     pub fn fail(&self, call: Call, nth: u64, errno: i32) {
-        self.state().faults.push(Fault { call, after: nth, errno, lasting: false });
+        self.state().faults.push(Fault { call, after: nth, errno, lasting: false, then: false });
+    }
+
+    /// As [`SimDisk::fail`], counted from when all faults that were set before have struck.
+    ///
+    /// ```
+    /// # fn main() -> heapfile::Result<()> {
+    /// use heapfile::Options;
+    /// use heapfile::testing::{self, Call, SimDisk};
+    /// let disk = SimDisk::new()?;
+    /// disk.fail(Call::Sync, 0, 5);
+    /// disk.fail_then(Call::Reserve, 0, 28);
+    /// testing::create(&disk, &Options::new()).unwrap_err();
+    /// assert_eq!(disk.clear_faults(), 1, "it waited for the first");
+    /// # Ok(()) }
+    /// ```
+    pub fn fail_then(&self, call: Call, nth: u64, errno: i32) {
+        self.state().faults.push(Fault { call, after: nth, errno, lasting: false, then: true });
     }
 
     /// As [`SimDisk::fail`], and all calls of this kind after it.
     pub fn fail_from(&self, call: Call, nth: u64, errno: i32) {
-        self.state().faults.push(Fault { call, after: nth, errno, lasting: true });
+        self.state().faults.push(Fault { call, after: nth, errno, lasting: true, then: false });
     }
 
     /// Takes back all faults. Returns how many there were that have not struck, or strike on and on.

@@ -7,8 +7,8 @@ use crate::harness::model::{Kind, State, transact};
 use crate::harness::oracle::{Bench, find, is_exactly};
 use crate::harness::process::{self, Event};
 use crate::harness::recording::{Ack, Recorder, Recording, Step, options};
-use heapfile::testing::{self, Break, Call};
-use heapfile::{Durability, Error};
+use heapfile::testing::{self, Break, Call, SplitMix64};
+use heapfile::{Arena, Durability, Error};
 use std::sync::Arc;
 
 const EIO: i32 = 5;
@@ -37,7 +37,7 @@ const SCRIPT: [Step; 18] = [
     Step::Commit(Kind::Small),
 ];
 
-/// A failing call.
+/// A failing call; the second one of a history counts from the first on.
 #[derive(Debug, Clone, Copy)]
 struct Fault {
     call: Call,
@@ -56,14 +56,23 @@ struct Outcome {
     events: Vec<Event>,
 }
 
-/// Runs the script with the fault in it.
-fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
+/// Whether a call that failed by one of these may say this.
+fn is_expected(e: &Error, faults: &[Fault]) -> bool {
+    faults.iter().any(|fault| match fault.errno {
+        ENOSPC => matches!(e, Error::NoSpace { .. }),
+        _ => matches!(e, Error::Io { .. } | Error::SyncFailed),
+    })
+}
+
+/// Runs the script with the faults in it.
+fn run(seed: u64, durability: Durability, faults: &[Fault]) -> (Recorder, Outcome) {
     let mut recorder = Recorder::create(seed, durability);
-    let Fault { call, nth, errno, lasting } = fault;
+    let Fault { call, nth, errno, lasting } = faults[0];
     match lasting {
         true => recorder.disk.fail_from(call, nth, errno),
         false => recorder.disk.fail(call, nth, errno),
     }
+    faults[1..].iter().for_each(|then| recorder.disk.fail_then(then.call, then.nth, then.errno));
     let created = Event::Synced { begun: 0, done: recorder.disk.steps(), state: recorder.state() };
     let mut outcome = Outcome { events: vec![created], ..Outcome::default() };
     for step in SCRIPT {
@@ -85,15 +94,6 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
         let arena = match done {
             Ok(()) => {
                 allowed = vec![next.unwrap_or(before)];
-                // A move of the log, after the commit, may wait to be completed until the disk has recovered.
-                if lasting
-                    && matches!(
-                        arena.read(),
-                        Err(Error::Io { .. } | Error::SyncFailed | Error::NoSpace { .. })
-                    )
-                {
-                    recorder.disk.clear_faults();
-                }
                 arena
             }
             // In doubt: only opening again tells.
@@ -102,20 +102,18 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
                 allowed.extend(next);
                 assert!(matches!(arena.read().map(drop), Err(Error::Poisoned { .. })));
                 drop(arena);
-                reopen(&mut recorder, lasting)
+                reopen(&mut recorder, faults)
             }
             // Nothing has changed, and the handle goes on.
             Err(e) => {
                 outcome.refused += 1;
-                let expected = match errno {
-                    ENOSPC => matches!(e, Error::NoSpace { .. }),
-                    _ => matches!(e, Error::Io { .. } | Error::SyncFailed),
-                };
-                assert!(expected, "{fault:?}: {e}");
+                assert!(is_expected(&e, faults), "{faults:?}: {e}");
                 arena
             }
         };
-        let found = find(&arena, &allowed).unwrap_or_else(|what| panic!("{fault:?}, {step:?}: {what}"));
+        let arena = readable(&mut recorder, arena, faults);
+        let found =
+            find(&arena, &allowed).unwrap_or_else(|what| panic!("seed {seed}, {faults:?}, {step:?}: {what}"));
         let (done, state) = (recorder.disk.steps(), allowed[found].clone());
         outcome.events.push(match step {
             Step::Checkpoint if failed => Event::Synced { begun, done: usize::MAX, state: state.clone() },
@@ -129,15 +127,36 @@ fn run(seed: u64, durability: Durability, fault: Fault) -> (Recorder, Outcome) {
     (recorder, outcome)
 }
 
-/// Opens the arena again, after the disk has recovered if need be.
-fn reopen(recorder: &mut Recorder, lasting: bool) -> heapfile::Arena {
+/// Opens the arena again: after the disk has recovered, or after the second fault.
+fn reopen(recorder: &mut Recorder, faults: &[Fault]) -> Arena {
     match testing::open(&recorder.disk, &recorder.options) {
         Ok(arena) => arena,
-        Err(Error::Io { .. } | Error::SyncFailed | Error::NoSpace { .. }) if lasting => {
-            recorder.disk.clear_faults();
+        Err(e) if is_expected(&e, faults) && (faults[0].lasting || faults.len() > 1) => {
+            if faults[0].lasting {
+                recorder.disk.clear_faults();
+            }
             testing::open(&recorder.disk, &recorder.options).unwrap()
         }
-        Err(e) => panic!("after a fault that was one: {e}"),
+        Err(e) => panic!("{faults:?}: opening again: {e}"),
+    }
+}
+
+/// The handle, as soon as it can be read from. A move of the log, after a commit, may wait to be completed until the disk has recovered.
+fn readable(recorder: &mut Recorder, arena: Arena, faults: &[Fault]) -> Arena {
+    let outcome = arena.read().map(drop);
+    match outcome {
+        Ok(()) => arena,
+        Err(Error::Poisoned { .. }) if faults.len() > 1 => {
+            drop(arena);
+            reopen(recorder, faults)
+        }
+        Err(e) if is_expected(&e, faults) => {
+            if faults[0].lasting {
+                recorder.disk.clear_faults();
+            }
+            arena
+        }
+        Err(e) => panic!("{faults:?}: reading: {e}"),
     }
 }
 
@@ -165,7 +184,7 @@ fn each(test: &str, call: Call, errno: i32, lasting: bool, durability: Durabilit
     let step = if call == Call::Write && !budget.long { 7 } else { 1 };
     for nth in (0..).step_by(step) {
         let fault = Fault { call, nth, errno, lasting };
-        let (recorder, mut outcome) = run(1 + nth % 3, durability, fault);
+        let (recorder, mut outcome) = run(1 + nth % 3, durability, &[fault]);
         if !outcome.struck || lasting && outcome.refused + outcome.poisoned == 0 {
             break;
         }
@@ -234,6 +253,54 @@ fn the_disk_stays_full_or_broken_for_a_while() {
     }
 }
 
+/// A second call fails after a first one, often in what has to make up for that.
+#[test]
+fn two_calls_fail() {
+    // Each with about as many calls as there are in the script.
+    let kinds = [
+        (Call::Sync, EIO, 24),
+        (Call::Sync, EIO, 24),
+        (Call::Sync, EIO, 6),
+        (Call::Sync, EIO, 6),
+        (Call::Flush, EIO, 33),
+        (Call::WriteDurable, EIO, 33),
+        (Call::WriteDurable, EIO, 5),
+        (Call::Write, EIO, 40),
+        (Call::Write, EIO, 10),
+        (Call::Scatter, EFAULT, 10),
+        (Call::Reserve, ENOSPC, 6),
+        (Call::Truncate, EIO, 4),
+        (Call::Punch, EIO, 2),
+    ];
+    let budget = Budget::of(60);
+    let (mut total, mut both) = (Outcome::default(), 0);
+    budget.spend("two_calls_fail", |seed| {
+        let mut rng = SplitMix64(seed);
+        let durability = [Durability::Power, Durability::Power, Durability::Process][rng.below(3) as usize];
+        let mut fault = |most: Option<u64>| {
+            let (call, errno, calls) = kinds[rng.below(13) as usize];
+            Fault { call, nth: rng.below(most.unwrap_or(calls)), errno, lasting: false }
+        };
+        let faults = [fault(None), fault(Some(4))];
+        let (recorder, mut outcome) = run(seed, durability, &faults);
+        both += u64::from(outcome.struck);
+        total.refused += outcome.refused;
+        total.poisoned += outcome.poisoned;
+        let recording = settle(recorder, &mut outcome.events);
+        let mut bench = Bench::new(options(durability));
+        let cut = match durability {
+            Durability::Process => {
+                process::sweep(&mut bench, &recording, &outcome.events, &budget.sparse(97))
+            }
+            _ => bench.sweep(&recording, &budget.sparse(97)),
+        };
+        cut.unwrap_or_else(|violation| panic!("{faults:?}: {}", violation.describe(&recording)))
+    });
+    let Outcome { refused, poisoned, .. } = total;
+    println!("both struck in {both} histories; {refused} calls refused, {poisoned} handles poisoned");
+    assert!(budget.once || both > 0 && poisoned > 0);
+}
+
 /// Deaths in the middle of commits; the recovery that follows fails once at each of its calls. The next one does not.
 #[test]
 fn a_recovery_fails() {
@@ -288,7 +355,7 @@ fn rule_4_a_failed_sync_is_remembered() {
     for nth in 0..20 {
         let fault = Fault { call: Call::Sync, nth, errno: EIO, lasting: false };
         let found = crate::controls::without(Break::ForgetFailedSync, || {
-            let (recorder, mut outcome) = run(1, Durability::Power, fault);
+            let (recorder, mut outcome) = run(1, Durability::Power, &[fault]);
             bench.sweep(&settle(recorder, &mut outcome.events), &Budget::of(0))
         });
         if let Err(violation) = found {
