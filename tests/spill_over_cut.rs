@@ -24,7 +24,9 @@ fn a_recovery_that_is_cut_off_leaves_the_next_one_all_it_needs() {
     arena.free(last).unwrap();
     let end = arena.stats().unwrap().heap_bytes;
     // A shrink that died when it had cut the heap, and not yet the file: it makes its checkpoint in between.
-    let cut = killed_at("commit: done", &path, || drop(arena.shrink().unwrap()));
+    let cut = killed_at("commit: done", &path, || {
+        arena.shrink().unwrap();
+    });
     std::fs::write(&shrunk, cut).unwrap();
     let arena = Arena::open(&shrunk).unwrap();
     assert!(arena.stats().unwrap().heap_bytes < end, "the heap was not cut: the test shows nothing");
