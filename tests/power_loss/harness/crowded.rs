@@ -5,11 +5,13 @@ use super::Outcome;
 use super::budget::Budget;
 use super::model::{Kind, State, transact};
 use super::oracle::{Bench, find};
-use super::recording::{Ack, Recorder, Recording};
+use super::recording::{Ack, Recorder, Recording, boot};
 use crate::common::mortal;
 use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Durability};
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 const KINDS: [Kind; 8] = [
     Kind::Small,
@@ -55,7 +57,7 @@ fn history(seed: u64) -> Result<Recording, String> {
         let one: Arena = handles.swap_remove(rng.below(handles.len() as u64) as usize);
         let mut one = Some(one);
         let mut next: Option<State> = None;
-        let survived = mortal(points, || -> heapfile::Result<()> {
+        let life = || -> heapfile::Result<()> {
             match what {
                 Act::Checkpoint => one.as_ref().expect("open").checkpoint(),
                 Act::Shrink => one.as_ref().expect("open").shrink().map(drop),
@@ -70,7 +72,14 @@ fn history(seed: u64) -> Result<Recording, String> {
                     pending.commit().map(drop)
                 }
             }
-        });
+        };
+        // In a thread of its own: what a thread knows of its handles dies with a process.
+        let process = || {
+            boot(0);
+            mortal(points, life)
+        };
+        let survived = thread::scope(|scope| scope.spawn(process).join());
+        let survived = survived.unwrap_or_else(|panic| resume_unwind(panic));
         let failed = |e| format!("seed {seed}, {what:?}: {e}");
         let mut allowed = vec![before];
         allowed.extend(next.map(Arc::new));
