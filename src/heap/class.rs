@@ -124,9 +124,10 @@ impl Shape {
         SHAPE.get((low >> 8) as u16 as usize)
     }
 
-    /// The shape for the next slab of a class that has `slabs` of them.
+    /// The shape for the next slab of a class that has `slabs` of them: the larger ones from 4, 16 and 64 slabs on, so that the last
+    /// slab is a small part of its class.
     pub(super) fn next(class: usize, slabs: u32) -> &'static Self {
-        &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize).min(SHAPES - 1)]
+        &SHAPE[class * SHAPES + (slabs.max(1).ilog2() as usize / 2).min(SHAPES - 1)]
     }
 
     /// Bytes of header and states.
@@ -317,7 +318,7 @@ mod tests {
             assert!(std::ptr::eq(Shape::of(u64::from(shape.entry)).unwrap(), shape));
         }
         for class in 0..CLASSES {
-            let shape = Shape::next(class, 8);
+            let shape = Shape::next(class, 64);
             let (used, bytes) = (shape.slots * shape.size, shape.pages * PAGE as u32);
             let states = (shape.slots << shape.state_shift) / 8;
             assert!((bytes - used - states) * 100 <= bytes * 5, "{shape:?}");

@@ -19,6 +19,7 @@ mod class;
 mod cut;
 mod fault;
 mod header;
+mod hint;
 mod hot;
 mod log_run;
 mod map;
@@ -41,10 +42,11 @@ use class::{SLOT_ALIGN, Shape, class_of};
 #[allow(unused_imports)]
 pub(crate) use cut::Cut;
 use header::Header;
+use hint::{FreeWord, SlabHints};
 use hot::HotWord;
 use map::{ARRAYS, BLOCK, Run, SLAB, kind};
 pub(crate) use rebuild::Rebuilt;
-use slab::{FreeWord, RecentSlab, SlabHints, Slot};
+use slab::{RecentSlab, Slot};
 pub(crate) use space::{Load, Space};
 pub(crate) use stretch::{Stretch, Use};
 #[allow(unused_imports)]

@@ -18,116 +18,23 @@
 //! block is freed goes back to the free pages if its class's list has another: so each class keeps one slab, and a
 //! pair of alloc and free does not make and drop one each time.
 
-use super::class::{CLASSES, MOST_WORDS, SHAPE, SLAB_HEADER, Shape};
+use super::class::{MOST_WORDS, SHAPE, SLAB_HEADER, Shape};
 use super::header::{Header, halves, word_of};
+use super::hint::{FreeWord, SlabHint};
 use super::map::{SLAB, kind};
 use super::space::{Load, Space};
 use super::{Block, Heap, damage};
 use crate::error::{Error, Result};
 use crate::layout::{PAGE, Page, page_offset};
-use std::collections::VecDeque;
+use std::cmp::Ordering;
 
 /// In a slab's first word: it is in its class's list.
 pub(super) const LISTED: u64 = 1 << 32;
 
-/// Most words of state arrays that one class remembers.
-const MOST_FREED: usize = 4096;
 /// Words that are remembered until the commit.
 const MOST_LATER: usize = 4096;
-
-/// Where a class's free slots may be.
-#[derive(Debug, Clone)]
-pub(super) struct SlabHint {
-    /// Words in which a slot was freed, the latest last: slots that were freed last are taken first, so that their
-    /// slabs stay as full as they were, and what is touched is what was touched before.
-    freed: VecDeque<FreeWord>,
-    /// The word that the last search found, and where the next one begins.
-    found: FreeWord,
-    /// Whether it had no free slot any more.
-    is_found_full: bool,
-}
-
-/// A word of a state array.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-pub(super) struct FreeWord {
-    /// First page of the slab; 0: none.
-    slab: Page,
-    word: u16,
-    /// Index into `SHAPE`.
-    shape: u16,
-}
-
-impl FreeWord {
-    const NONE: Self = Self { slab: 0, word: 0, shape: 0 };
-
-    /// All of it, as it lies in memory.
-    #[inline(always)]
-    fn bits(self) -> u64 {
-        u64::from(self.slab) | u64::from(self.word) << 32 | u64::from(self.shape) << 48
-    }
-}
-
-// Each allocation and each free compares some: as one word, not field by field.
-impl PartialEq for FreeWord {
-    #[inline(always)]
-    fn eq(&self, other: &Self) -> bool {
-        self.bits() == other.bits()
-    }
-}
-
-impl SlabHint {
-    const NONE: Self = Self { freed: VecDeque::new(), found: FreeWord::NONE, is_found_full: true };
-
-    /// The word that is to be used.
-    #[inline(always)]
-    fn latest(&self) -> FreeWord {
-        match self.freed.back() {
-            Some(freed) => *freed,
-            None if self.is_found_full => FreeWord::NONE,
-            None => self.found,
-        }
-    }
-
-    /// Forgets that word.
-    #[inline(always)]
-    fn pop(&mut self) {
-        if self.freed.pop_back().is_none() {
-            self.is_found_full = true;
-        }
-    }
-
-    /// Remembers a word in which a slot was freed, in place of the oldest if there are too many. Whether it was another one that was to be used.
-    #[inline(always)]
-    fn push(&mut self, word: FreeWord) -> bool {
-        if self.found == word {
-            self.is_found_full = false;
-            return false;
-        }
-        let is_another = self.freed.back() != Some(&word);
-        if is_another {
-            if self.freed.len() == MOST_FREED {
-                self.freed.pop_front();
-            }
-            self.freed.push_back(word);
-        }
-        is_another
-    }
-
-    /// Forgets a slab.
-    fn forget(&mut self, slab: Page) {
-        self.freed.retain(|word| word.slab != slab);
-        if self.found.slab == slab {
-            (self.found, self.is_found_full) = (FreeWord::NONE, true);
-        }
-    }
-
-    /// Forgets everything, keeps the memory.
-    fn clear(&mut self) {
-        self.freed.clear();
-        (self.found, self.is_found_full) = (FreeWord::NONE, true);
-    }
-}
+/// Slabs of a class from which on one of them is left to empty. With fewer it would be too large a part of them.
+const ENOUGH_SLABS: u32 = 4;
 
 impl SlabHint {
     /// Puts a block into a free slot with this word of states, which is the one to be used.
@@ -145,33 +52,6 @@ impl SlabHint {
             None => self.pop(),
         }
         Ok(slot.offset())
-    }
-}
-
-/// Hints for all classes; nothing at first, so that a `Heap` made for one call costs nothing.
-#[derive(Debug, Clone, Default)]
-pub(super) struct SlabHints(Vec<SlabHint>);
-
-impl SlabHints {
-    pub(super) const NONE: Self = Self(Vec::new());
-
-    #[inline(always)]
-    fn of(&mut self, class: usize) -> &mut SlabHint {
-        if self.0.len() < CLASSES {
-            self.make();
-        }
-        &mut self.0[class]
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn make(&mut self) {
-        self.0.resize(CLASSES, SlabHint::NONE);
-    }
-
-    /// Forgets everything, keeps the memory.
-    fn clear(&mut self) {
-        self.0.iter_mut().for_each(SlabHint::clear);
     }
 }
 
@@ -555,6 +435,7 @@ impl Heap {
             return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
         };
         s.store(class_at, word_of(first, count))?;
+        self.slabs.of(class).emptying = 0;
         self.link(s, slab, shape)?;
         Ok(slab)
     }
@@ -612,10 +493,16 @@ impl Heap {
         s.store_states(slot.state_at(), left)?;
         let word = slot.bit() / 64;
         let freed = FreeWord { slab: slot.slab, word: word as u16, shape: shape.index() };
+        let empties = match slot.slab.cmp(&self.slabs.of(shape.class()).emptying) {
+            Ordering::Less => false,
+            Ordering::Equal => true,
+            Ordering::Greater => self.leave_to_empty(s, slot.slab, shape.class())?,
+        };
         let hint = self.slabs.of(shape.class());
         // Put there by this transaction.
         let is_new = !S::IS_ONE_CALL && slot.state_in(s.used_before(slot.state_at())) == 0;
-        if hint.found == freed || (S::IS_ONE_CALL || is_new) && is_dense(left, shape) {
+        let refills = || !empties && is_dense(left, shape);
+        if hint.found == freed || (S::IS_ONE_CALL || is_new) && refills() {
             if hint.push(freed)
                 && S::IS_ONE_CALL
                 && let Some(bit) = free_in(left, shape)
@@ -627,7 +514,7 @@ impl Heap {
             } else if is_new {
                 self.cool();
             }
-        } else if !is_dense(left, shape) {
+        } else if !refills() {
             // What empties is left to empty: its slab may go back to the free pages.
         } else if self.freed_later.len() < MOST_LATER {
             self.freed_later.push(freed);
@@ -641,6 +528,21 @@ impl Heap {
             return self.drop_if_empty(s, slot.slab, shape);
         }
         Ok(())
+    }
+
+    /// Leaves a slab of a class to empty, the last one that this handle knows of, if the class has enough of them; whether it does.
+    #[cold]
+    #[inline(never)]
+    fn leave_to_empty<S: Space>(&mut self, s: &S, slab: Page, class: usize) -> Result<bool> {
+        let (_, count) = halves(s.load(self.header.class_at(class))?);
+        let enough = count >= ENOUGH_SLABS;
+        let hint = self.slabs.of(class);
+        if enough {
+            hint.forget(slab);
+        }
+        hint.emptying = if enough { slab } else { Page::MAX };
+        self.cool();
+        Ok(enough)
     }
 
     /// Gives a listed slab back if it is empty.

@@ -7,6 +7,7 @@ use super::*;
 use crate::error::OffsetFault;
 
 mod damage;
+mod emptying;
 mod findings;
 mod model;
 mod repaired;
