@@ -45,6 +45,7 @@ pub const FAILPOINTS: &[&str] = &[
     "checkpoint: before sync",
     "checkpoint: after sync",
     "checkpoint: slot durable",
+    "checkpoint: slot known",
     "log: a piece of its new place filled",
     "log: about to move",
     "log: a slot names its new place",
@@ -53,6 +54,7 @@ pub const FAILPOINTS: &[&str] = &[
     "recover: replayed",
     "mark: set",
     "sync: before the lock",
+    "sync: with the lock",
     "sync: mark cleared",
     "grow: file longer",
 ];

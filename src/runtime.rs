@@ -192,6 +192,10 @@ impl<'a> Runtime<'a> {
         self.0[PLACE].store(log.place.word(), Release);
     }
 
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.0[GENERATION].store(generation, Release);
+    }
+
     #[inline]
     pub(crate) fn intent(&self) -> Option<Intent> {
         match self.0[INTENT].load(Acquire) {

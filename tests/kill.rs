@@ -87,6 +87,7 @@ fn is_passed(point: &str, durability: Durability) -> bool {
         "checkpoint: before sync",
         "checkpoint: after sync",
         "checkpoint: slot durable",
+        "checkpoint: slot known",
         "recover: log rewritten",
     ];
     // Only a reader that will not go makes a commit take itself back: `sharing` has that; `log_moves` has moves of the log.
@@ -98,6 +99,7 @@ fn is_passed(point: &str, durability: Durability) -> bool {
         "commit: intent valid",
         "mark: set",
         "sync: before the lock",
+        "sync: with the lock",
         "sync: mark cleared",
     ];
     match durability {

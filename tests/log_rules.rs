@@ -6,9 +6,11 @@ mod common;
 use common::script::{self, Script};
 use common::{assert_clean, bytes, dir, fast_dir, small};
 use heapfile::testing::{self, Call, History, Recipe, SimDisk};
-use heapfile::{Arena, Durability, Error, Options, View};
+use heapfile::{Arena, Durability, Error, Options, SnapshotOptions, View};
+use std::cell::RefCell;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::rc::Rc;
 
 fn options() -> Options {
     small(Durability::Power)
@@ -183,6 +185,28 @@ fn rule_4_after_a_failed_sync_nothing_acknowledged_is_lost() {
     }
 }
 
+#[test]
+fn rule_4_whoever_synced_beside_one_that_failed_does_not_rely_on_it() {
+    let disk = SimDisk::new().unwrap();
+    let arena = testing::create(&disk, &options()).unwrap();
+    let other = testing::open(&disk, &options()).unwrap();
+    script::begin(&arena).unwrap();
+    let faulty = disk.clone();
+    testing::at_failpoint("commit: in place synced", move || {
+        faulty.fail(Call::Sync, 0, libc::EIO);
+        // What begins with a sync, without the lock.
+        let dir = dir();
+        let to = dir.path().join("copy");
+        assert!(other.snapshot(to, &SnapshotOptions::new().reflink(true)).is_err());
+    });
+    let outcome = script::play(&arena);
+    assert!(matches!(outcome, Err(Error::SyncFailed)), "{outcome:?}");
+    Script::after(0).assert_in(&arena);
+    script::play(&arena).unwrap();
+    Script::after(1).assert_in(&arena);
+    assert_clean(&arena);
+}
+
 fn damage(path: &Path, at: u64) {
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
@@ -230,6 +254,52 @@ fn rule_5_a_damaged_slot_is_no_way_back_to_an_older_state() {
         }
     }
     assert!(opened > 5 && refused > 5, "{opened} opened, {refused} refused");
+}
+
+#[test]
+fn rule_5_the_slot_of_the_tail_is_not_written_over_whoever_died() {
+    let mut deaths = 0;
+    while rule_5_after_a_death_in_a_checkpoint(deaths) {
+        deaths += 1;
+    }
+    assert!(deaths > 5, "{deaths}");
+}
+
+/// Whether somebody died after so many steps.
+fn rule_5_after_a_death_in_a_checkpoint(steps: u64) -> bool {
+    let disk = SimDisk::new().unwrap();
+    let first = testing::create(&disk, &options()).unwrap();
+    let other = testing::open(&disk, &options()).unwrap();
+    let x = first.alloc_bytes(&[0; 2000]).unwrap();
+    let fill = |arena: &Arena, byte: u8| {
+        let mut tx = arena.write().unwrap();
+        tx.bytes_mut(x).unwrap().fill(byte);
+        tx.commit().unwrap();
+    };
+    (1..20).for_each(|byte| fill(&first, byte));
+    let died = common::mortal(steps, || first.checkpoint()).is_none();
+    drop(first);
+    testing::die_after(None);
+    // The next slot is torn as it is written, when the log has come round.
+    let (torn, from) = (Rc::new(RefCell::new(None)), disk.clone());
+    let to = torn.clone();
+    testing::at_failpoint("checkpoint: slot durable", move || {
+        *to.borrow_mut() = Some(from.read_cache().unwrap());
+    });
+    let mut last = 20;
+    while torn.borrow().is_none() {
+        last += 1;
+        fill(&other, last);
+    }
+    let mut image = torn.take().unwrap();
+    let generation = |page: usize| u64::from_le_bytes(image[page * 4096 + 8..][..8].try_into().unwrap());
+    let newest = if generation(1) > generation(2) { 1 } else { 2 };
+    image[newest * 4096 + 17] ^= 0x55;
+    image[4 * 4096..37 * 4096].fill(0);
+    let after = testing::open(&SimDisk::from_image(&image).unwrap(), &options());
+    let after = after.unwrap_or_else(|e| panic!("a death after {steps} steps: {e}"));
+    assert!(after.read().unwrap().bytes(x).unwrap() == [last; 2000], "a death after {steps} steps");
+    died
 }
 
 #[test]

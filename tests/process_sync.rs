@@ -3,7 +3,7 @@
 mod common;
 
 use common::{assert_clean, bytes, copy_as_killed, dir, small};
-use heapfile::testing::set_boot;
+use heapfile::testing::{self, Call, SimDisk, at_failpoint, set_boot};
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::path::Path;
 use std::sync::Barrier;
@@ -242,4 +242,22 @@ fn another_boot_beside_a_handle_that_is_in_sync_is_none() {
     drop(arena);
     drop(Arena::open(&path).unwrap());
     assert_clean(&looking);
+}
+
+#[test]
+fn a_sync_beside_one_that_failed_says_nothing() {
+    let disk = SimDisk::new().unwrap();
+    let arena = testing::create(&disk, &small(Durability::Process)).unwrap();
+    let other = testing::open(&disk, &small(Durability::Process)).unwrap();
+    arena.alloc(&1u64).unwrap();
+    let faulty = disk.clone();
+    at_failpoint("sync: with the lock", move || {
+        faulty.fail(Call::Sync, 0, libc::EIO);
+        other.sync().unwrap_err();
+    });
+    let outcome = arena.sync();
+    assert!(matches!(outcome, Err(Error::SyncFailed)), "{outcome:?}");
+    assert_eq!(disk.read_cache().unwrap()[MARK + 8], 1, "the mark is cleared");
+    arena.sync().unwrap();
+    assert_eq!(disk.read_cache().unwrap()[MARK + 8], 0);
 }

@@ -46,9 +46,10 @@ fn points(kind: Kind, durability: Durability) -> Vec<(&'static str, bool)> {
                 "before void" => (power && kind == Kind::Void, true),
                 "void durable" => (power && kind == Kind::Void, false),
                 "gate shut" | "half applied" | "applied" | "done" => (true, true),
-                "checkpoint: before sync" | "checkpoint: after sync" | "checkpoint: slot durable" => {
-                    (power && kind == Kind::Spilled, true)
-                }
+                "checkpoint: before sync"
+                | "checkpoint: after sync"
+                | "checkpoint: slot durable"
+                | "checkpoint: slot known" => (power && kind == Kind::Spilled, true),
                 _ => (false, false),
             };
             let reached = kind != Kind::Void

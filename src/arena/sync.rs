@@ -84,6 +84,11 @@ impl Inner {
         if !broken(Break::ClearWithoutSync) {
             self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         }
+        failpoint("sync: with the lock");
+        // One without it may have failed meanwhile, and been told alone of what both should have written.
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
         // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
         runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, false)?;

@@ -253,7 +253,10 @@ impl PowerLog {
         slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
         runtime.set_active(now());
         failpoint(written);
-        runtime.set_log(LogState { tail: head.position, generation, place, ..runtime.log() });
+        // Before the tail: once the ring is written over up to there, the slot that says so must not be written over.
+        runtime.set_generation(generation);
+        failpoint("checkpoint: slot known");
+        runtime.set_log(LogState { tail: head.position, place, ..runtime.log() });
         Ok(())
     }
 
@@ -319,7 +322,7 @@ impl PowerLog {
         if slot.generation != runtime.log().generation {
             // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
             // had it. The older one on the disk still needs the ring that this one gives up.
-            slots::write(media, &slot)?;
+            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         let ring = self.ring_at(slot.log)?;
         // Whatever is in doubt is the last commit, or that and the record that voids it.
@@ -338,6 +341,8 @@ impl PowerLog {
         failpoint("recover: replayed");
         if failed {
             media.sync()?;
+            // What follows is as important: whoever comes after a death or failure there has to do it again.
+            runtime.set_in_doubt(true);
             runtime.set_sync_failed(false);
         }
         if let Some(other) = slots::read(media, slots::index(slot.generation + 1))?
@@ -345,7 +350,7 @@ impl PowerLog {
         {
             // The move was cut off between its two slots.
             slot = slots::slot(slot.generation + 1, slots::cursor(&slot), slot.log);
-            slots::write(media, &slot)?;
+            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
         }
         runtime.set_log(LogState {
             head: head.position,

@@ -12,13 +12,14 @@
 //! - Their writer was at work after the boot and before now: in a container the boot's number may be another one's, or never change.
 //! - No sync failed.
 //! - Slot, log and words agree (`left_undone`): the newest slot is the one the words know of; the last record is where they say, carries the number of
-//!   the last commit and the seed of the next one, and ends at the head.
+//!   the last commit and the seed of the next one, ends at the head, and is no void.
 //!
 //! If anything is missing, everything since the tail is read and compared with the file, which is always right and takes longer.
 
 #![forbid(unsafe_code)]
 
 use super::power::{Found, PowerLog};
+use super::record::KIND_VOID;
 use super::slots;
 use crate::error::Result;
 use crate::media::Media;
@@ -68,8 +69,12 @@ impl PowerLog {
         }
         let (mut records, mut head) = (Vec::new(), self.head(runtime));
         if last < log.head && log.head > log.tail {
+            let follows = |next| last >= log.tail && next == head;
             match ring.read_alone(media, last, applied, log.tail)? {
-                Some((record, next)) if last >= log.tail && next == head => records.push(record),
+                // What a void takes back may have a spilled body, which asks for a checkpoint: only the record itself tells.
+                Some((record, next)) if follows(next) && record.header.kind != KIND_VOID => {
+                    records.push(record);
+                }
                 _ => return Ok(None),
             }
         } else if log.head == log.tail && head != slots::cursor(&slot) {

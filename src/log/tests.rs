@@ -299,6 +299,22 @@ fn rule_3_a_write_that_failed_stays_in_doubt() {
     }
 }
 
+/// A call that fails may have been told of other pages as well, and is the only one that is.
+#[test]
+fn rule_4_a_recovery_that_cannot_write_a_slot_has_all_written_again() {
+    let bench = bench();
+    bench.append(body(&bench, 1, 20, 1));
+    let log = bench.runtime().log();
+    bench.log.checkpoint_now(&bench.media, bench.runtime()).unwrap();
+    // Who wrote the slot died before the words knew of it.
+    bench.runtime().set_log(log);
+    bench.disk.fail(Call::Flush, 0, libc::EIO);
+    bench.recover().unwrap_err();
+    assert!(bench.runtime().sync_failed());
+    bench.recover().unwrap();
+    assert!(!bench.runtime().sync_failed() && !bench.runtime().in_doubt());
+}
+
 #[test]
 fn rule_4_after_a_failed_sync_the_tail_stays_until_all_is_written_again() {
     let bench = bench();

@@ -167,6 +167,10 @@ fn commit_power(
         }
         media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
         failpoint("commit: in place synced");
+        // One of another thread, without the lock, may have failed meanwhile, and been told alone of what both should have written.
+        if runtime.sync_failed() {
+            return Err(Error::SyncFailed);
+        }
     }
     let spill_page = spill.then_some(end);
     if broken(Break::ApplyBeforeFlush) {

@@ -1,9 +1,9 @@
 //! The power goes in the middle of a move, or a call on the file fails.
 
-use crate::common::assert_clean;
+use crate::common::{assert_clean, mortal};
 use crate::ledger::*;
 use heapfile::Arena;
-use heapfile::testing::{self, Call, Plan, SimDisk, at_failpoint};
+use heapfile::testing::{self, Call, Plan, Recipe, SimDisk, at_failpoint};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -131,4 +131,27 @@ fn shrinking_mends_a_sync_that_failed() {
     arena.shrink().unwrap();
     assert_eq!(ledger.commit(&arena).unwrap(), 6);
     assert_clean(&arena);
+}
+
+#[test]
+fn a_move_that_failed_is_completed_though_the_recovery_is_cut_off() {
+    let mut deaths = 0;
+    for steps in 0..8 {
+        let (disk, arena, ledger) = disk_before_a_move(5);
+        let [second, third] = [0; 2].map(|_| testing::open(&disk, &options()).unwrap());
+        disk.record(true).unwrap();
+        // The first of the slots that name the new ring: it can be read, and the words do not know of it.
+        disk.fail(Call::Flush, 1, 5);
+        testing::move_log(&arena, 32).unwrap_err();
+        at_failpoint("recover: replayed", move || testing::die_after(Some(steps)));
+        deaths += u64::from(mortal(u64::MAX, || drop(second.write())).is_none());
+        drop(second);
+        testing::die_after(None);
+        assert_eq!(ledger.commit(&third).unwrap(), 6, "{steps}");
+        let (history, mut image) = (disk.history(), Vec::new());
+        history.at(history.points() - 1).build(Recipe::Old, &mut image);
+        let cut = testing::open(&SimDisk::from_image(&image).unwrap(), &options()).unwrap();
+        assert_goes_on(&cut, &ledger, 6, 1, &format!("after {steps} steps"));
+    }
+    assert!(deaths > 3, "{deaths}");
 }
