@@ -4,9 +4,12 @@ mod common;
 
 use common::{BOTH, assert_clean, bytes, child, dir, fast_dir, role, small};
 use heapfile::{Arena, Durability, Error, Locking, Offset, Options, RunKind, SnapshotOptions, View};
+use std::cell::RefCell;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// Names in a directory.
 fn names(dir: &Path) -> Vec<String> {
@@ -284,6 +287,28 @@ fn every_kind_of_handle_can_take_one() {
     arena.snapshot(&to, &SnapshotOptions::new()).unwrap();
     assert_holds(&Arena::open(&to).unwrap(), &blocks);
     assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// An allocation of its own waits for no reader in a `Process` arena: a read transaction would not keep the state as it is.
+#[test]
+fn a_copy_through_a_read_only_handle_is_of_one_state() {
+    let dir = fast_dir();
+    let path = dir.path().join("a.heap");
+    let arena = small(Durability::Process).lock_timeout(Duration::from_millis(50)).create(&path).unwrap();
+    let blocks = fill(&arena);
+    let reader = Arena::open_read_only(&path).unwrap();
+    let outcome = Rc::new(RefCell::new(None));
+    let (other, told) = (arena.clone(), outcome.clone());
+    heapfile::testing::at_failpoint("snapshot: piece copied", move || {
+        *told.borrow_mut() = Some(other.alloc(&7u64));
+    });
+    let to = dir.path().join("b.heap");
+    let snapshot = reader.snapshot(&to, &SnapshotOptions::new()).unwrap();
+    let outcome = outcome.take().expect("something was copied");
+    assert!(outcome.is_err(), "{outcome:?} came into the state that is being copied");
+    assert_eq!(snapshot.sequence, arena.stats().unwrap().sequence);
+    assert_holds(&Arena::open(&to).unwrap(), &blocks);
+    arena.alloc(&7u64).unwrap();
 }
 
 #[test]

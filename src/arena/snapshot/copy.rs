@@ -18,6 +18,7 @@
 //! at what the records hold: the copy is of pages, not of their history, and pages that are free in that state may hold anything.
 
 use super::pages::Pages;
+use crate::arena::inner::Exclusive;
 use crate::arena::{Access, Arena, Committed, runs};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -53,10 +54,10 @@ pub(super) struct Copied {
 }
 
 /// Keeps the committed state as it is.
-#[derive(Debug)]
 #[expect(dead_code, reason = "they do their work by being there")]
 enum Frozen<'a> {
     Write(Box<WriteTxn<'a>>),
+    Lock(Exclusive<'a>),
     Read(ReadTxn<'a>),
 }
 
@@ -108,6 +109,7 @@ impl<'a> Copy<'a> {
             from = stretch.end();
             if is_in_use(&stretch) {
                 self.copy(stretch.page, stretch.pages)?;
+                failpoint("snapshot: piece copied");
                 self.done.held_bytes += page_offset(stretch.pages);
             }
         }
@@ -142,10 +144,17 @@ impl<'a> Copy<'a> {
     }
 
     fn freeze(&self, alone: bool) -> Result<Frozen<'a>> {
-        if alone && self.arena.inner.access == Access::Write {
-            return Ok(Frozen::Write(Box::new(self.arena.write()?)));
+        let inner = &self.arena.inner;
+        match inner.access {
+            Access::Write if alone => Ok(Frozen::Write(Box::new(self.arena.write()?))),
+            // An allocation of its own waits for no reader there.
+            Access::Read if alone && inner.power.is_none() && !inner.lock.is_exclusive() => {
+                let locked = inner.lock_exclusive(false)?;
+                inner.see_whole()?;
+                Ok(Frozen::Lock(locked))
+            }
+            _ => Ok(Frozen::Read(self.arena.read()?)),
         }
-        Ok(Frozen::Read(self.arena.read()?))
     }
 
     /// Notes of which state the copy is, gives the target the length of its heap, and lets the others go on.

@@ -106,8 +106,8 @@ impl Arena {
     ///
     /// Of a `Power` arena everything is copied while others write; only what changed during the last round, usually well below a MiB, is
     /// copied in a read transaction, for which commits wait. If others write faster than can be copied, the writer lock is taken in the end.
-    /// Of a `Process` arena it is taken from the start: readers go on, writers wait. Through a read-only handle, a read transaction stands in
-    /// for the lock.
+    /// Of a `Process` arena it is taken from the start: readers go on, writers wait. Of a `Power` arena, through a read-only handle, a read transaction
+    /// stands in for the lock.
     ///
     /// Errors: [`AlreadyExists`](crate::Error::AlreadyExists) without [`SnapshotOptions::overwrite`], and always where `to` is this arena;
     /// [`NoSpace`](crate::Error::NoSpace); [`Busy`](crate::Error::Busy). The arena is as it was then, and `to` too.
