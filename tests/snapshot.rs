@@ -300,7 +300,8 @@ fn a_copy_through_a_read_only_handle_is_of_one_state() {
     let outcome = Rc::new(RefCell::new(None));
     let (other, told) = (arena.clone(), outcome.clone());
     heapfile::testing::at_failpoint("snapshot: piece copied", move || {
-        *told.borrow_mut() = Some(other.alloc(&7u64));
+        let alloc = || other.alloc(&7u64);
+        *told.borrow_mut() = Some(std::thread::scope(|s| s.spawn(alloc).join().unwrap()));
     });
     let to = dir.path().join("b.heap");
     let snapshot = reader.snapshot(&to, &SnapshotOptions::new()).unwrap();
