@@ -273,6 +273,8 @@ fn change(tx: &mut WriteTxn<'_>, model: &mut Model, act: &Act) -> heapfile::Resu
             assert_eq!(block.raw() % (1 << align), 0);
             let content = tx.bytes(block)?.to_vec();
             assert_eq!(content.len() as u64, len);
+            // What nobody sets no commit has: a recovery may put there what an earlier one had.
+            tx.write_at(block, 0, &content)?;
             add(model, block, content);
         }
         Act::AllocWords { count, seed } => {

@@ -253,7 +253,7 @@ impl<'a> WriteTxn<'a> {
     }
 
     /// Allocates `len` bytes at a multiple of `align` (a power of two up to 4096) without setting them: they hold whatever the
-    /// file holds there. For blocks that are then filled with [`write_at`](Self::write_at).
+    /// file holds there, which a recovery may change until they are set. For blocks that are then filled with [`write_at`](Self::write_at).
     ///
     /// ```
     /// # use heapfile::{Arena, View};
