@@ -55,9 +55,7 @@ fn of_library(error: &Error) -> String {
             "the commit failed half-way ({why}): any command that opens the arena again completes or drops it"
         ),
         Error::SyncFailed => {
-            "an earlier sync of this arena failed: end all programs that have it open, then run this again, \
-            which writes it anew"
-                .to_owned()
+            "an earlier sync of this arena failed: run this again, which writes it anew".to_owned()
         }
         Error::Unsynced { path } => format!(
             "{} was not synced before the machine went down: `heapfile check` tells what is sound, `heapfile check --repair` takes it into use again",
@@ -89,8 +87,9 @@ mod tests {
     use std::time::Duration;
 
     /// The library's names for what the command has options or other words for.
-    const CALLS: [&str; 9] = [
+    const CALLS: [&str; 10] = [
         "accept_unsynced",
+        "open it again",
         "open_or_create",
         "lock_timeout",
         "max_size",
