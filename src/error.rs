@@ -419,9 +419,20 @@ impl Error {
         Self::Io { op, path: path.to_owned(), source: source.into() }
     }
 
-    /// Whether the file cannot become so long: in a smaller step, or in another place, the same may be possible.
+    /// Whether the file cannot become so long: [`NoSpace`](Self::NoSpace), [`MaxSize`](Self::MaxSize) or [`TooLarge`](Self::TooLarge). Nothing was changed; once other
+    /// blocks are freed, or in smaller steps, the same may be possible.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use heapfile::{Arena, Error};
+    /// let arena = Arena::options().max_size(64 << 20).create(dir.path().join("a.heap"))?;
+    /// assert!(arena.alloc_bytes(&vec![1; 70 << 20]).unwrap_err().is_want_of_space());
+    /// assert!(!Error::ReadOnly.is_want_of_space());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
     #[cfg(feature = "arena")]
-    pub(crate) fn is_want_of_space(&self) -> bool {
+    pub fn is_want_of_space(&self) -> bool {
         matches!(self, Self::NoSpace { .. } | Self::MaxSize { .. } | Self::TooLarge { .. })
     }
 

@@ -144,6 +144,13 @@ pub(crate) struct Mark {
     pub(crate) crc: u32,
 }
 
+impl Mark {
+    /// One that is yet to be sealed.
+    pub(crate) fn new(changed: bool, boot: [u8; 16], sequence: u64) -> Self {
+        Self { magic: MARK_MAGIC, changed: u32::from(changed), boot, sequence, ..Self::zeroed() }
+    }
+}
+
 pub(crate) const SLOT_MAGIC: [u8; 8] = *b"HFCHKPNT";
 pub(crate) const MARK_MAGIC: [u8; 8] = *b"HFMARK\0\0";
 

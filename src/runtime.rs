@@ -3,6 +3,7 @@
 //! They are always changed atomically and are never the truth about the heap: all of them can be computed anew from
 //! the checkpoint slots and the log, which is what recovery does. Each group has a cache line of its own.
 
+use crate::error::{Error, Result};
 use crate::layout::{LogPlace, PAGE, PROCESS_SLOT_BYTES, PROCESS_SLOTS};
 use crate::media::RuntimeWords;
 use crate::sabotage::{Break, broken};
@@ -18,8 +19,8 @@ const INTENT: usize = 17;
 /// Number of the last commit that changed more than states of slots and content of blocks: who has seen that one still knows which
 /// pages are slabs, and where the heap ends. Set before that commit counts.
 const LAYOUT: usize = 18;
-/// Not 0 once a sync has failed.
-const SYNC_FAILED: usize = 19;
+/// How many syncs have failed since all that they should have written was written anew.
+const FAILED_SYNCS: usize = 19;
 /// `Process` arenas: a [`MarkState`].
 const MARKED: usize = 20;
 /// How often the file was cut: who sees another number asks for its length again.
@@ -220,12 +221,36 @@ impl<'a> Runtime<'a> {
     }
 
     #[inline]
-    pub(crate) fn sync_failed(&self) -> bool {
-        self.0[SYNC_FAILED].load(Acquire) != 0
+    pub(crate) fn failed_syncs(&self) -> u64 {
+        self.0[FAILED_SYNCS].load(Acquire)
     }
 
-    pub(crate) fn set_sync_failed(&self, failed: bool) {
-        self.0[SYNC_FAILED].store(u64::from(failed && !broken(Break::ForgetFailedSync)), SeqCst);
+    /// Whoever syncs under the lock asks after it: a thread that synced without the lock meanwhile may have been told alone of what both should have written.
+    #[inline]
+    pub(crate) fn no_failed_sync(&self) -> Result<()> {
+        if self.failed_syncs() == 0 { Ok(()) } else { Err(Error::SyncFailed) }
+    }
+
+    pub(crate) fn count_failed_sync(&self) {
+        if !broken(Break::ForgetFailedSync) {
+            // A damaged file may have any number here, and must not come to none.
+            let more = |count: u64| Some(count.saturating_add(1));
+            let _ = self.0[FAILED_SYNCS].fetch_update(SeqCst, SeqCst, more);
+        }
+    }
+
+    /// What the first `seen` failed syncs left is written anew, and synced. Another that failed meanwhile may have been told alone of what that sync should have written:
+    /// then it is for the next one to write it anew.
+    pub(crate) fn mended(&self, seen: u64) -> Result<()> {
+        match self.0[FAILED_SYNCS].compare_exchange(seen, 0, SeqCst, SeqCst) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Error::SyncFailed),
+        }
+    }
+
+    /// In a mapping of this handle's own, which nobody syncs.
+    pub(crate) fn forget_failed_syncs(&self) {
+        self.0[FAILED_SYNCS].store(0, SeqCst);
     }
 
     #[inline]

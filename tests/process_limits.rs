@@ -5,7 +5,7 @@ mod common;
 
 use common::script::{self, Script};
 use common::{BOTH, assert_clean, bytes, child, dir, role, small};
-use heapfile::{Arena, Error, Options, View};
+use heapfile::{Arena, Error, Options, SnapshotOptions, View};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 
@@ -156,6 +156,37 @@ fn growth_takes_what_the_limit_of_a_file_leaves() {
             arena.alloc_bytes(&bytes(2, 3 << 20)).unwrap();
             assert_clean(&arena);
             drop(arena);
+            std::fs::remove_file(path).unwrap();
+        }
+    });
+}
+
+/// Copies too: an error, and no file is left.
+#[test]
+fn copies_stay_within_the_limit_of_a_file() {
+    alone("copies_stay_within_the_limit_of_a_file", |path| {
+        let to = path.with_extension("copy");
+        for durability in BOTH {
+            let arena = small(durability).create(path).unwrap();
+            let kept = arena.alloc_bytes(&bytes(1, 3 << 20)).unwrap();
+            let most = 2 << 20;
+            let before = limit(Resource::Fsize, most);
+            let refused = |outcome: Error| match outcome {
+                Error::TooLarge { max, .. } => assert_eq!(max, most),
+                other => panic!("{other:?}"),
+            };
+            refused(arena.snapshot(&to, &SnapshotOptions::new()).unwrap_err());
+            match arena.snapshot(&to, &SnapshotOptions::new().reflink(true)).unwrap_err() {
+                Error::NoReflink { .. } => {}
+                other => refused(other),
+            }
+            drop(arena);
+            refused(Arena::salvage(path, &to).unwrap_err());
+            assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+            setrlimit(Resource::Fsize, before).unwrap();
+            Arena::salvage(path, &to).unwrap();
+            assert!(Arena::open(&to).unwrap().read().unwrap().bytes(kept).unwrap() == bytes(1, 3 << 20));
+            std::fs::remove_file(&to).unwrap();
             std::fs::remove_file(path).unwrap();
         }
     });

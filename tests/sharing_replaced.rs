@@ -37,6 +37,20 @@ fn cut(file: &Path, len: u64) {
 }
 
 #[test]
+fn what_is_left_of_a_file_that_was_emptied_can_be_closed() {
+    let dir = dir();
+    for (durability, locking) in BOTH.into_iter().flat_map(|d| LOCKINGS.map(|l| (d, l))) {
+        let file = dir.path().join(format!("{durability:?}{locking:?}.heap"));
+        let arena = create(&file, &options(durability).locking(locking));
+        let other: Arena = options(durability).open_read_only(&file).expect("it opens");
+        cut(&file, 0);
+        is_truncated(arena.sync());
+        drop(arena);
+        drop(other);
+    }
+}
+
+#[test]
 fn seen_at_sync_and_growth() {
     let dir = dir();
     let (file, other) = (dir.path().join("a.heap"), dir.path().join("b.heap"));

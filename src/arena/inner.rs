@@ -327,6 +327,11 @@ impl Inner {
         Ok(())
     }
 
+    /// Whether so much was cut off the file that nothing of its mapping can be looked at. One system call.
+    fn is_cut_off(&self) -> bool {
+        self.media.file_len().is_ok_and(|len| len < page_offset(self.heap_page()))
+    }
+
     /// Whether the file has all of the heap. The writer lock is held.
     pub(super) fn see_whole(&self) -> Result<()> {
         self.media.refresh_len()?;
@@ -339,7 +344,7 @@ impl Inner {
         let runtime = self.media.runtime();
         // Each kind of arena has its own word; what the other one holds in a damaged file means nothing.
         let cut_off = if self.power.is_some() { runtime.in_doubt() } else { runtime.intent().is_some() };
-        cut_off || (writing && runtime.sync_failed())
+        cut_off || (writing && runtime.failed_syncs() > 0)
     }
 
     /// Completes what was cut off. The lock is held exclusively; a handle that may not write the file holds the whole file's with other
@@ -355,11 +360,13 @@ impl Inner {
                 if let Some(found) = runtime.intent() {
                     intent::replay(&self.media, &self.superblock, runtime, found, self.apply)?;
                 }
-                if runtime.sync_failed() {
-                    self.rewrite_all()?;
-                    runtime.set_sync_failed(false);
+                match runtime.failed_syncs() {
+                    0 => Ok(()),
+                    failed => {
+                        self.rewrite_all()?;
+                        runtime.mended(failed)
+                    }
                 }
-                Ok(())
             }
         }
     }
@@ -454,7 +461,7 @@ impl std::fmt::Debug for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if is_dead() || self.is_forked() {
+        if is_dead() || self.is_forked() || self.is_cut_off() {
             return;
         }
         let closed = self.close();
@@ -530,6 +537,8 @@ pub(super) fn power_log(superblock: &Superblock) -> Option<PowerLog> {
 #[cfg(test)]
 mod tests {
     use crate::arena::{Arena, Durability};
+    use crate::error::Error;
+    use crate::failpoint::at_failpoint;
     use crate::lock::gate::SLEEPERS;
     use crate::lock::slots::Slot;
     use crate::lock::tenure::TENURE;
@@ -550,5 +559,19 @@ mod tests {
         assert_eq!(dead.waiting().0, 1, "nobody looked for it yet");
         drop(arena.write().expect("a writer"));
         assert_eq!(dead.waiting().0, 0, "it still counts");
+    }
+
+    /// Who began to sync before all was written anew is told alone, and late, of what both should have written.
+    #[test]
+    fn a_sync_that_fails_beside_the_mending_of_another_is_not_forgotten() {
+        let arena = Arena::options().durability(Durability::Process).create_anonymous().expect("an arena");
+        let failed = |arena: &Arena| arena.inner.media().runtime().failed_syncs();
+        arena.inner.media().runtime().count_failed_sync();
+        let beside = arena.clone();
+        at_failpoint("recover: replayed", move || beside.inner.media().runtime().count_failed_sync());
+        assert!(matches!(arena.write(), Err(Error::SyncFailed)));
+        assert!(failed(&arena) > 0);
+        drop(arena.write().expect("all is written anew"));
+        assert_eq!(failed(&arena), 0);
     }
 }

@@ -508,7 +508,7 @@ fn recover_process(inner: &Inner, mark: &Mark, unsynced: bool) -> Result<()> {
     runtime.set_boot(if unsynced { [0; 16] } else { boot_id() });
     if inner.access == Access::Private {
         // To write anew what a failed sync left is the business of handles that can.
-        runtime.set_sync_failed(false);
+        runtime.forget_failed_syncs();
     }
     inner.recover(Extent::All)
 }
@@ -516,8 +516,7 @@ fn recover_process(inner: &Inner, mark: &Mark, unsynced: bool) -> Result<()> {
 /// What stands for a mark that cannot be read.
 fn unknown_mark(runtime: Runtime<'_>) -> Mark {
     let sequence = Some(runtime.sequence()).filter(|&sequence| sequence < 1 << 62).unwrap_or(0);
-    let (magic, boot) = (MARK_MAGIC, [0; 16]);
-    Mark { magic, changed: 1, reserved: 0, boot, sequence, reserved2: [0; 5], crc: 0 }
+    Mark::new(true, [0; 16], sequence)
 }
 
 pub(crate) fn read_mark(media: &Media) -> Result<Mark> {

@@ -3,7 +3,7 @@
 use super::{Access, Inner, open};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
-use crate::layout::{MARK_MAGIC, MARK_PAGE, Mark, PAGE, Sealed, page_offset};
+use crate::layout::{MARK_PAGE, Mark, PAGE, Sealed, page_offset};
 use crate::log::power::PowerLog;
 use crate::log::ring::Cursor;
 use crate::runtime::{MarkState, Runtime, boot_id};
@@ -20,6 +20,8 @@ impl Inner {
 
     #[cold]
     fn mark_first_change(&self, runtime: Runtime<'_>) -> Result<()> {
+        // The caller's code may have run since the lock was taken, and this be a child that it made.
+        self.usable()?;
         runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, true)?;
         failpoint("mark: set");
@@ -28,16 +30,7 @@ impl Inner {
     }
 
     pub(super) fn write_mark(&self, runtime: Runtime<'_>, changed: bool) -> Result<()> {
-        let mark = Mark {
-            magic: MARK_MAGIC,
-            changed: u32::from(changed),
-            reserved: 0,
-            boot: boot_id(),
-            sequence: runtime.sequence(),
-            reserved2: [0; 5],
-            crc: 0,
-        }
-        .sealed();
+        let mark = Mark::new(changed, boot_id(), runtime.sequence()).sealed();
         if broken(Break::MarkNotFlushed) {
             return self.media.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark));
         }
@@ -71,9 +64,9 @@ impl Inner {
     pub(super) fn sync_changes(&self) -> Result<()> {
         self.still_there()?;
         let runtime = self.media.runtime();
-        if !runtime.sync_failed() && !broken(Break::ClearWithoutSync) {
+        if runtime.failed_syncs() == 0 && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+            self.media.sync().inspect_err(|_| runtime.count_failed_sync())?;
         }
         failpoint("sync: before the lock");
         let _locked = self.lock_exclusive(false)?;
@@ -82,13 +75,10 @@ impl Inner {
             return Ok(());
         }
         if !broken(Break::ClearWithoutSync) {
-            self.media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+            self.media.sync().inspect_err(|_| runtime.count_failed_sync())?;
         }
         failpoint("sync: with the lock");
-        // One without it may have failed meanwhile, and been told alone of what both should have written.
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
+        runtime.no_failed_sync()?;
         // Whoever comes after a death or failure here must not rely on a mark that may be cleared on the disk.
         runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, false)?;
@@ -149,6 +139,8 @@ impl Inner {
             self.media.write(at, &page)?;
             at += PAGE;
         }
-        self.media.sync()
+        self.media.sync()?;
+        failpoint("recover: replayed");
+        Ok(())
     }
 }

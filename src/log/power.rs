@@ -8,7 +8,7 @@ use super::replay::{Apply, replay};
 use super::resume::now;
 use super::ring::{Cursor, Record, Ring, largest};
 use super::slots;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::failpoint::failpoint;
 use crate::layout::{CheckpointSlot, LogPlace, Page, Superblock, page_offset};
 use crate::media::Media;
@@ -149,7 +149,7 @@ impl PowerLog {
         runtime.set_last_record(cursor.position);
         failpoint("commit: in doubt set");
         if let Err(e) = media.write_durable(ring.offset(cursor.position), record) {
-            runtime.set_sync_failed(true);
+            runtime.count_failed_sync();
             return Err(e);
         }
         failpoint("commit: record durable");
@@ -187,7 +187,7 @@ impl PowerLog {
         runtime.set_last_record(header.position);
         media
             .write_durable(ring.offset(header.position), bytemuck::bytes_of(&header))
-            .inspect_err(|_| runtime.set_sync_failed(true))?;
+            .inspect_err(|_| runtime.count_failed_sync())?;
         failpoint("commit: void durable");
         let position = ring.after(header.position, 64);
         self.applied(runtime, Cursor { position, sequence: next.sequence + 1, seed: header.crc });
@@ -216,12 +216,10 @@ impl PowerLog {
 
     /// Second step, without the lock: everything applied so far reaches the disk.
     pub(crate) fn checkpoint_sync(&self, media: &Media, runtime: Runtime<'_>) -> Result<()> {
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
+        runtime.no_failed_sync()?;
         failpoint("checkpoint: before sync");
         if !broken(Break::CheckpointWithoutSync) {
-            media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+            media.sync().inspect_err(|_| runtime.count_failed_sync())?;
         }
         failpoint("checkpoint: after sync");
         Ok(())
@@ -233,9 +231,7 @@ impl PowerLog {
         if head.position <= log.tail {
             return Ok(());
         }
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
+        runtime.no_failed_sync()?;
         self.move_tail(media, runtime, head, log.place, "checkpoint: slot durable")
     }
 
@@ -250,7 +246,7 @@ impl PowerLog {
     ) -> Result<()> {
         let generation = runtime.log().generation + 1;
         let slot = slots::slot(generation, head, place);
-        slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
+        slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
         runtime.set_active(now());
         failpoint(written);
         // Before the tail: once the ring is written over up to there, the slot that says so must not be written over.
@@ -268,10 +264,7 @@ impl PowerLog {
     pub(crate) fn move_to(&self, media: &Media, runtime: Runtime<'_>, place: LogPlace) -> Result<()> {
         self.ring_at(place)?;
         self.checkpoint_sync(media, runtime)?;
-        // One without the lock may have failed meanwhile, and been told alone of what both should have written.
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
+        runtime.no_failed_sync()?;
         let head = self.head(runtime);
         if !broken(Break::MoveWithoutDoubt) {
             runtime.set_in_doubt(true);
@@ -307,7 +300,8 @@ impl PowerLog {
         extent: Extent,
         apply: Apply,
     ) -> Result<()> {
-        let failed = runtime.sync_failed();
+        let failed_syncs = runtime.failed_syncs();
+        let failed = failed_syncs > 0;
         let left = match extent {
             Extent::SinceApplied if !failed => self.left_undone(media, runtime)?,
             _ => None,
@@ -322,7 +316,7 @@ impl PowerLog {
         if slot.generation != runtime.log().generation {
             // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
             // had it. The older one on the disk still needs the ring that this one gives up.
-            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
+            slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
         }
         let ring = self.ring_at(slot.log)?;
         // Whatever is in doubt is the last commit, or that and the record that voids it.
@@ -334,7 +328,7 @@ impl PowerLog {
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable.
             rewrite(&ring, in_doubt, |at, bytes| media.write_durable(at, bytes))
-                .inspect_err(|_| runtime.set_sync_failed(true))?;
+                .inspect_err(|_| runtime.count_failed_sync())?;
         }
         failpoint("recover: log rewritten");
         replay(media, &ring, &records[done..], self.heap_page, (apply, failed))?;
@@ -343,14 +337,14 @@ impl PowerLog {
             media.sync()?;
             // What follows is as important: whoever comes after a death or failure there has to do it again.
             runtime.set_in_doubt(true);
-            runtime.set_sync_failed(false);
+            runtime.mended(failed_syncs)?;
         }
         if let Some(other) = slots::read(media, slots::index(slot.generation + 1))?
             && other.log != slot.log
         {
             // The move was cut off between its two slots.
             slot = slots::slot(slot.generation + 1, slots::cursor(&slot), slot.log);
-            slots::write(media, &slot).inspect_err(|_| runtime.set_sync_failed(true))?;
+            slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
         }
         runtime.set_log(LogState {
             head: head.position,

@@ -271,10 +271,7 @@ impl ArenaFile {
     /// Makes a file of `before` bytes `len` long, its space reserved; in huge pages if the file is memory and its mapping is given. On an error the
     /// file is as long as before.
     pub(crate) fn lengthen(&self, before: u64, len: u64, huge_pages: Option<&Mapping>) -> Result<()> {
-        // To try it would be a signal, which ends the process.
-        if let Some(max) = getrlimit(Resource::Fsize).current.filter(|&max| max < len) {
-            return Err(Error::TooLarge { what: "a file", len, max });
-        }
+        may_be_as_long(len)?;
         if self.lacks(len - before) {
             return Err(Error::NoSpace { needed: len - before });
         }
@@ -384,6 +381,14 @@ impl ArenaFile {
     pub(crate) fn unlock(&self) {
         // Unlocking can fail only for a bad descriptor, which this type rules out.
         let _ = Fs2::unlock(&self.file);
+    }
+}
+
+/// Whether this process may make a file so long. To try it would be a signal, which ends the process.
+pub(crate) fn may_be_as_long(len: u64) -> Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(max) if max < len => Err(Error::TooLarge { what: "a file", len, max }),
+        _ => Ok(()),
     }
 }
 

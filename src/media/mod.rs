@@ -21,7 +21,7 @@ mod region;
 pub(crate) mod sim;
 mod target;
 
-pub(crate) use file::{ArenaFile, OpenMode};
+pub(crate) use file::{ArenaFile, OpenMode, may_be_as_long};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 pub(crate) use ready::Ready;
 use region::HUGE_PAGE;

@@ -162,15 +162,10 @@ fn commit_power(
     }
     if sync_first && !broken(Break::NoSyncFirst) {
         // Rule 1: whoever can read the record can rely on what it lists.
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
-        media.sync().inspect_err(|_| runtime.set_sync_failed(true))?;
+        runtime.no_failed_sync()?;
+        media.sync().inspect_err(|_| runtime.count_failed_sync())?;
         failpoint("commit: in place synced");
-        // One of another thread, without the lock, may have failed meanwhile, and been told alone of what both should have written.
-        if runtime.sync_failed() {
-            return Err(Error::SyncFailed);
-        }
+        runtime.no_failed_sync()?;
     }
     let spill_page = spill.then_some(end);
     if broken(Break::ApplyBeforeFlush) {

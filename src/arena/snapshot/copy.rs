@@ -18,6 +18,7 @@
 //! at what the records hold: the copy is of pages, not of their history, and pages that are free in that state may hold anything.
 
 use super::pages::Pages;
+use super::target::Target;
 use crate::arena::inner::Exclusive;
 use crate::arena::{Access, Arena, Committed, runs};
 use crate::error::{Error, Result};
@@ -27,10 +28,9 @@ use crate::layout::LogPlace;
 use crate::layout::{PAGE, Page, page_offset};
 use crate::log::follow::follow;
 use crate::log::ring::Cursor;
+use crate::media::may_be_as_long;
 use crate::txn::{ReadTxn, WriteTxn};
 use rustix::io::Errno;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes that are read and written at once.
@@ -64,7 +64,7 @@ enum Frozen<'a> {
 /// A copy under way.
 pub(super) struct Copy<'a> {
     arena: &'a Arena,
-    target: &'a File,
+    target: &'a Target,
     heap: Heap,
     buffer: Vec<u8>,
     touched: Pages,
@@ -78,7 +78,7 @@ pub(super) struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    pub(super) fn new(arena: &'a Arena, target: &'a File) -> Self {
+    pub(super) fn new(arena: &'a Arena, target: &'a Target) -> Self {
         Self {
             arena,
             target,
@@ -126,10 +126,11 @@ impl<'a> Copy<'a> {
         }
         if inner.access == Access::Write {
             // What the file system would write before it shares it, without making anybody wait.
-            inner.media.sync().inspect_err(|_| inner.media.runtime().set_sync_failed(true))?;
+            inner.media.sync().inspect_err(|_| inner.media.runtime().count_failed_sync())?;
         }
         let frozen = self.freeze(inner.power.is_none())?;
-        match rustix::fs::ioctl_ficlone(self.target, inner.media.fd()) {
+        may_be_as_long(inner.media.file_len()?)?;
+        match rustix::fs::ioctl_ficlone(self.target.file(), inner.media.fd()) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY | Errno::NOSYS) => {
                 return Err(refused());
@@ -163,7 +164,7 @@ impl<'a> Copy<'a> {
         self.done.sequence = media.runtime().sequence();
         let end = page_offset(self.heap.open(&Committed(media))?);
         drop(frozen);
-        self.target.set_len(end).map_err(|e| target_error(e, end))
+        self.target.set_len(end)
     }
 
     /// One start of copying while others write; false if the log could not be followed.
@@ -300,7 +301,7 @@ impl<'a> Copy<'a> {
         while at < end {
             let n = (end - at).min(CHUNK);
             let read = self.read(at, n as usize)?;
-            self.target.write_all_at(&self.buffer[..read], at).map_err(|e| target_error(e, n))?;
+            self.target.write(at, &self.buffer[..read])?;
             self.done.copied_bytes += n;
             at += n;
             self.unfollowed += n;
@@ -337,14 +338,6 @@ impl<'a> Copy<'a> {
 /// Whether the copy has to have it. What is in the log is none of the copy's.
 fn is_in_use(stretch: &Stretch) -> bool {
     !matches!(stretch.used, Use::Free { .. } | Use::Log)
-}
-
-/// What it means that the target could not be written.
-pub(super) fn target_error(e: std::io::Error, needed: u64) -> Error {
-    match e.raw_os_error() {
-        Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed },
-        _ => Error::io("write", Path::new("the copy"), e),
-    }
 }
 
 const _: () = assert!(CHUNK.is_multiple_of(PAGE));

@@ -129,7 +129,7 @@ impl Arena {
         inner.usable()?;
         inner.still_there()?;
         let target = Target::create(self, to.as_ref(), options.overwrite)?;
-        let copy = Copy::new(self, target.file());
+        let copy = Copy::new(self, &target);
         let copied = if options.reflink { copy.reflink(to.as_ref()) } else { copy.run() }?;
         let Copied { sequence, copied_bytes, recopied_bytes, held_bytes } = copied;
         let (file_bytes, ()) = target.complete(self, sequence, |_| Ok(()))?;

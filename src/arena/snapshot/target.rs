@@ -1,6 +1,5 @@
 //! The file that a snapshot, or what was salvaged, becomes: made under another name, completed, renamed.
 
-use super::copy::target_error;
 use crate::arena::{Arena, Options, create, runs, shrink};
 use crate::error::{Error, Result};
 use crate::failpoint::failpoint;
@@ -8,6 +7,7 @@ use crate::heap::Use;
 use crate::layout::*;
 use crate::log::ring::Cursor;
 use crate::log::slots;
+use crate::media::may_be_as_long;
 use crate::runtime::boot_id;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -119,15 +119,7 @@ impl Target {
                 self.write(page_offset(SLOT_PAGES[generation as usize % 2]), bytemuck::bytes_of(&slot))?;
             }
         } else {
-            let mark = Mark {
-                magic: MARK_MAGIC,
-                changed: 0,
-                reserved: 0,
-                boot: boot_id(),
-                sequence,
-                reserved2: [0; 5],
-                crc: 0,
-            };
+            let mark = Mark::new(false, boot_id(), sequence);
             self.write(page_offset(MARK_PAGE), bytemuck::bytes_of(&mark.sealed()))?;
         }
         self.write(0, bytemuck::bytes_of(&superblock))
@@ -135,11 +127,13 @@ impl Target {
 
     /// Gives the file the length of the heap.
     pub(in crate::arena) fn set_len(&self, end: u64) -> Result<()> {
+        may_be_as_long(end)?;
         self.file.set_len(end).map_err(|e| target_error(e, end))
     }
 
     /// Puts bytes of the heap, or of the front, where they belong.
     pub(in crate::arena) fn write(&self, at: u64, bytes: &[u8]) -> Result<()> {
+        may_be_as_long(at + bytes.len() as u64)?;
         self.file.write_all_at(bytes, at).map_err(|e| target_error(e, bytes.len() as u64))
     }
 
@@ -168,6 +162,14 @@ impl Drop for Target {
             // What cannot be removed is left under a name that nobody takes for a snapshot.
             let _ = std::fs::remove_file(&self.temporary);
         }
+    }
+}
+
+/// What it means that the target could not be written.
+fn target_error(e: std::io::Error, needed: u64) -> Error {
+    match e.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT) => Error::NoSpace { needed },
+        _ => Error::io("write", Path::new("the copy"), e),
     }
 }
 

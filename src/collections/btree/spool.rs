@@ -12,6 +12,7 @@
 
 use super::collect::{Collection, block_of, stored_len};
 use crate::error::{Error, Result};
+use crate::media::may_be_as_long;
 use crate::offset::Offset;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -48,6 +49,8 @@ impl Spool {
     /// Writes a collection that is sorted. After an error it is as if nothing had been done.
     pub(super) fn write(&mut self, sorted: &Collection) -> io::Result<()> {
         let start = self.runs.last().map_or(0, |run| run.end);
+        let len = sorted.bytes().len() + sorted.entries().len() * FRONT;
+        may_be_as_long(start + len as u64).map_err(io::Error::other)?;
         let end = self.write_from(start, sorted).inspect_err(|_| {
             // The space may be what others lack.
             let _ = self.file.set_len(start);

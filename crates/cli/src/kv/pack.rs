@@ -4,8 +4,8 @@ use super::is_missing;
 use crate::progress::{Bar, Spinner};
 use crate::shrink::tell;
 use crate::{FOUND, Outcome};
+use heapfile::Arena;
 use heapfile::store::Store;
-use heapfile::{Arena, Error};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,7 +42,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             done += store.len(&table)?;
             match store.pack(&table) {
                 // The others, and what is free already, may make room.
-                Err(Error::NoSpace { .. } | Error::MaxSize { .. } | Error::TooLarge { .. }) => {}
+                Err(e) if e.is_want_of_space() => {}
                 packed => drop(packed?),
             }
             bar.set(done);
