@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows what an arena holds, as lines of JSON; an arena that is open elsewhere is refused.
 
-    python3 examples/python/heapfile_reader.py FILE [info | blocks | roots | entries | collection ROOT [--align N]]
+    python3 examples/python/heapfile_reader.py FILE [info | blocks | roots | entries | all | collection ROOT [--align N]]
 """
 
 import argparse
@@ -45,20 +45,29 @@ def field(name: str, content: bytes) -> Line:
         return {name + "64": base64.b64encode(content).decode("ascii")}
 
 
-def lines(arena: Arena, args: argparse.Namespace) -> Iterator[Line]:
-    heap = Heap(arena)
-    if args.what == "info":
+def of_all(arena: Arena, heap: Heap, what: str) -> Iterator[Line]:
+    if what == "info":
         yield from info(arena, heap)
-    elif args.what == "blocks":
+    elif what == "blocks":
         for block in heap.blocks():
             yield {"offset": block.offset, "len_bytes": block.length}
-    elif args.what == "roots":
+    elif what == "roots":
         for root in heap.roots():
             yield {"name": root.name, "offset": root.offset, "len_bytes": root.length, "type": root.type,
                    "type_size_bytes": root.size, "type_align_bytes": root.align}
-    elif args.what == "entries":
+    elif what == "entries":
         for table, key, value in entries(heap):
             yield {"table": table, **field("key", key), **field("value", value)}
+    else:
+        for each in ["info", "blocks", "roots", "entries"]:
+            for line in of_all(arena, heap, each):
+                yield {each: line}
+
+
+def lines(arena: Arena, args: argparse.Namespace) -> Iterator[Line]:
+    heap = Heap(arena)
+    if args.what != "collection":
+        yield from of_all(arena, heap, args.what)
     else:
         offset = heap.root(args.root).offset
         handle = heap.block(offset)
@@ -70,7 +79,8 @@ def lines(arena: Arena, args: argparse.Namespace) -> Iterator[Line]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Shows what an arena holds, as lines of JSON.")
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("what", nargs="?", default="info", choices=["info", "blocks", "roots", "entries", "collection"])
+    parser.add_argument("what", nargs="?", default="info", choices=["info", "blocks", "roots", "entries", "all", "collection"],
+                        help="all: the four before it, each line under the name of its kind")
     parser.add_argument("root", nargs="?", help="collection: the root that leads to its handle", default="")
     parser.add_argument("--align", type=int, default=1, help="collection: of the type of a hash map's values, if of any length")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 //! At every step of whatever one handle does, another handle, or another thread with the same, does everything it can; the first then goes on, or dies
 //! there. What was committed is there, nothing else is, and the check finds nothing.
 //!
-//! Each pair of what both do meets at every third point, from another one on than the pair before; with `HEAPFILE_TEST_THOROUGH` set, at every one.
+//! Each pair of what both do meets at every sixth point, from another one on than the pair before; with `HEAPFILE_TEST_THOROUGH` set, at every one.
 
 use crate::common::{fast_dir, mortal};
 use crate::side::Op::*;
@@ -171,7 +171,7 @@ fn all_cases(locking: Locking, durability: Durability, moved: bool, then: Then) 
     let start = dir.path().join("template.heap");
     template(&start, durability, moved);
     let (mut cases, mut pairs) = (0, 0);
-    let every = if std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some() { 1 } else { 3 };
+    let every = if std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some() { 1 } else { 6 };
     for &op in OPS {
         for other in OPS.chunks(1).chain(SEQUENCES) {
             if then == Then::IsOneHandle && op == Submit && other == [Submit] {
