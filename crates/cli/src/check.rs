@@ -173,22 +173,36 @@ fn check_store_of(file: &Path, findings: &mut Vec<Wrong>) {
 
 /// Goes through the tables of the store, if the arena has one: the first contradiction is a finding.
 fn check_store(arena: Arena, findings: &mut Vec<Wrong>) -> Result<(), Error> {
-    let wrong = match Store::with(arena).check() {
-        Err(Error::Corrupt { offset, what }) => Wrong { offset, what: what.to_owned() },
-        Err(
-            ref e @ (Error::BadOffset { offset, .. }
-            | Error::OutOfBounds { offset, .. }
-            | Error::SizeMismatch { offset, .. }),
-        ) => Wrong { offset, what: format!("a table does not fit its blocks: {e}") },
+    match Store::with(arena).check() {
         // The root of that name is no store's.
-        Err(Error::TypeMismatch { .. }) => return Ok(()),
-        outcome => return outcome,
-    };
-    // What is in the way of every look at roots is found already.
-    if !findings.contains(&wrong) {
-        findings.push(wrong);
+        Ok(()) | Err(Error::TypeMismatch { .. }) => Ok(()),
+        Err(e) => {
+            let wrong = damage(&e).ok_or(e)?;
+            // What is in the way of every look at roots is found already.
+            if !findings.contains(&wrong) {
+                findings.push(wrong);
+            }
+            Ok(())
+        }
     }
-    Ok(())
+}
+
+/// Whether an error of a look through tables says that something is wrong with them.
+pub(crate) fn is_damage(error: &Error) -> bool {
+    damage(error).is_some()
+}
+
+/// What it says is wrong with them, if anything.
+fn damage(error: &Error) -> Option<Wrong> {
+    match *error {
+        Error::Corrupt { offset, what } => Some(Wrong { offset, what: what.to_owned() }),
+        Error::BadOffset { offset, .. }
+        | Error::OutOfBounds { offset, .. }
+        | Error::SizeMismatch { offset, .. } => {
+            Some(Wrong { offset, what: format!("a table does not fit its blocks: {error}") })
+        }
+        _ => None,
+    }
 }
 
 fn place(offset: u64, what: &str) -> Value {

@@ -5,7 +5,7 @@
 
 use crate::progress::Bar;
 use crate::units::{count, counted, parse_offset};
-use crate::{Failure, Outcome, advice, info, missing, output};
+use crate::{Failure, Outcome, advice, found, info, output};
 use heapfile::{Arena, BlockInfo, Error, Offset, View};
 use serde_json::json;
 use std::io::{IsTerminal, Write, stdout};
@@ -55,11 +55,11 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 pub(crate) fn run(args: Args) -> Outcome {
     let root = args.root.clone();
     show(args).or_else(|e| match (e.downcast_ref::<Error>(), root) {
-        (Some(Error::NoSuchRoot { .. }), _) => Ok(missing(&advice::told(e.as_ref()))),
+        (Some(Error::NoSuchRoot { .. }), _) => Ok(found(&advice::told(e.as_ref()))),
         (Some(Error::BadOffset { .. }), Some(root)) => {
-            Ok(missing(&format!("the root {root:?} leads to no block: {e}")))
+            Ok(found(&format!("the root {root:?} leads to no block: {e}")))
         }
-        (Some(Error::BadOffset { .. }), None) => Ok(missing(&e.to_string())),
+        (Some(Error::BadOffset { .. }), None) => Ok(found(&e.to_string())),
         _ => Err(e),
     })
 }

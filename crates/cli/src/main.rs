@@ -3,7 +3,7 @@
 //! Each subcommand is one module with an `Args` struct and `run(Args) -> Outcome`; to add one is to add the module, a
 //! variant of [`Command`] and an arm of [`run`].
 //!
-//! Exit codes: 0 done; 1 something was found (`check`), not found (`dump`, `find`, `kv`) or did not hold (`demo`); 2 an error. Data goes to
+//! Exit codes: 0 done; 1 damage was found (`check`, `kv stat --check`), or nothing (`dump`, `find`, `kv`), or a promise did not hold (`demo`); 2 an error. Data goes to
 //! stdout, everything else to stderr; a reader of stdout that goes away is no error.
 
 #![deny(unsafe_code)]
@@ -46,7 +46,7 @@ const ERROR: u8 = 2;
 #[derive(Debug, Parser)]
 #[command(name = "heapfile", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 something was found (check), not found (dump, find, kv) or did not hold (demo), 2 an error.\n\n\
+    after_help = "Exit codes: 0 done, 1 damage was found (check, kv stat --check), or nothing (dump, find, kv), or a promise did not hold (demo), 2 an error.\n\n\
     To begin with:\n  heapfile demo\n  heapfile create my.heap\n  heapfile info my.heap"
 )]
 struct Cli {
@@ -107,8 +107,8 @@ fn report(failure: &(dyn std::error::Error + 'static)) -> ExitCode {
     ExitCode::from(ERROR)
 }
 
-/// What was asked for is not there: says why, and which exit code that is.
-fn missing(why: &str) -> ExitCode {
+/// What was asked for is not there, or damage is: says so, and which exit code that is.
+fn found(why: &str) -> ExitCode {
     say(why);
     ExitCode::from(FOUND)
 }

@@ -53,10 +53,14 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-/// `1 block`, `2 blocks`.
+/// `1 block`, `2 blocks`, `3 entries`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", count(number))
+    let noun = match noun.strip_suffix('y') {
+        _ if number == 1 => noun.to_owned(),
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{noun}s"),
+    };
+    format!("{} {noun}", count(number))
 }
 
 /// A size to be grasped at a glance: `4.0 MiB`.

@@ -174,6 +174,7 @@ fn check_finds_damage_in_tables() {
             );
             assert_eq!(json["findings"][0]["offset"], header, "{json}");
         }
+        run(&["kv", "stat", "--check", place.arg()]).fails(1, "the file is damaged");
         file.write_all_at(&[50], at).unwrap();
     }
     run(&["check", place.arg()]).ok();

@@ -133,6 +133,14 @@ fn lists_keep_to_what_is_asked_for() {
     run(&["kv", "delete", place.arg(), "--prefix", "b"]).ok();
     assert_eq!(list(&[]), "a\nc\n");
     run(&["kv", "delete", place.arg(), "a", "c", "--shrink"]).ok();
+    for key in ["a", "b1", "b2", "c"] {
+        run(&["kv", "put", "--hashed", place.arg(), "-t", "h", key, "v"]).ok();
+    }
+    run(&["kv", "delete", place.arg(), "-t", "h", "--prefix", "b"]).ok();
+    let mut left: Vec<_> = list(&["-t", "h"]).lines().map(str::to_owned).collect();
+    left.sort();
+    assert_eq!(left, ["a", "c"]);
+    run(&["kv", "delete", place.arg(), "-t", "h", "--all"]).ok();
     assert_eq!(list(&[]), "");
     run(&["kv", "delete", place.arg(), "--all"]).ok();
     assert_eq!(run(&["kv", "stat", "--json", place.arg()]).json()["entries"], 0);
@@ -144,7 +152,7 @@ fn names_of_tables_are_shown_without_control_characters() {
     let name = "a\u{1b}[31m\"b\"\n\u{7}";
     run(&["kv", "put", place.arg(), "k", "v", "--table", name]).ok();
     let shown = run(&["kv", "stat", place.arg()]).ok();
-    assert!(shown.contains("\n  a\\u{1b}[31m\\\"b\\\"\\n\\u{7}  1 entries, ordered\n"), "{shown}");
+    assert!(shown.contains("\n  a\\u{1b}[31m\\\"b\\\"\\n\\u{7}  1 entry, ordered\n"), "{shown}");
     let json = run(&["kv", "stat", "--json", place.arg()]);
     assert_eq!(json.json()["tables"][0]["name"], name);
     assert!(!json.stdout.contains(['\u{1b}', '\u{7}']), "{json:?}");

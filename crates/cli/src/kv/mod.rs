@@ -237,7 +237,7 @@ struct DeleteArgs {
     /// The keys, all deleted in one transaction
     #[arg(required_unless_present_any = ["prefix", "all"])]
     keys: Vec<OsString>,
-    /// Delete all entries whose keys begin so; of ordered tables only
+    /// Delete all entries whose keys begin so; of a hashed table this goes through all entries
     #[arg(long, conflicts_with_all = ["keys", "all"])]
     prefix: Option<OsString>,
     /// Delete the table with all its entries
@@ -279,6 +279,9 @@ fn delete(args: DeleteArgs) -> Outcome {
 
 fn delete_prefix(tx: &mut WriteTxn<'_>, table: Table, prefix: &[u8]) -> Result<(), Failure> {
     const BATCH: usize = 1024;
+    if table.kind() == Kind::Hashed {
+        return Ok(table.retain(tx, |key, _| !key.starts_with(prefix))?);
+    }
     loop {
         let keys: Vec<Vec<u8>> = table
             .prefix(tx, prefix)?

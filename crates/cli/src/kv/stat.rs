@@ -1,17 +1,19 @@
 //! `heapfile kv stat`.
 
 use super::reading;
-use crate::Outcome;
+use crate::advice::told;
+use crate::check::is_damage;
 use crate::output::{Style, buffered, json, row};
-use crate::units::count;
+use crate::units::{count, counted};
 use crate::usage::tail_bytes;
+use crate::{Outcome, found};
 use heapfile::store::{Kind, Table};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Show the tables, what they hold, and what the file takes; with --check, verify them
+/// Show the tables, what they hold, and what the file takes; with --check, verify them: exit code 1 if one is damaged
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The arena
@@ -26,8 +28,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let store = reading(&args.file)?;
-    if args.check {
-        store.check()?;
+    if args.check
+        && let Err(e) = store.check()
+    {
+        return if is_damage(&e) { Ok(found(&told(&e))) } else { Err(e.into()) };
     }
     let stats = store.arena().stats()?;
     let mut tables = Vec::new();
@@ -58,7 +62,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let mut out = buffered();
     writeln!(out, "{}", style.title(&args.file.display().to_string()))?;
     for (name, kind, entries) in &tables {
-        row(&mut out, &name.escape_debug().to_string(), &format!("{entries} entries, {kind}"))?;
+        row(&mut out, &name.escape_debug().to_string(), &format!("{}, {kind}", counted(*entries, "entry")))?;
     }
     let free = stats.free_bytes + tail_bytes(&stats);
     row(&mut out, "file", &format!("{} bytes, {} of them free", count(stats.file_bytes), count(free)))?;
