@@ -28,6 +28,28 @@ pub(crate) struct Chart {
 }
 
 impl Chart {
+    /// The first figure of each power of ten, and the last, as a table in Markdown.
+    pub(crate) fn table(&self) -> String {
+        let points = || self.lines.iter().flat_map(|line| line.points.iter());
+        let mut columns: Vec<f64> = points().map(|&(x, _)| x).collect();
+        columns.sort_by(f64::total_cmp);
+        let last = columns.last().copied();
+        columns.dedup_by_key(|x| x.log10().floor());
+        if let Some(last) = last.filter(|last| columns.last().is_none_or(|column| column < last)) {
+            columns.push(last);
+        }
+        let heads: String = columns.iter().map(|x| format!(" {x:.0} |")).collect();
+        let mut table =
+            format!("| {}, by {} |{heads}\n|---|{}\n", self.y, self.x, "---|".repeat(columns.len()));
+        for line in &self.lines {
+            let at = |x: f64| line.points.iter().find(|point| point.0 == x).map(|point| number(point.1));
+            let figures: String =
+                columns.iter().map(|&x| format!(" {} |", at(x).unwrap_or_default())).collect();
+            let _ = writeln!(table, "| {} |{figures}", line.name);
+        }
+        table
+    }
+
     /// The picture.
     pub(crate) fn svg(&self) -> String {
         let points = || self.lines.iter().flat_map(|line| line.points.iter().copied());
@@ -125,6 +147,17 @@ mod tests {
             assert!((LEFT..=WIDTH - RIGHT).contains(&x) && (TOP..=HEIGHT - BOTTOM).contains(&y), "{point}");
         }
         assert!(svg.ends_with("</svg>\n") && svg.contains("1e6"));
+    }
+
+    #[test]
+    fn a_table_has_a_column_for_each_power_of_ten_and_the_last() {
+        let points = vec![(1000.0, 1.5), (2000.0, 2.0), (12_000.0, 250.4), (90_000.0, 3.0)];
+        let line = Line { name: "a".to_owned(), points };
+        let table = Chart { title: "t", x: "blocks", y: "ns", from: 0.0, lines: vec![line] }.table();
+        assert_eq!(
+            table,
+            "| ns, by blocks | 1000 | 12000 | 90000 |\n|---|---|---|---|\n| a | 1.50 | 250 | 3.00 |\n"
+        );
     }
 
     #[test]

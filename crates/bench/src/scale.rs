@@ -53,16 +53,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 fn print(name: &str, chart: &Chart, json: bool) {
     if !json {
-        println!("\n{name}: {} [{}; x: {}]", chart.title, chart.y, chart.x);
+        return print!("\n{name}: {}\n\n{}", chart.title, chart.table());
     }
     for line in &chart.lines {
         for &(x, y) in &line.points {
-            if json {
-                let row = json!({ "bench": "scale", "work": name, "system": "heapfile", "row": line.name, "x": x, "value": y, "unit": chart.y });
-                println!("{row}");
-            } else {
-                println!("  {:<34} {x:>12.0} {y:>10.2}", line.name);
-            }
+            let row = json!({ "bench": "scale", "work": name, "system": "heapfile", "row": line.name, "x": x, "value": y, "unit": chart.y });
+            println!("{row}");
         }
     }
 }
