@@ -41,7 +41,7 @@ impl Arena {
     /// that cannot be repaired because their log cannot be read.
     ///
     /// Errors: [`AlreadyExists`](crate::Error::AlreadyExists) if there is a file at `to`; [`Busy`](crate::Error::Busy); [`NoSpace`](crate::Error::NoSpace);
-    /// [`Corrupt`](crate::Error::Corrupt) if too little is left. Then there is no file at `to`. Reads and writes everything but pages of zeros.
+    /// [`TooLarge`](crate::Error::TooLarge) for what this process may write; [`Corrupt`](crate::Error::Corrupt) if too little is left. Then there is no file at `to`. Reads and writes everything but pages of zeros.
     ///
     /// ```
     /// use heapfile::{Arena, View};

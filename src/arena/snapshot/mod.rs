@@ -110,7 +110,8 @@ impl Arena {
     /// stands in for the lock.
     ///
     /// Errors: [`AlreadyExists`](crate::Error::AlreadyExists) without [`SnapshotOptions::overwrite`], and always where `to` is this arena;
-    /// [`NoSpace`](crate::Error::NoSpace); [`Busy`](crate::Error::Busy). The arena is as it was then, and `to` too.
+    /// [`NoSpace`](crate::Error::NoSpace); [`TooLarge`](crate::Error::TooLarge) for what this process may write (`ulimit -f`); [`Busy`](crate::Error::Busy). The
+    /// arena is as it was then, and `to` too.
     ///
     /// ```
     /// use heapfile::{Arena, SnapshotOptions, View};
