@@ -263,6 +263,34 @@ fn closures_that_fail_leave_no_half_of_a_collection() {
 }
 
 /// Packing frees the old place of a value after it has found a new one.
+/// What a closure takes back, of a change that goes on.
+#[test]
+fn a_closure_that_rolls_back_to_before_the_change_leaves_a_half() {
+    let dir = common::fast_dir();
+    let arena = small(Durability::Process).create(dir.path().join("a.heap")).unwrap();
+    let mut tx = arena.write().unwrap();
+    let vector = Vector::from_slice(&mut tx, &[1u8, 2, 3]).unwrap();
+    tx.commit().unwrap();
+    let mut tx = arena.write().unwrap();
+    let point = tx.save_point();
+    let _ = vector.free_with(&mut tx, |tx, _| tx.roll_back_to(&point));
+    assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+    // To a point of its own it may.
+    let mut tx = arena.write().unwrap();
+    let point = tx.save_point();
+    vector
+        .free_with(&mut tx, |tx, _| {
+            let inner = tx.save_point();
+            tx.alloc(&1u64)?;
+            tx.roll_back_to(&inner)
+        })
+        .unwrap();
+    tx.roll_back_to(&point).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(vector.as_slice(&arena.read().unwrap()).unwrap(), [1, 2, 3]);
+    assert_clean(&arena);
+}
+
 #[test]
 fn packing_without_room_loses_nothing() {
     let mut half = 0;

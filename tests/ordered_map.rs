@@ -292,6 +292,27 @@ fn values_of_one_length_change_in_place() {
 }
 
 /// A full node may need more room if its entries are laid out in another order than they came in, for padding.
+/// An inner node that kept one child has no key that says what its prefix is.
+#[test]
+fn a_node_that_is_left_with_one_child_takes_a_key_of_another_prefix() {
+    let (_dir, arena) = arena(Durability::Process);
+    let mut tx = arena.write().unwrap();
+    let map = Map::new_in(&mut tx).unwrap();
+    let key = |n: usize| format!("mmmmmmm{n:05}").into_bytes();
+    // 34 entries fill a leaf, and 128 children an inner node: the second one gets three.
+    map.extend(&mut tx, (0..4454).map(|n| (key(n), vec![0u8; 100]))).unwrap();
+    for n in (4386..4454).rev() {
+        assert!(map.remove(&mut tx, &key(n)).unwrap());
+    }
+    for other in [&b"z"[..], b"mmmm", b"mmmmmmm9"] {
+        map.insert(&mut tx, other, &[0u8; 1000]).unwrap();
+        map.check(&tx).unwrap();
+        assert!(map.get(&tx, other).unwrap().is_some());
+        assert!((0..4386).all(|n| map.get(&tx, &key(n)).unwrap().is_some()));
+    }
+    assert_eq!(map.len(&tx).unwrap(), 4389);
+}
+
 #[test]
 fn splits_fit_whatever_the_padding() {
     let (_dir, arena) = arena(Durability::Process);

@@ -579,3 +579,31 @@ fn keys_and_values_of_a_gibibyte() {
         assert!(std::fs::metadata(&path).unwrap().blocks() * 512 < 64 << 20);
     }
 }
+
+/// One damaged word may name an entry twice: where a batch of the listing ends between the two, the next one begins with it again.
+#[test]
+fn a_listing_of_a_damaged_hashed_table_ends() {
+    let (_dir, path) = place();
+    let store = process(&path);
+    let mut tx = store.write().unwrap();
+    let table = Table::create(&mut tx, "t", Kind::Hashed).unwrap();
+    for key in [b"a", b"b"] {
+        table.put(&mut tx, key, &vec![0; 1 << 20]).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(store);
+    let image = std::fs::read(&path).unwrap();
+    let is_zero = |at: usize| image[at..at + 8] == [0; 8];
+    let mut refused = 0;
+    for at in (4096 * 5..image.len() - 16).step_by(8).filter(|&at| !is_zero(at) && is_zero(at + 8)) {
+        let mut damaged = image.clone();
+        damaged.copy_within(at..at + 8, at + 8);
+        std::fs::write(&path, damaged).unwrap();
+        let store = Store::with(Arena::open(&path).unwrap());
+        let listed: Vec<_> = store.list("t", ..).take(10).collect();
+        assert!(listed.len() < 10, "the word at {at:#x}");
+        let twice = |e: &Error| matches!(e, Error::Corrupt { what, .. } if what.contains("named twice"));
+        refused += usize::from(matches!(listed.last(), Some(Err(e)) if twice(e)));
+    }
+    assert!(refused > 0);
+}

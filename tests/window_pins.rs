@@ -107,6 +107,25 @@ fn release_says_who_still_pins() {
     }
 }
 
+/// Where a longer window is asked for that begins at the same place, that takes its place.
+#[test]
+fn release_knows_of_a_pinned_window_that_a_longer_one_displaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    write(&path);
+    for mapped in [false, true] {
+        let pool = pool(mapped);
+        let file = pool.open(&path).unwrap();
+        let short = file.window(0, 10).unwrap();
+        drop(file.window(0, 6000).unwrap());
+        assert_eq!(pool.release(&path).unwrap().pinned.len(), 1);
+        drop(file);
+        assert!(!pool.release(&path).unwrap().is_complete());
+        drop(short);
+        assert!(pool.release(&path).unwrap().is_complete());
+    }
+}
+
 /// A pinned copy does not keep the inode of a file that is closed and gone.
 #[test]
 #[cfg(unix)]

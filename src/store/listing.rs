@@ -115,6 +115,9 @@ impl<'a> Listing<'a> {
             seen += 1;
             if seen >= BATCH || bytes >= BATCH_BYTES {
                 if let Some(position) = entries.position()? {
+                    if position <= self.position {
+                        return Err(Error::corrupt(map.offset().raw(), "an entry of a table is named twice"));
+                    }
                     (self.position, self.ended) = (position, false);
                 }
                 break;

@@ -49,6 +49,9 @@ const SHORT: usize = 4096;
 
 /// Named tables in an arena. Clones share one handle.
 ///
+/// The arena's root `store` leads to them, and is the store's own: who renames it, removes it or sets it to something else while a `Store` is open leaves that at work
+/// on the tables that it knows, where others no longer look.
+///
 /// ```
 /// use heapfile::store::Store;
 /// # let dir = tempfile::tempdir().unwrap();

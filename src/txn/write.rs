@@ -83,6 +83,8 @@ pub struct WriteTxn<'a> {
     calls: u64,
     /// A change of several steps failed after the first: it must not be committed.
     is_half: bool,
+    /// The outermost save point that was rolled back to since the change of several steps that is under way began; no number of one: none.
+    rolled_back_to: usize,
     /// It is one member's part in a batch, which goes on when this is dropped.
     is_part: bool,
     stays_on_thread: PhantomData<*const ()>,
@@ -115,6 +117,7 @@ impl<'a> WriteTxn<'a> {
             save_points: Vec::new(),
             calls: 0,
             is_half: false,
+            rolled_back_to: usize::MAX,
             is_part,
             stays_on_thread: PhantomData,
         }

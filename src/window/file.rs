@@ -10,7 +10,10 @@ use std::fs::File;
 use std::ops::RangeBounds;
 use std::panic::Location;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -22,7 +25,7 @@ pub(super) struct FileInner {
     path: PathBuf,
     /// The same from the root on: the working directory may change.
     place: PathBuf,
-    identity: Identity,
+    pub(super) identity: Identity,
     backend: Backend,
     trusted: bool,
     len: AtomicU64,
@@ -104,7 +107,7 @@ impl FileInner {
 
     #[inline]
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Acquire)
     }
 
     pub(super) fn access(&self) -> Access {
@@ -124,8 +127,9 @@ impl FileInner {
         let meta = self.look()?;
         *self.modified.lock().unwrap_or_else(PoisonError::into_inner) = meta.modified().ok();
         self.len.store(meta.len(), Relaxed);
-        self.generation.fetch_add(1, Relaxed);
         self.pool.forget(self.id, &self.identity, meta.len(), self.backend == Backend::Pread);
+        // Afterwards: who found an old window meanwhile knows the generation before.
+        self.generation.fetch_add(1, Release);
         Ok(meta.len())
     }
 

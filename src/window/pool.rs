@@ -250,10 +250,15 @@ impl State {
     fn forget(&mut self, identity: &Identity, which: impl Fn(&Entry) -> bool) {
         self.orphans.retain(|orphan| orphan.region.strong_count() > 0);
         for entry in self.table.take(true, which) {
-            if entry.region.clients() > 1 {
-                let (region, last_pinned_by) = (Arc::downgrade(&entry.region), entry.last_pinned_by);
-                self.orphans.push(Orphan { identity: identity.clone(), region, last_pinned_by });
-            }
+            self.remember(identity, &entry);
+        }
+    }
+
+    /// Remembers a window that is listed no longer, if it is pinned.
+    fn remember(&mut self, identity: &Identity, entry: &Entry) {
+        if entry.region.clients() > 1 {
+            let (region, last_pinned_by) = (Arc::downgrade(&entry.region), entry.last_pinned_by);
+            self.orphans.push(Orphan { identity: identity.clone(), region, last_pinned_by });
         }
     }
 }
@@ -412,7 +417,10 @@ impl Shared {
         FileInner::check_in(file_len, offset, len)?;
         let (begin, end) = self.place(file_len, offset, len, shape);
         let region = Arc::new(self.make(&mut state, file, begin, end - begin)?);
-        state.table.insert((file.id(), begin), Arc::clone(&region), by);
+        // One that begins there too may be pinned, and is too short for this request.
+        if let Some(before) = state.table.insert((file.id(), begin), Arc::clone(&region), by) {
+            state.remember(&file.identity, &before);
+        }
         Ok((region, true))
     }
 

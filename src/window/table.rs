@@ -82,11 +82,15 @@ impl Table {
         Some(Arc::clone(&entry.region))
     }
 
-    /// Lists a region as the most recently requested. One that had its key is listed no longer.
-    pub(super) fn insert(&mut self, key: Key, region: Arc<Region>, by: &'static Location<'static>) {
-        if let Some(&index) = self.by_key.get(&key) {
-            self.remove(index);
-        }
+    /// Lists a region as the most recently requested. Returns the one that had its key, which is listed no longer.
+    #[must_use]
+    pub(super) fn insert(
+        &mut self,
+        key: Key,
+        region: Arc<Region>,
+        by: &'static Location<'static>,
+    ) -> Option<Entry> {
+        let before = self.by_key.get(&key).copied().map(|index| self.remove(index));
         region.set_listed(true);
         let entry = Some(Entry { key, region, last_pinned_by: by, newer: NONE, older: NONE });
         let index = if let Some(index) = self.free.pop() {
@@ -98,6 +102,7 @@ impl Table {
         };
         self.by_key.insert(key, index);
         self.link_newest(index);
+        before
     }
 
     fn remove(&mut self, index: usize) -> Entry {

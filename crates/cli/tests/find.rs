@@ -102,6 +102,22 @@ fn context_of_any_length_takes_little_memory() {
 }
 
 #[test]
+fn nothing_is_lost_where_long_lines_are_cut() {
+    let file = text(format!("a{}a{}", "x".repeat(4096), "y".repeat(10)).as_bytes());
+    let shown = lines(&find(file.path(), &["-b", "--lines", "0", "a"]));
+    assert_eq!(shown, [format!("0:a{}", "x".repeat(4096)), format!("4097:a{}", "y".repeat(10))]);
+    let shown = lines(&find(file.path(), &["y"]));
+    assert_eq!(shown, [format!("{}a{}", "x".repeat(4095), "y".repeat(10))]);
+}
+
+#[test]
+fn a_match_that_ends_its_line_shows_no_other() {
+    let file = text(b"a\r\nb\n\n\nc\n");
+    assert_eq!(lines(&find(file.path(), &["--hex", "0d 0a"])), ["a\\r"]);
+    assert_eq!(lines(&find(file.path(), &["-b", "--lines", "0", "--hex", "0a 0a"])), ["4:b\\n"]);
+}
+
+#[test]
 fn context_in_lines_overlaps_once_and_is_parted() {
     let file = text(b"1\n2\n3 x\n4\n5 x\n6\n7\n8\n9\n10 x\n");
     let output = find(file.path(), &["--lines", "1", "x"]);

@@ -134,3 +134,16 @@ fn a_file_that_is_given_by_another_path_goes_on_under_its_name() {
     let refused = run(&["kv", "import", place.arg(), text(&moved), "--name", "n"]);
     assert!(refused.code == 2 && refused.stderr.contains("--batch"), "{refused:?}");
 }
+
+/// An import that is one transaction has nothing to do with another that ended in the middle, and may be of the same name.
+#[test]
+fn an_import_without_batches_forgets_no_other() {
+    let place = Place::new();
+    let batch = |input: &str| import(&place, &["--batch", "2"], input);
+    batch(&format!("{}broken\n", lines(0..5))).fails(2, "nothing from line 5 on is stored");
+    assert_eq!(keys(&place), 4);
+    import(&place, &[], &lines(10..11)).ok();
+    let rest = batch(&lines(0..7));
+    assert!(rest.code == 0 && rest.stderr.contains("going on behind line 4"), "{rest:?}");
+    assert_eq!(keys(&place), 8);
+}

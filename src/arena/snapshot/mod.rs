@@ -111,7 +111,7 @@ impl Arena {
     ///
     /// Errors: [`AlreadyExists`](crate::Error::AlreadyExists) without [`SnapshotOptions::overwrite`], and always where `to` is this arena;
     /// [`NoSpace`](crate::Error::NoSpace); [`TooLarge`](crate::Error::TooLarge) for what this process may write (`ulimit -f`); [`Busy`](crate::Error::Busy). The
-    /// arena is as it was then, and `to` too.
+    /// arena is as it was then, and `to` too; but if the directory cannot be synced ([`Io`](crate::Error::Io)), the snapshot is there, and a power cut may bring back what was there before.
     ///
     /// ```
     /// use heapfile::{Arena, SnapshotOptions, View};

@@ -82,19 +82,22 @@ impl Target {
         };
         self.file.sync_all().map_err(failed("sync", &self.temporary))?;
         let file_bytes = self.file.metadata().map_err(failed("inspect", &self.temporary))?.len();
-        failpoint("snapshot: before the rename");
-        self.rename()?;
-        failpoint("snapshot: renamed");
-        self.renamed = true;
         let parent = match self.path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        match File::open(parent).and_then(|directory| directory.sync_all()) {
-            // Some file systems refuse to sync a directory.
-            Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {
-                Err(Error::io("sync the directory of", &self.path, e))
-            }
+        // Some file systems refuse to sync a directory, and some users may not read it.
+        let refused = |e: &std::io::Error| matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES));
+        let directory = match File::open(parent) {
+            Err(e) if !refused(&e) => return Err(Error::io("open the directory of", &self.path, e)),
+            opened => opened.ok(),
+        };
+        failpoint("snapshot: before the rename");
+        self.rename()?;
+        failpoint("snapshot: renamed");
+        self.renamed = true;
+        match directory.map_or(Ok(()), |directory| directory.sync_all()) {
+            Err(e) if !refused(&e) => Err(Error::io("sync the directory of", &self.path, e)),
             _ => Ok((file_bytes, finished)),
         }
     }
@@ -149,7 +152,9 @@ impl Target {
             // A file system that cannot: a link does not replace anything either.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 std::fs::hard_link(&self.temporary, &self.path).map_err(failed)?;
-                std::fs::remove_file(&self.temporary).map_err(failed)
+                // It has its name; what cannot be removed is left under another one.
+                let _ = std::fs::remove_file(&self.temporary);
+                Ok(())
             }
             Err(e) => Err(failed(e.into())),
         }

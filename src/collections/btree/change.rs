@@ -40,9 +40,11 @@ impl Change {
             return Ok(None);
         }
         if front.prefix > 0 && !instead {
+            // An inner node that is left with one child has no key that has the prefix.
             let last = node.key(count - 1)?;
-            if piece.key.get(..front.prefix) != last.get(..front.prefix) {
-                return Ok(None);
+            match (piece.key.get(..front.prefix), last.get(..front.prefix)) {
+                (Some(new), Some(old)) if new == old => {}
+                _ => return Ok(None),
             }
         }
         let at = len - place(node.len - front.low, key.len(), value.len());

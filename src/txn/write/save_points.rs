@@ -65,6 +65,7 @@ impl WriteTxn<'_> {
         self.drop_save_points(at + 1);
         let (_, mark, was_half) = self.save_points[at];
         self.is_half = was_half;
+        self.rolled_back_to = self.rolled_back_to.min(at);
         self.state.changes.roll_back(mark);
         self.state.heap.forget_hints();
         Ok(())
@@ -113,8 +114,8 @@ impl WriteTxn<'_> {
         outcome
     }
 
-    /// Runs a change that consists of several; if one of them fails, or the caller's part in it panics, after others were done, the transaction cannot be
-    /// committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
+    /// Runs a change that consists of several; if one of them fails, or the caller's part in it panics, after others were done, or rolls back to before them, the
+    /// transaction cannot be committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
     #[inline]
     pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         // One call that fails changes nothing.
@@ -142,11 +143,13 @@ impl WriteTxn<'_> {
         harmless: u64,
         change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let before = self.calls;
-        let mut steps = Steps { tx: self, is_over: false };
+        let (before, points) = (self.calls, self.save_points.len());
+        let around = std::mem::replace(&mut self.rolled_back_to, usize::MAX);
+        let mut steps = Steps { tx: self, around, is_over: false };
         let outcome = change(steps.tx);
         steps.is_over = true;
-        steps.tx.is_half |= outcome.is_err() && steps.tx.calls > before + harmless;
+        let failed = outcome.is_err() && steps.tx.calls > before + harmless;
+        steps.tx.is_half |= failed || steps.tx.rolled_back_to < points;
         outcome
     }
 
@@ -159,11 +162,14 @@ impl WriteTxn<'_> {
 /// A change of several steps under way.
 struct Steps<'s, 'a> {
     tx: &'s mut WriteTxn<'a>,
+    /// Which save point was rolled back to in the change around it.
+    around: usize,
     is_over: bool,
 }
 
 impl Drop for Steps<'_, '_> {
     fn drop(&mut self) {
         self.tx.is_half |= !self.is_over;
+        self.tx.rolled_back_to = self.tx.rolled_back_to.min(self.around);
     }
 }

@@ -70,7 +70,7 @@ impl<'a> Output<'a> {
 
     /// The line of a match and those around it, but for those that were shown already.
     fn lines(&mut self, found: &Range<u64>, around: Option<u32>) -> Result<(), Failure> {
-        let line = self.line_start(found.start)?..self.line_end(found.end)?;
+        let line = self.line_start(found.start)?..self.end_of(found)?;
         self.lines_due(line.start)?;
         let mut first = line.start;
         for _ in 0..around.unwrap_or(0) {
@@ -85,10 +85,11 @@ impl<'a> Output<'a> {
         while first < line.start {
             first = self.next_line(first)?;
         }
-        // A match over several lines may begin in one that was shown.
-        if self.shown <= line.end {
+        // A match over several lines may begin in one that was shown, and a line may be empty.
+        let behind = self.behind(line.end)?;
+        if self.shown < behind {
             let rest = line.start.max(self.shown)..line.end;
-            self.shown = line.end + 1;
+            self.shown = behind;
             self.part(found.start, rest)?;
         }
         self.due = around.unwrap_or(0).into();
@@ -107,7 +108,7 @@ impl<'a> Output<'a> {
     /// Shows the line that begins at `start`; where the next one does.
     fn next_line(&mut self, start: u64) -> Result<u64, Failure> {
         let end = self.line_end(start)?;
-        self.shown = end + 1;
+        self.shown = self.behind(end)?;
         self.part(start, start..end)?;
         Ok(self.shown)
     }
@@ -136,6 +137,19 @@ impl<'a> Output<'a> {
         let floor = at.saturating_sub(LINE);
         let before = self.buffer.slice(floor..at)?;
         Ok(before.iter().rposition(|&byte| byte == b'\n').map_or(floor, |feed| floor + feed as u64 + 1))
+    }
+
+    /// Where the last line of a match ends.
+    fn end_of(&mut self, found: &Range<u64>) -> Result<u64> {
+        match found.end.checked_sub(1) {
+            Some(last) if self.is_feed(last)? => Ok(last),
+            _ => self.line_end(found.end),
+        }
+    }
+
+    /// Where it goes on behind the end of a line: with the next line, or, where it was cut off, with its rest.
+    fn behind(&mut self, end: u64) -> Result<u64> {
+        Ok(end + u64::from(self.is_feed(end)?))
     }
 
     /// Offset of the line feed, or where the line is cut off.

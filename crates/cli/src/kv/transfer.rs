@@ -8,8 +8,8 @@ use crate::output::buffered;
 use crate::progress::Bar;
 use crate::units::counted;
 use crate::{FOUND, Failure, Outcome, advice};
-use heapfile::WriteTxn;
 use heapfile::store::{Store, Table};
+use heapfile::{Error, WriteTxn};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, Write, stderr};
@@ -65,10 +65,11 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
     }
     let mut progress = Progress::begin(&args.table);
     let mut bytes = 0;
+    let noted = store.get(IMPORTS, name)?;
     if args.batch.is_some()
-        && let Some(note) = store.get(IMPORTS, name)?
+        && let Some(note) = &noted
     {
-        bytes = progress.skip(&mut lines, &note)?.ok_or_else(|| {
+        bytes = progress.skip(&mut lines, note)?.ok_or_else(|| {
             format!(
                 "the first {} of {shown} are not those that its import into {} was begun with, or --table is another: give the same ones, or begin anew with --restart, or give this import a --name",
                 counted(progress.lines, "line"),
@@ -80,6 +81,8 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
     let done = progress.lines;
     let begin = |behind| Batch::new(&store, &args, &shown, behind);
     let mut batch = begin(done);
+    // In one transaction: of these lines, or of others, whose import ended in the middle, and which have the same name.
+    let mut is_noted = args.batch.is_some();
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -89,6 +92,7 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
             break;
         }
         progress.add(&text);
+        is_noted |= noted.as_ref().is_some_and(|note| progress.is_at(note));
         bytes += read as u64;
         batch.add(&text)?;
         if args.batch.is_some_and(|lines| (progress.lines - done).is_multiple_of(lines)) {
@@ -99,7 +103,9 @@ pub(super) fn import(args: ImportArgs) -> Outcome {
         bar.set(bytes);
     }
     batch.store()?;
-    batch.change(|tx| forget(tx, name))?;
+    if is_noted {
+        batch.change(|tx| forget(tx, name))?;
+    }
     batch.commit()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -129,6 +135,11 @@ impl Progress {
         note[..8].copy_from_slice(&self.lines.to_le_bytes());
         note[8..].copy_from_slice(&self.checksum.clone().finalize().to_le_bytes());
         note
+    }
+
+    /// Whether the lines so far are those that were done when `note` was made.
+    fn is_at(&self, note: &[u8]) -> bool {
+        note.first_chunk() == Some(&self.lines.to_le_bytes()) && self.note() == note
     }
 
     /// Reads the lines that were done when `note` was made; their bytes, or `None` if they were others.
@@ -163,6 +174,8 @@ fn forget(tx: &mut WriteTxn<'_>, name: &[u8]) -> Result<(), Failure> {
 
 /// Bytes of entries that wait for being stored together.
 const WAITING: usize = 32 << 20;
+/// Bytes that an entry takes beside its key and value: where they lie, and what an allocation of each costs.
+const ENTRY: usize = 112;
 
 /// Entries of one table that wait, and the lines that they are among.
 struct Waiting {
@@ -206,7 +219,7 @@ impl<'a> Batch<'a> {
         });
         let line = line.map_err(|why| self.failed(number..=number, why.as_str()))?;
         let table = line.table.unwrap_or_else(|| self.args.table.clone());
-        self.waiting_bytes += line.key.len() + line.value.len();
+        self.waiting_bytes += line.key.len() + line.value.len() + ENTRY;
         let new = || Waiting { entries: Vec::new(), first: number, last: number };
         let waiting = self.waiting.entry(table).or_insert_with(new);
         waiting.entries.push((line.key, line.value));
@@ -259,8 +272,14 @@ impl<'a> Batch<'a> {
             0 => format!("line {first} of {input}"),
             _ => format!("lines {first} to {last} of {input}"),
         };
-        let why = advice::told(why.into().as_ref());
-        format!("{place}: {why}; nothing from line {} on is stored", self.behind + 1).into()
+        let (why, from) = (why.into(), self.behind + 1);
+        let stored = match why.downcast_ref() {
+            Some(Error::Poisoned { .. }) => {
+                format!("then see whether lines {from} to {} are stored", self.line)
+            }
+            _ => format!("nothing from line {from} on is stored"),
+        };
+        format!("{place}: {}; {stored}", advice::told(why.as_ref())).into()
     }
 }
 
