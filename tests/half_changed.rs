@@ -262,7 +262,6 @@ fn closures_that_fail_leave_no_half_of_a_collection() {
     assert_clean(&arena);
 }
 
-/// Packing frees the old place of a value after it has found a new one.
 /// What a closure takes back, of a change that goes on.
 #[test]
 fn a_closure_that_rolls_back_to_before_the_change_leaves_a_half() {
@@ -291,6 +290,7 @@ fn a_closure_that_rolls_back_to_before_the_change_leaves_a_half() {
     assert_clean(&arena);
 }
 
+/// Packing frees the old place of a value after it has found a new one.
 #[test]
 fn packing_without_room_loses_nothing() {
     let mut half = 0;

@@ -291,7 +291,6 @@ fn values_of_one_length_change_in_place() {
     assert_eq!(all, Vec::from_iter(model));
 }
 
-/// A full node may need more room if its entries are laid out in another order than they came in, for padding.
 /// An inner node that kept one child has no key that says what its prefix is.
 #[test]
 fn a_node_that_is_left_with_one_child_takes_a_key_of_another_prefix() {
@@ -313,6 +312,7 @@ fn a_node_that_is_left_with_one_child_takes_a_key_of_another_prefix() {
     assert_eq!(map.len(&tx).unwrap(), 4389);
 }
 
+/// A full node may need more room if its entries are laid out in another order than they came in, for padding.
 #[test]
 fn splits_fit_whatever_the_padding() {
     let (_dir, arena) = arena(Durability::Process);
