@@ -1,6 +1,7 @@
 //! A write transaction as the heap's code sees it: words over the write set, runs of pages, growth.
 
 use super::fresh::Fresh;
+use super::page_filter::PageFilter;
 use super::word_set::{self, WordSet};
 use super::write_set::{self, WriteSet};
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub(crate) struct Changes {
     pub(crate) moved_runs: bool,
     /// Words of metadata were changed that are no slots' states.
     pub(super) layout_changed: bool,
+    /// The pages in which these are: most words of the layout that are looked at are in others, and need no look among those that were changed.
+    layout: PageFilter,
     /// Bytes could not be written in place: some call did a part of what it should.
     pub(crate) torn: bool,
 }
@@ -57,7 +60,9 @@ impl Changes {
         self.deferred.clear();
         self.grown = false;
         self.moved_runs = false;
-        self.layout_changed = false;
+        if std::mem::take(&mut self.layout_changed) {
+            self.layout.clear();
+        }
         self.torn = false;
     }
 
@@ -157,7 +162,11 @@ impl Load for Work<'_> {
 
     #[inline(always)]
     fn load_layout(&self, offset: u64) -> Result<u64> {
-        if self.changes.layout_changed { self.load(offset) } else { load_committed(self.media, offset) }
+        let changes = &self.changes;
+        if changes.layout_changed && changes.layout.may_have(offset / PAGE) {
+            return self.load(offset);
+        }
+        load_committed(self.media, offset)
     }
 
     #[inline(always)]
@@ -245,6 +254,7 @@ impl Space for Work<'_> {
     #[inline]
     fn store(&mut self, offset: u64, word: u64) -> Result<()> {
         self.changes.layout_changed = true;
+        self.changes.layout.add(offset / PAGE);
         self.change(offset, word)
     }
 
