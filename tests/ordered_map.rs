@@ -312,6 +312,27 @@ fn a_node_that_is_left_with_one_child_takes_a_key_of_another_prefix() {
     assert_eq!(map.len(&tx).unwrap(), 4389);
 }
 
+/// Sets, whose entries have no value: what padded those that are gone does not keep their nodes.
+#[test]
+fn a_set_of_which_little_is_left_is_small() {
+    let (_dir, arena) = arena(Durability::Process);
+    for at_once in [true, false] {
+        let mut tx = arena.write().unwrap();
+        let set = BTreeMap::<u32, [u8]>::new_in(&mut tx).unwrap();
+        set.extend(&mut tx, (0..100_000).map(|n| (n, []))).unwrap();
+        if at_once {
+            set.retain(&mut tx, |n, _| n % 8 == 0).unwrap();
+        } else {
+            (0..100_000).filter(|n| n % 8 != 0).for_each(|n| assert!(set.remove(&mut tx, &n).unwrap()));
+        }
+        set.check(&tx).unwrap();
+        assert_eq!(set.len(&tx).unwrap(), 12_500);
+        let bytes: u64 = tx.blocks().map(|block| block.unwrap().len).sum();
+        // A slot of 8 bytes, and 16 for a key of 4.
+        assert!(bytes < 12_500 * 24 * 2, "{bytes}");
+    }
+}
+
 /// A full node may need more room if its entries are laid out in another order than they came in, for padding.
 #[test]
 fn splits_fit_whatever_the_padding() {

@@ -149,7 +149,7 @@ impl Front {
         bytes
     }
 
-    /// Bytes that a node with these entries needs at least, not counting padding.
+    /// Bytes that a node with these entries needs at most: the padding of entries that are gone counts. [`Node::need`] tells exactly.
     pub(super) fn used(&self, len: usize) -> usize {
         FRONT + 8 * self.count + (len - self.low - self.holes)
     }
@@ -249,6 +249,16 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
     /// The slots from entry `i` on.
     pub(super) fn slots_from(&self, i: usize) -> Result<&'t [u8]> {
         self.piece(FRONT + 8 * i.min(self.count()), FRONT + 8 * self.count())
+    }
+
+    /// Bytes that a node with these entries needs. A look at each slot.
+    pub(super) fn need(&self) -> Result<usize> {
+        let mut used = 0;
+        for slot in self.slots_from(0)?.chunks_exact(8) {
+            let slot = Slot(u64::from_le_bytes(slot.try_into().unwrap_or_default()));
+            used = place(used, slot.key_len(), slot.value_len());
+        }
+        Ok(FRONT + 8 * self.count() + used)
     }
 
     #[cold]

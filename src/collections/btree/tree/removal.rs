@@ -15,6 +15,8 @@ use crate::txn::WriteTxn;
 
 /// A node that uses less is joined with a neighbour.
 const SPARSE: usize = NODE_MAX / 4;
+/// Each time so many more entries of a node are gone, all that are left are looked at.
+const LOOKED_AT: usize = 8;
 /// Two nodes are joined if they fit into this, so that the next insert does not split them again.
 const JOINED: usize = NODE_MAX * 3 / 4;
 
@@ -101,7 +103,10 @@ impl Tree {
     fn settle(self, tx: &mut WriteTxn<'_>, head: &mut Head, path: &mut Path, level: usize) -> Result<()> {
         let at = path.node(level);
         let node = Node::open(tx, at, level as u8)?;
-        let (used, len) = (node.front.used(node.len), node.len);
+        let (mut used, len) = (node.front.used(node.len), node.len);
+        if node.count().is_multiple_of(LOOKED_AT) {
+            used = node.need()?;
+        }
         if level + 1 == head.levels() && level > 0 && node.count() == 1 {
             head.root = node.child(0)?;
             head.height -= 1;
@@ -141,7 +146,8 @@ impl Tree {
         let parent = Node::open(tx, path.node(level + 1), level as u8 + 1)?;
         let left = Node::open(tx, parent.child(i)?, level as u8)?;
         let right = Node::open(tx, parent.child(i + 1)?, level as u8)?;
-        if left.front.used(left.len) + right.front.used(right.len) > JOINED || left.at == right.at {
+        let most = left.front.used(left.len) + right.front.used(right.len);
+        if left.at == right.at || most > JOINED && left.need()? + right.need()? > JOINED {
             return Ok(false);
         }
         let (left, right) =
