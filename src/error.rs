@@ -436,6 +436,20 @@ impl Error {
         matches!(self, Self::NoSpace { .. } | Self::MaxSize { .. } | Self::TooLarge { .. })
     }
 
+    /// Whether a call that changes something refused to, and left all as it was. After any other error a part of the change may be done.
+    #[cfg(feature = "arena")]
+    pub(crate) fn is_refusal(&self) -> bool {
+        let refused = matches!(
+            self,
+            Self::BadOffset { .. }
+                | Self::OutOfBounds { .. }
+                | Self::BadOption { .. }
+                | Self::Replaced { .. }
+                | Self::Forked
+        );
+        refused || self.is_want_of_space()
+    }
+
     #[cfg(feature = "arena")]
     pub(crate) fn corrupt(offset: u64, what: &'static str) -> Self {
         Self::Corrupt { offset, what }

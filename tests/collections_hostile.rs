@@ -3,9 +3,10 @@
 mod common;
 
 use common::bytes;
+use heapfile::collections::hash_map::Position;
 use heapfile::collections::{HashMap, List, Text, Vector};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Error, Offset, Options, View, WriteTxn};
+use heapfile::{Arena, Durability, Error, Offset, OffsetFault, Options, View, WriteTxn};
 
 fn arena() -> Arena {
     Options::new().durability(Durability::Process).create_anonymous().unwrap()
@@ -240,4 +241,164 @@ fn keys_that_would_meet_under_another_key_do_not() {
         (HashMap::<u64, u64>::new_in(&mut tx).unwrap(), HashMap::<u64, u64>::new_in(&mut tx).unwrap());
     let key_of = |map: HashMap<u64, u64>| *tx.part::<[u64; 2]>(map.offset(), 24).unwrap();
     assert_ne!(key_of(one), key_of(two));
+}
+
+/// A header whose ends lead into another collection: nobody writes there, nothing is allocated, nothing taken out.
+#[test]
+fn an_end_that_is_none_is_not_written_to() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let (list, other) = (List::<[u64; 2]>::new_in(&mut tx).unwrap(), List::new_in(&mut tx).unwrap());
+    let nodes = [1u64, 2, 3].map(|n| list.push_back(&mut tx, [n; 2]).unwrap());
+    other.push_back(&mut tx, [4; 2]).unwrap();
+    // As long as a node.
+    let stranger = Vector::<u64>::from_slice(&mut tx, &[7; 4]).unwrap();
+    let nowhere = Offset::<[u8]>::from_raw(nodes[0].offset().raw() + 8);
+    tx.commit().unwrap();
+    type Act<'a> = Box<dyn Fn(&mut WriteTxn<'_>) -> heapfile::Result<()> + 'a>;
+    let acts: [Act<'_>; 5] = [
+        Box::new(|tx| list.push_back(tx, [0; 2]).map(drop)),
+        Box::new(|tx| list.push_front(tx, [0; 2]).map(drop)),
+        Box::new(|tx| list.append(tx, &other)),
+        Box::new(|tx| list.move_to_front(tx, nodes[1])),
+        Box::new(|tx| list.move_to_back(tx, nodes[1])),
+    ];
+    for end in [stranger.offset(), nowhere, nodes[1].offset()] {
+        for (number, act) in acts.iter().enumerate() {
+            let mut tx = arena.write().unwrap();
+            tx.write_at(list.offset(), 16, &end.raw().to_le_bytes()).unwrap();
+            tx.write_at(list.offset(), 24, &end.raw().to_le_bytes()).unwrap();
+            let before: Vec<_> = tx
+                .blocks()
+                .map(|block| block.and_then(|b| tx.bytes(b.offset).map(<[u8]>::to_vec)).unwrap())
+                .collect();
+            let outcome = act(&mut tx);
+            assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{number}: {outcome:?}");
+            let after: Vec<_> = tx
+                .blocks()
+                .map(|block| block.and_then(|b| tx.bytes(b.offset).map(<[u8]>::to_vec)).unwrap())
+                .collect();
+            assert_eq!(before, after, "{number}");
+        }
+    }
+}
+
+/// What frees a collection up to its damage has lost the rest: that is not committed.
+#[test]
+fn a_collection_emptied_up_to_its_damage_is_not_committed() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let list = List::<u64>::new_in(&mut tx).unwrap();
+    list.extend(&mut tx, [1, 2]).unwrap();
+    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    map.extend(&mut tx, (0..20).map(|n| (n, n))).unwrap();
+    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
+    let vector = Vector::<u64>::from_slice(&mut tx, &[7; 4]).unwrap();
+    tx.commit().unwrap();
+    type Act<'a> = Box<dyn Fn(&mut WriteTxn<'_>) -> heapfile::Result<()> + 'a>;
+    let acts: [Act<'_>; 3] = [
+        Box::new(|tx| {
+            tx.write_at(list.offset(), 16, &(list.offset().raw() + 8).to_le_bytes())?;
+            list.clear(tx)
+        }),
+        Box::new(|tx| {
+            // The second bucket leads astray, once the first one's entries are gone.
+            tx.write_at(segment, 64 + 56, &(segment.raw() + 8).to_le_bytes())?;
+            map.clear(tx)
+        }),
+        Box::new(|tx| {
+            tx.write_at(vector.offset(), 16, &vector.offset().raw().to_le_bytes())?;
+            vector.free(tx)
+        }),
+    ];
+    for (number, act) in acts.iter().enumerate() {
+        let mut tx = arena.write().unwrap();
+        act(&mut tx).unwrap_err();
+        assert!(matches!(tx.commit(), Err(Error::HalfChanged)), "{number}");
+    }
+}
+
+/// An own block that is none is damage, not the caller's mistake.
+#[test]
+fn what_a_header_leads_to_is_told_as_damage() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let list = List::<u64>::new_in(&mut tx).unwrap();
+    let nodes = [1u64, 2, 3].map(|n| list.push_back(&mut tx, n).unwrap().offset());
+    let vector = Vector::<u64>::from_slice(&mut tx, &[7; 4]).unwrap();
+    let point = tx.save_point();
+    tx.write_at(list.offset(), 8, &5u64.to_le_bytes()).unwrap();
+    assert!(list.iter(&tx).unwrap().any(|n| matches!(n, Err(Error::Corrupt { .. }))), "too few");
+    tx.roll_back_to(&point).unwrap();
+    tx.write_at(nodes[0], 8, &(nodes[1].raw() + 8).to_le_bytes()).unwrap();
+    assert!(matches!(list.check(&tx), Err(Error::Corrupt { .. })));
+    assert!(list.nodes(&tx).unwrap().any(|n| matches!(n, Err(Error::Corrupt { .. }))));
+    for at in [vector.offset().raw() + 8, 1 << 40] {
+        tx.write_at(vector.offset(), 16, &at.to_le_bytes()).unwrap();
+        assert!(matches!(vector.as_slice(&tx), Err(Error::Corrupt { .. })));
+        assert!(matches!(vector.push(&mut tx, 1), Err(Error::Corrupt { .. })));
+    }
+}
+
+#[test]
+fn an_entry_that_is_named_twice_ends_a_listing_from_positions() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    map.insert(&mut tx, &1, &2).unwrap();
+    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
+    let words: Vec<u64> = (0..32).map(|n| *tx.part::<u64>(segment, n * 8).unwrap()).collect();
+    let at = words.iter().position(|&word| word != 0).unwrap() as u64;
+    tx.write_at(segment, (at + 1) * 8, &words[at as usize].to_le_bytes()).unwrap();
+    let (mut from, mut steps) = (Position::START, 0);
+    let end = loop {
+        let mut some = map.iter_from(&tx, from).unwrap();
+        match (some.next(), some.position()) {
+            (Some(Err(e)), _) | (_, Err(e)) => break e,
+            (_, Ok(position)) => from = position.expect("the damage was passed over"),
+        }
+        steps += 1;
+        assert!(steps < 10, "it does not end");
+    };
+    assert!(matches!(end, Error::Corrupt { .. }));
+}
+
+/// What comes after damage is not returned as if it came after what was before it.
+#[test]
+fn iterators_end_after_an_error_of_their_position() {
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
+    map.insert(&mut tx, &1, &2).unwrap();
+    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
+    let words: Vec<u64> = (0..32).map(|n| *tx.part::<u64>(segment, n * 8).unwrap()).collect();
+    let at = words.iter().position(|&word| word != 0).unwrap() as u64;
+    // The same hash bits, a block that is none.
+    tx.write_at(segment, (at + 1) * 8, &(words[at as usize] + 1).to_le_bytes()).unwrap();
+    let mut entries = map.iter(&tx).unwrap();
+    assert!(matches!(entries.position(), Err(Error::Corrupt { .. })));
+    assert!(entries.next().is_none());
+}
+
+#[test]
+fn elements_that_are_aligned_to_more_than_lines_are_no_damage() {
+    #[derive(Clone, Copy)]
+    #[repr(C, align(128))]
+    struct Wide([u8; 128]);
+    // SAFETY: bytes, as many as the alignment, thus without padding.
+    unsafe impl bytemuck::Zeroable for Wide {}
+    // SAFETY: as above.
+    unsafe impl bytemuck::Pod for Wide {}
+    let arena = arena();
+    let mut tx = arena.write().unwrap();
+    for _ in 0..8 {
+        let vector = Vector::from_slice(&mut tx, &[Wide([7; 128]); 3]).unwrap();
+        let point = tx.save_point();
+        match vector.as_mut_slice(&mut tx) {
+            Ok(all) => assert_eq!(all[0].0[0], 7),
+            Err(Error::BadOffset { fault: OffsetFault::OverAligned, .. }) => {}
+            Err(e) => panic!("{e}"),
+        }
+        tx.roll_back_to(&point).unwrap();
+    }
 }

@@ -331,3 +331,98 @@ fn a_value_in_pieces_without_room_changes_nothing() {
         assert_clean(store.arena());
     }
 }
+
+/// Nobody has the handle of a map that could not be filled.
+#[test]
+fn a_map_that_could_not_be_filled_is_not_committed() {
+    let (_dir, arena, _) = full(0);
+    for ordered in [true, false] {
+        let mut tx = arena.write().unwrap();
+        let entries = [("key", vec![7; 4 << 20])];
+        let error = if ordered {
+            BTreeMap::<str, [u8]>::from_entries(&mut tx, entries).unwrap_err()
+        } else {
+            HashMap::<str, [u8]>::from_entries(&mut tx, entries).unwrap_err()
+        };
+        assert!(error.is_want_of_space(), "{error}");
+        assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+    }
+    assert_clean(&arena);
+}
+
+/// A hashed table whose file has no name any more, so that it does not become longer: what an insertion says is what it did.
+#[test]
+fn an_insertion_whose_table_cannot_grow_is_whole() {
+    let mut refused = 0;
+    for len in 1..60 {
+        let dir = common::fast_dir();
+        let path = dir.path().join("a.heap");
+        let arena = small(Durability::Process).create(&path).unwrap();
+        let mut tx = arena.write().unwrap();
+        let map = HashMap::<u64, [u8]>::new_in(&mut tx).unwrap();
+        tx.commit().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut there = 0;
+        loop {
+            let mut tx = arena.write().unwrap();
+            match map.insert(&mut tx, &there, &vec![7; len]) {
+                Ok(_) => there += 1,
+                Err(e) => {
+                    assert!(matches!(e, Error::Replaced { .. }), "{e}");
+                    assert_eq!(
+                        (map.len(&tx).unwrap(), map.contains_key(&tx, &there).unwrap()),
+                        (there, false)
+                    );
+                    refused += 1;
+                    break;
+                }
+            }
+            tx.commit().unwrap();
+        }
+    }
+    assert!(refused > 0);
+}
+
+/// The heap's own metadata leads astray in the middle of a call.
+#[test]
+fn what_the_heap_left_half_done_is_not_committed() {
+    let dir = common::fast_dir();
+    let path = dir.path().join("a.heap");
+    let arena = small(Durability::Process).create(&path).unwrap();
+    let mut tx = arena.write().unwrap();
+    // A slab that is full, and left its class's list when the next one was made.
+    let first = tx.alloc(&[7u8; 40]).unwrap();
+    let mut last = first;
+    while last.raw() - first.raw() < 1 << 14 {
+        last = tx.alloc(&[7u8; 40]).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(arena);
+    // The class of 40 bytes: its list begins at a page that is none.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let header = bytes.chunks(4096).position(|page| page.starts_with(b"heapfil1")).unwrap();
+    let at = header * 4096 + (32 + 4) * 8;
+    bytes[at..at + 4].copy_from_slice(&0x7FFF_FFFFu32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let arena = Arena::open(&path).unwrap();
+    let mut tx = arena.write().unwrap();
+    assert!(matches!(tx.free(first), Err(Error::Corrupt { .. })));
+    assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+    assert!(arena.read().unwrap().get(first).is_ok(), "as it was");
+}
+
+/// Where nothing is free a block still becomes shorter.
+#[test]
+fn a_block_becomes_shorter_where_there_is_no_room() {
+    let (_dir, arena, _) = full(0);
+    let mut tx = arena.write().unwrap();
+    let block = tx.alloc_bytes(&[7; 12 << 10]).unwrap();
+    take_room(&mut tx, &[64 << 10, 4096], 8, 0);
+    take_room(&mut tx, &[2000, 500, 104, 100], 8, 0);
+    assert!(tx.alloc_unset(100, 8).is_err());
+    let same = tx.resize(block, 100).unwrap();
+    assert_eq!((same, tx.bytes(same).unwrap()), (block, &[7; 100][..]));
+    assert_eq!(tx.resize(same, 12 << 10).unwrap(), block, "its room is its own");
+    tx.commit().unwrap();
+    assert_clean(&arena);
+}

@@ -203,11 +203,17 @@ impl Heap {
     }
 
     /// Gives the block at `offset` another length where it is. False, with nothing changed, if it has to be
-    /// moved for that, or should be because it would leave more than half of its place empty.
-    pub(crate) fn resize_in_place<S: Space>(&mut self, s: &mut S, offset: u64, len: u64) -> Result<bool> {
+    /// moved for that, or (unless it is to `stay`) should be because it would leave more than half of its place empty.
+    pub(crate) fn resize_in_place<S: Space>(
+        &mut self,
+        s: &mut S,
+        offset: u64,
+        len: u64,
+        stay: bool,
+    ) -> Result<bool> {
         match self.find_place(s, offset) {
-            Some(Place::Slot(slot, states)) => self.resize_slot(s, slot, states, len),
-            Some(Place::Run(page, run)) => self.resize_run(s, page, run, len),
+            Some(Place::Slot(slot, states)) => self.resize_slot(s, slot, states, len, stay),
+            Some(Place::Run(page, run)) => self.resize_run(s, page, run, len, stay),
             None => Err(self.header.fault(s, offset)),
         }
     }

@@ -215,10 +215,17 @@ impl Heap {
         self.give_run(s, page, run.pages, 0)
     }
 
-    /// Gives a block of whole pages another length, if it can stay where it is.
-    pub(super) fn resize_run<S: Space>(&mut self, s: &mut S, page: Page, run: Run, len: u64) -> Result<bool> {
+    /// Gives a block of whole pages another length, if it can stay where it is; where it is to `stay`, also if a slab would be better.
+    pub(super) fn resize_run<S: Space>(
+        &mut self,
+        s: &mut S,
+        page: Page,
+        run: Run,
+        len: u64,
+        stay: bool,
+    ) -> Result<bool> {
         let pages = pages_for(len)?;
-        if !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
+        if !stay && !run.unlogged && len < PAGE / 2 && run.len() >= PAGE / 2 {
             return Ok(false); // A slab would hold it in half the space.
         }
         let kept = match pages.checked_sub(run.pages) {

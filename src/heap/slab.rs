@@ -443,6 +443,9 @@ impl Heap {
     fn new_slab<S: Space>(&mut self, s: &mut S, class: usize) -> Result<Page> {
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);
+        if count == u32::MAX {
+            return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
+        }
         let shape = Shape::next(class, count);
         let slab = self.take_run(s, shape.pages)?;
         for distance in 0..shape.pages {
@@ -452,10 +455,7 @@ impl Heap {
         let mut states = [0; MOST_WORDS];
         states[shape.words as usize - 1] = padding(shape);
         s.store_fresh(state_word_at(slab, 0), &states[..shape.words as usize])?;
-        let Some(count) = count.checked_add(1) else {
-            return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
-        };
-        s.store(class_at, word_of(first, count))?;
+        s.store(class_at, word_of(first, count + 1))?;
         self.slabs.of(class).emptying = 0;
         self.link(s, slab, shape)?;
         Ok(slab)
@@ -601,10 +601,17 @@ impl Heap {
         self.recent = RecentSlab::new(slot.slab, slot.shape);
     }
 
-    /// Gives the block in a slot another length, if the slot is right for it.
-    pub(super) fn resize_slot<S: Space>(&self, s: &mut S, slot: Slot, states: u64, len: u64) -> Result<bool> {
+    /// Gives the block in a slot another length, if the slot is right for it, or long enough where it is to `stay`.
+    pub(super) fn resize_slot<S: Space>(
+        &self,
+        s: &mut S,
+        slot: Slot,
+        states: u64,
+        len: u64,
+        stay: bool,
+    ) -> Result<bool> {
         let block = slot.block(slot.state_in(states))?;
-        if len > block.capacity || block.is_worth_moving(len) {
+        if len > block.capacity || block.is_worth_moving(len) && !stay {
             return Ok(false);
         }
         if len != block.len {

@@ -65,7 +65,7 @@ pub struct BlockInfo {
     pub offset: Offset<[u8]>,
     /// Its length in bytes, as it was asked for.
     pub len: u64,
-    /// Bytes that it takes, at least `len`: up to these it is resized in place for sure.
+    /// Bytes that it takes, at least `len`: up to these it becomes longer in place, and shorter without needing room elsewhere.
     pub capacity: u64,
 }
 

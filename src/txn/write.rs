@@ -182,7 +182,17 @@ impl<'a> WriteTxn<'a> {
     #[inline(never)]
     fn alloc_elsewhere(&mut self, len: u64, align: usize) -> Result<u64> {
         let (heap, mut work) = self.parts();
-        heap.alloc(&mut work, len, align as u64)
+        let outcome = heap.alloc(&mut work, len, align as u64);
+        self.done_by_heap(outcome)
+    }
+
+    /// What the heap does consists of several stores: where it fails at damage, some may be done.
+    #[inline(always)]
+    fn done_by_heap<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if outcome.as_ref().is_err_and(|e| !e.is_refusal()) {
+            self.is_half = true;
+        }
+        outcome
     }
 
     /// Allocates a block for `value`. O(1) for small values, O(log n) in the number of free extents for large ones.
@@ -348,7 +358,8 @@ impl<'a> WriteTxn<'a> {
     #[inline(never)]
     fn free_elsewhere(&mut self, offset: u64) -> Result<()> {
         let (heap, mut work) = self.parts();
-        heap.free(&mut work, offset)
+        let outcome = heap.free(&mut work, offset);
+        self.done_by_heap(outcome)
     }
 
     /// Gives a block room for `count` elements: in place where that can be, else by moving it. The elements that both
@@ -373,15 +384,27 @@ impl<'a> WriteTxn<'a> {
             len: u64::MAX,
             max: self.arena.media().capacity(),
         })?;
-        let (heap, mut work) = self.parts();
         let mut at = block.offset;
-        if !heap.resize_in_place(&mut work, at, len)? {
-            at = self.alloc_raw(len, align_of::<T>())?;
-            self.copy_raw(block.offset, at, len.min(block.len))?;
-            self.free(offset)?;
+        if !self.resize_in_place(at, len, false)? {
+            match self.alloc_raw(len, align_of::<T>()) {
+                Ok(new) => {
+                    at = new;
+                    self.copy_raw(block.offset, at, len.min(block.len))?;
+                    self.free(offset)?;
+                }
+                // Where there is no better place it stays, as long as it has room.
+                Err(e) if !e.is_want_of_space() || !self.resize_in_place(at, len, true)? => return Err(e),
+                Err(_) => {}
+            }
         }
         self.fill_zero(at + block.len.min(len), len.saturating_sub(block.len))?;
         Ok(Offset::from_raw(at))
+    }
+
+    fn resize_in_place(&mut self, offset: u64, len: u64, stay: bool) -> Result<bool> {
+        let (heap, mut work) = self.parts();
+        let outcome = heap.resize_in_place(&mut work, offset, len, stay);
+        self.done_by_heap(outcome)
     }
 
     /// The value in a block, to be changed. All of it counts as changed. Refused for types that are aligned to more than 64 bytes, unless the place suits by chance

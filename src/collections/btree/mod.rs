@@ -117,9 +117,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         BK: std::borrow::Borrow<K>,
         BV: std::borrow::Borrow<V>,
     {
-        let map = Self::new_in(tx)?;
-        map.extend(tx, entries)?;
-        Ok(map)
+        tx.in_steps(|tx| {
+            let map = Self::new_in(tx)?;
+            map.extend(tx, entries)?;
+            Ok(map)
+        })
     }
 
     /// Inserts entries; later ones replace earlier ones with the same key. They are collected, sorted, and put into each leaf together:

@@ -8,7 +8,7 @@ use super::entry::Layout;
 use super::table::{Head, Link, Table, bucket_of, depth_of};
 use super::{HashMap, hash};
 use crate::collections::{Item, Key};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::txn::View;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
@@ -171,6 +171,12 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iter<'t, K, V, X> {
         }
     }
 
+    /// Ends after an error.
+    fn end(&mut self) {
+        self.ready.clear();
+        self.next = None;
+    }
+
     /// Reads buckets until one has an entry, or none is left.
     fn fill(&mut self) -> Result<()> {
         let table = Table { header: self.header, buckets: self.buckets };
@@ -181,15 +187,32 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iter<'t, K, V, X> {
             // The first place behind all that have the bucket's low bits.
             let width = 64 - depth_of(bucket, self.buckets);
             self.next = ((from >> width) + 1).checked_shl(width).filter(|&next| next >> width != 0);
-            let mut chain = table.chain(self.tx, bucket)?;
-            while let Some(found) = chain.next(self.tx)? {
-                let entry = found.word.entry();
-                let place = self.place(entry)?;
-                if place >= from {
-                    self.ready.push((place, entry));
-                }
+            let read = self.read(table, bucket, from);
+            if read.is_err() {
+                self.end();
             }
-            self.ready.sort_unstable_by(|a, b| b.cmp(a));
+            read?;
+        }
+        Ok(())
+    }
+
+    /// Makes the entries of a bucket ready.
+    fn read(&mut self, table: Table, bucket: u64, from: u64) -> Result<()> {
+        let mut chain = table.chain(self.tx, bucket)?;
+        while let Some(found) = chain.next(self.tx)? {
+            let entry = found.word.entry();
+            let place = self.place(entry)?;
+            if place >= from {
+                self.ready.push((place, entry));
+            }
+        }
+        self.ready.sort_unstable_by(|a, b| b.cmp(a));
+        // Who goes on from a place has to come past it: only where two hashes are the same are there two entries.
+        for pair in self.ready.windows(2) {
+            let [(place, one), (next, other)] = [pair[0], pair[1]];
+            if place == next && Layout::<K, V>::key(self.tx, one)? == Layout::<K, V>::key(self.tx, other)? {
+                return Err(Error::corrupt(one.raw(), "an entry of a hash map is named twice"));
+            }
         }
         Ok(())
     }
@@ -229,8 +252,7 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iterator for Iter<'t, K, V,
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step();
         if step.is_err() {
-            self.ready.clear();
-            self.next = None;
+            self.end();
         }
         step.transpose()
     }

@@ -106,9 +106,11 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx: &mut WriteTxn<'_>,
         entries: impl IntoIterator<Item = (Q, W)>,
     ) -> Result<Self> {
-        let map = Self::new_in(tx)?;
-        map.extend(tx, entries)?;
-        Ok(map)
+        tx.in_steps(|tx| {
+            let map = Self::new_in(tx)?;
+            map.extend(tx, entries)?;
+            Ok(map)
+        })
     }
 
     /// An empty map with a hash key of your own: the same entries always lie in the same order. Keep such keys from those who choose the
@@ -348,12 +350,16 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             tx.free(entry)?;
             return Err(e);
         }
-        let len = head.len.checked_add(1).ok_or_else(|| self.damaged(LENGTH))?;
-        self.set_len(tx, len)?;
-        if table.wants_growth(len) {
-            without_space(table.grow(tx, |tx, entry| self.hash_of(tx, &head, entry)))?;
-        }
-        Ok(false)
+        // The entry is in: what fails from here on leaves a half of the change.
+        tx.in_steps_of_others(|tx| {
+            tx.has_begun();
+            let len = head.len.checked_add(1).ok_or_else(|| self.damaged(LENGTH))?;
+            self.set_len(tx, len)?;
+            if table.wants_growth(len) {
+                without_space(table.grow(tx, |tx, entry| self.hash_of(tx, &head, entry)))?;
+            }
+            Ok(false)
+        })
     }
 
     /// The hash of an entry's key.
@@ -380,13 +386,15 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let Some((found, ..)) = self.find(tx, &head, hash, key)? else { return Ok(false) };
         let mut table = Table::of(self.offset(), &head)?;
         let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
-        table.take(tx, bucket_of(hash, table.buckets), found)?;
-        free_own(tx, found.word.entry())?;
-        self.set_len(tx, len)?;
-        if table.wants_shrinking(len) {
-            without_space(table.shrink(tx))?;
-        }
-        Ok(true)
+        tx.in_steps_of_others(|tx| {
+            table.take(tx, bucket_of(hash, table.buckets), found)?;
+            free_own(tx, found.word.entry())?;
+            self.set_len(tx, len)?;
+            if table.wants_shrinking(len) {
+                without_space(table.shrink(tx))?;
+            }
+            Ok(true)
+        })
     }
 
     /// Removes the entry with this key and returns a copy of its value.
@@ -516,7 +524,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
     }
 
     /// Frees the map and hands each value to `each`, which frees what that leads to. A map that leads to itself, which only a damaged file
-    /// can hold, ends in [`Error::BadOffset`].
+    /// can hold, ends in [`Error::Corrupt`] or [`Error::BadOffset`].
     ///
     /// ```
     /// # use heapfile::{Arena, View, collections::{HashMap, Vector}};
@@ -567,7 +575,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         entries: impl IntoIterator<Item = (Q, W)>,
     ) -> Result<()> {
         tx.in_steps(|tx| {
-            let mut entries = entries.into_iter();
+            let mut entries = entries.into_iter().fuse();
             let head = self.head(tx)?;
             if head.len == 0 && Loader::fill(*self, tx, head, &mut entries)? {
                 return Ok(());
@@ -629,10 +637,10 @@ fn hash(head: &Head, key: &[u8]) -> u64 {
     SipHasher13::new_with_keys(head.key[0], head.key[1]).hash(key)
 }
 
-/// A table that cannot grow for want of space goes on as it is.
+/// A table that cannot grow, for want of space or because its file has no name any more, goes on as it is.
 fn without_space(outcome: Result<()>) -> Result<()> {
     match outcome {
-        Err(e) if e.is_want_of_space() => Ok(()),
+        Err(e) if e.is_want_of_space() || matches!(e, Error::Replaced { .. }) => Ok(()),
         other => other,
     }
 }

@@ -98,7 +98,8 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn push_back(&self, tx: &mut WriteTxn<'_>, value: T) -> Result<Node<T>> {
         let head = self.head(tx)?;
-        self.add(tx, &head, value, head.last, Link::null())
+        let last = Self::checked_last(tx, &head)?;
+        self.add(tx, &head, value, last, Link::null())
     }
 
     /// Adds an element at the beginning.
@@ -114,7 +115,8 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn push_front(&self, tx: &mut WriteTxn<'_>, value: T) -> Result<Node<T>> {
         let head = self.head(tx)?;
-        self.add(tx, &head, value, Link::null(), head.first)
+        let first = Self::checked_first(tx, &head)?;
+        self.add(tx, &head, value, Link::null(), first)
     }
 
     /// Adds an element after one.
@@ -249,14 +251,14 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn move_to_front(&self, tx: &mut WriteTxn<'_>, node: Node<T>) -> Result<()> {
-        let node = node.offset();
-        if self.head(tx)?.first == node {
+        let (head, node) = (self.head(tx)?, node.offset());
+        let first = Self::checked_first(tx, &head)?;
+        if first == node {
             return Ok(());
         }
         self.unlink(tx, node)?;
-        let head = self.head(tx)?;
-        self.join(tx, node, node, Link::null(), head.first)?;
-        self.set_len(tx, head.len + 1)
+        self.join(tx, node, node, Link::null(), first)?;
+        self.set_len(tx, head.len)
     }
 
     /// Makes an element the last, without moving its block.
@@ -274,14 +276,14 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn move_to_back(&self, tx: &mut WriteTxn<'_>, node: Node<T>) -> Result<()> {
-        let node = node.offset();
-        if self.head(tx)?.last == node {
+        let (head, node) = (self.head(tx)?, node.offset());
+        let last = Self::checked_last(tx, &head)?;
+        if last == node {
             return Ok(());
         }
         self.unlink(tx, node)?;
-        let head = self.head(tx)?;
-        self.join(tx, node, node, head.last, Link::null())?;
-        self.set_len(tx, head.len + 1)
+        self.join(tx, node, node, last, Link::null())?;
+        self.set_len(tx, head.len)
     }
 
     /// Removes all elements for which `keep` says no.

@@ -105,7 +105,7 @@ impl<T: Pod> Steps<T> {
             let damaged = || Error::corrupt(self.before.raw(), LENGTH);
             return if complete { Ok(None) } else { Err(damaged()) };
         }
-        let links = List::<T>::links(tx, node)?;
+        let links = List::<T>::own_links(tx, node)?;
         if links.before != self.before {
             return Err(Error::corrupt(node.raw(), BROKEN));
         }
@@ -151,7 +151,7 @@ impl<T: Pod, V: View> Nodes<'_, T, V> {
 
     fn step(&mut self, forwards: bool) -> Result<Node<T>> {
         let node = if forwards { self.front } else { self.back };
-        let links = List::<T>::links(self.tx, node)?;
+        let links = List::<T>::own_links(self.tx, node)?;
         let from_front = links.before == self.before_front;
         let from_back = links.after == self.after_back;
         let sound = match (self.left, forwards) {
@@ -220,8 +220,12 @@ impl<T: Pod, V: View> FusedIterator for Nodes<'_, T, V> {}
 pub struct Iter<'t, T, V: ?Sized>(Nodes<'t, T, V>);
 
 impl<'t, T: Pod, V: View> Iter<'t, T, V> {
-    fn value(&self, node: Result<Node<T>>) -> Result<&'t T> {
-        List::<T>::value(self.0.tx, node?.offset())
+    fn value(&mut self, node: Result<Node<T>>) -> Result<&'t T> {
+        let value = List::<T>::value(self.0.tx, node?.offset());
+        if value.is_err() {
+            self.0.left = 0;
+        }
+        value
     }
 }
 

@@ -141,6 +141,11 @@ impl<T: Pod> List<T> {
         tx.part::<Links>(node, BEFORE_AT).copied()
     }
 
+    /// The same of a node to which the list led: if there is none, that is damage.
+    fn own_links(tx: &impl View, node: Link) -> Result<Links> {
+        shape::own(Self::links(tx, node), node.raw(), BROKEN)
+    }
+
     fn value(tx: &impl View, node: Link) -> Result<&T> {
         tx.part::<T>(node, Self::VALUE_AT)
     }
@@ -149,12 +154,29 @@ impl<T: Pod> List<T> {
     fn linked(&self, tx: &impl View, head: &Head, node: Link) -> Result<Links> {
         let links = Self::links(tx, node)?;
         let from_before =
-            if links.before.is_null() { head.first } else { Self::links(tx, links.before)?.after };
-        let from_after = if links.after.is_null() { head.last } else { Self::links(tx, links.after)?.before };
+            if links.before.is_null() { head.first } else { Self::own_links(tx, links.before)?.after };
+        let from_after =
+            if links.after.is_null() { head.last } else { Self::own_links(tx, links.after)?.before };
         if from_before != node || from_after != node {
             return Err(Error::corrupt(node.raw(), BROKEN));
         }
         Ok(links)
+    }
+
+    /// The first node, if there is one and it is that.
+    fn checked_first(tx: &impl View, head: &Head) -> Result<Link> {
+        if !head.first.is_null() && !Self::own_links(tx, head.first)?.before.is_null() {
+            return Err(Error::corrupt(head.first.raw(), BROKEN));
+        }
+        Ok(head.first)
+    }
+
+    /// The last node, likewise.
+    fn checked_last(tx: &impl View, head: &Head) -> Result<Link> {
+        if !head.last.is_null() && !Self::own_links(tx, head.last)?.after.is_null() {
+            return Err(Error::corrupt(head.last.raw(), BROKEN));
+        }
+        Ok(head.last)
     }
 
     /// Number of elements. A few loads.

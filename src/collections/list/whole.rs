@@ -39,7 +39,7 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn append(&self, tx: &mut WriteTxn<'_>, other: &Self) -> Result<()> {
-        let last = self.head(tx)?.last;
+        let last = Self::checked_last(tx, &self.head(tx)?)?;
         self.splice_between(tx, last, Link::null(), other)
     }
 

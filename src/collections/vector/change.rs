@@ -171,7 +171,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn extend(&self, tx: &mut WriteTxn<'_>, elements: impl IntoIterator<Item = T>) -> Result<()> {
-        let mut elements = elements.into_iter();
+        let mut elements = elements.into_iter().fuse();
         let most = (16384 / size_of::<T>()).max(1);
         loop {
             let piece: Vec<T> = elements.by_ref().take(most).collect();
@@ -479,9 +479,11 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        let parts = self.parts(tx)?;
-        tx.free(self.offset())?;
-        if parts.data.is_null() { Ok(()) } else { tx.free(parts.data) }
+        tx.in_steps_of_others(|tx| {
+            let parts = self.parts(tx)?;
+            tx.free(self.offset())?;
+            if parts.data.is_null() { Ok(()) } else { tx.free(parts.data) }
+        })
     }
 
     /// Frees the vector and hands each element to `free`, which frees what that leads to. A vector that leads to itself, which only a

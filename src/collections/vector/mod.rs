@@ -8,8 +8,9 @@
 #![deny(unsafe_code)]
 
 use super::shape::{self, element_shape};
-use crate::error::{Error, Result};
+use crate::error::{Error, OffsetFault, Result};
 use crate::offset::Offset;
+use crate::txn::view::misaligned;
 use crate::txn::{View, WriteTxn};
 use bytemuck::{Pod, Zeroable};
 use std::cmp::Ordering;
@@ -120,9 +121,11 @@ impl<T: Pod> Vector<T> {
     #[inline]
     fn parts(&self, tx: &impl View) -> Result<Parts> {
         let head: Head = *shape::head(tx, self.offset(), Self::SHAPE)?;
-        let capacity = if head.data.is_null() { 0 } else { tx.len_of(head.data)? / Self::SIZE };
+        let at = self.offset().raw();
+        let bytes = if head.data.is_null() { 0 } else { shape::own(tx.len_of(head.data), at, DAMAGED)? };
+        let capacity = bytes / Self::SIZE;
         if head.len > capacity {
-            return Err(Error::corrupt(self.offset().raw(), DAMAGED));
+            return Err(Error::corrupt(at, DAMAGED));
         }
         Ok(Parts { len: head.len, data: head.data, capacity })
     }
@@ -136,8 +139,16 @@ impl<T: Pod> Vector<T> {
             return Ok(&[]);
         }
         let bytes = tx.bytes_range(parts.data, range.start * Self::SIZE..range.end * Self::SIZE)?;
-        bytemuck::try_cast_slice(bytes)
-            .map_err(|_| Error::corrupt(parts.data.raw(), "a vector's data block is not aligned"))
+        bytemuck::try_cast_slice(bytes).map_err(|_| Self::misaligned(parts.data))
+    }
+
+    /// The error where elements are not where elements can be: damage, or more alignment than changed bytes have in memory.
+    #[cold]
+    fn misaligned(data: Offset<[u8]>) -> Error {
+        match misaligned::<T>(data.raw()) {
+            e @ Error::BadOffset { fault: OffsetFault::OverAligned, .. } => e,
+            _ => Error::corrupt(data.raw(), "a vector's data block is not aligned"),
+        }
     }
 
     #[cold]
@@ -243,8 +254,7 @@ impl<T: Pod> Vector<T> {
         }
         let all = tx.bytes_mut(parts.data)?;
         let bytes = &mut all[..(parts.len * Self::SIZE) as usize];
-        bytemuck::try_cast_slice_mut(bytes)
-            .map_err(|_| Error::corrupt(parts.data.raw(), "a vector's data block is not aligned"))
+        bytemuck::try_cast_slice_mut(bytes).map_err(|_| Self::misaligned(parts.data))
     }
 
     /// The element at `index`, if there are so many.

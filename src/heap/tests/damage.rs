@@ -53,7 +53,7 @@ fn all_calls(heap: &Heap, mock: &Mock, blocks: &[u64]) {
         for &block in blocks {
             let _ = heap.block(&mock, block);
             let _ = heap.block(&mock, block + 4096);
-            let _ = heap.resize_in_place(&mut mock, block, 700 + 9000 * round);
+            let _ = heap.resize_in_place(&mut mock, block, 700 + 9000 * round, false);
         }
         let mut new = Vec::new();
         for len in [8, 8, 100, 600, 5000, 9000, 20_000, 100_000, 2_500_000] {

@@ -147,11 +147,11 @@ fn long_sequence(heap: &mut Heap, mock: &mut Mock, step: &mut dyn FnMut(&Heap, &
     }
     mock.commit(heap);
     for &block in blocks.iter().step_by(2) {
-        insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, block, 3000));
-        insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, block, 9000));
+        insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, block, 3000, false));
+        insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, block, 9000, false));
     }
     let big = insist(heap, mock, step, |heap, mock| heap.alloc(mock, 700 * PAGE, 1));
-    insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, big, 800 * PAGE));
+    insist(heap, mock, step, |heap, mock| heap.resize_in_place(mock, big, 800 * PAGE, false));
     mock.commit(heap);
     for &block in blocks.iter().skip(1).step_by(2) {
         insist(heap, mock, step, |heap, mock| heap.free(mock, block));
@@ -221,7 +221,7 @@ fn shortened_in_many_steps_in_one_transaction() {
     mock.commit(&mut heap);
     for pages in (1..40).rev() {
         for &block in &blocks {
-            assert!(heap.resize_in_place(&mut mock, block, pages * PAGE).unwrap());
+            assert!(heap.resize_in_place(&mut mock, block, pages * PAGE, false).unwrap());
         }
     }
     sound(&heap, &mock);
@@ -237,15 +237,15 @@ fn a_run_grows_in_place_at_the_end_and_into_free_neighbours() {
     let a = heap.alloc(&mut mock, 10 * PAGE, PAGE).unwrap();
     let b = heap.alloc(&mut mock, 10 * PAGE, PAGE).unwrap();
     let c = heap.alloc(&mut mock, 10 * PAGE, PAGE).unwrap();
-    assert!(!heap.resize_in_place(&mut mock, a, 11 * PAGE).unwrap());
+    assert!(!heap.resize_in_place(&mut mock, a, 11 * PAGE, false).unwrap());
     heap.free(&mut mock, b).unwrap();
-    assert!(heap.resize_in_place(&mut mock, a, 20 * PAGE).unwrap());
-    assert!(!heap.resize_in_place(&mut mock, a, 20 * PAGE + 1).unwrap());
-    assert!(heap.resize_in_place(&mut mock, c, 300 * PAGE).unwrap());
-    assert!(!heap.resize_in_place(&mut mock, c, 500 * PAGE).unwrap());
-    assert!(heap.resize_in_place(&mut mock, c, 5 * PAGE + 1).unwrap());
+    assert!(heap.resize_in_place(&mut mock, a, 20 * PAGE, false).unwrap());
+    assert!(!heap.resize_in_place(&mut mock, a, 20 * PAGE + 1, false).unwrap());
+    assert!(heap.resize_in_place(&mut mock, c, 300 * PAGE, false).unwrap());
+    assert!(!heap.resize_in_place(&mut mock, c, 500 * PAGE, false).unwrap());
+    assert!(heap.resize_in_place(&mut mock, c, 5 * PAGE + 1, false).unwrap());
     assert_eq!(heap.block(&mock, c).unwrap().capacity, 6 * PAGE);
-    assert!(!heap.resize_in_place(&mut mock, c, 100).unwrap());
+    assert!(!heap.resize_in_place(&mut mock, c, 100, false).unwrap());
     sound(&heap, &mock);
 }
 
@@ -254,16 +254,16 @@ fn slots_are_kept_while_they_fit() {
     let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 100, 400);
     let block = heap.alloc(&mut mock, 100, 1).unwrap();
     for (len, kept) in [(104, true), (105, false), (52, true), (51, false), (0, false), (104, true)] {
-        assert_eq!(heap.resize_in_place(&mut mock, block, len).unwrap(), kept, "{len}");
+        assert_eq!(heap.resize_in_place(&mut mock, block, len, false).unwrap(), kept, "{len}");
     }
     // Small for the sake of its alignment.
     let block = heap.alloc(&mut mock, 1, 256).unwrap();
     for len in [2, 0, 256, 1] {
         let kept = len != 1;
-        assert_eq!(heap.resize_in_place(&mut mock, block, len).unwrap(), kept, "{len}");
+        assert_eq!(heap.resize_in_place(&mut mock, block, len, false).unwrap(), kept, "{len}");
     }
     let block = heap.alloc(&mut mock, 1, 4096).unwrap();
-    assert!(heap.resize_in_place(&mut mock, block, 2).unwrap());
+    assert!(heap.resize_in_place(&mut mock, block, 2, false).unwrap());
     sound(&heap, &mock);
 }
 
@@ -301,7 +301,7 @@ fn what_cannot_be_is_refused() {
     let run = heap.alloc(&mut mock, 20_000, 1).unwrap();
     for block in [slot, run] {
         assert!(matches!(
-            heap.resize_in_place(&mut mock, block, u64::MAX),
+            heap.resize_in_place(&mut mock, block, u64::MAX, false),
             Ok(false) | Err(Error::TooLarge { .. })
         ));
     }
@@ -351,7 +351,7 @@ fn bad_offsets_are_named() {
         for (offset, fault) in expected {
             assert_eq!(fault_of(heap.block(&mock, offset)), fault, "{pass} {offset:#x}");
             assert_eq!(fault_of(heap.free(&mut mock, offset)), fault, "{pass} {offset:#x}");
-            let resized = heap.resize_in_place(&mut mock, offset, 1);
+            let resized = heap.resize_in_place(&mut mock, offset, 1, false);
             assert_eq!(fault_of(resized), fault, "{pass} {offset:#x}");
         }
         assert_eq!(sound(&heap, &mock).blocks, 2);

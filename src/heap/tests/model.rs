@@ -122,7 +122,7 @@ impl Pair {
             Op::Resize(index, len) => {
                 let Some((offset, known)) = self.nth(index) else { return };
                 self.assert_stamp(offset, known.len);
-                let result = self.heap.resize_in_place(&mut self.mock, offset, len);
+                let result = self.heap.resize_in_place(&mut self.mock, offset, len, false);
                 if !is_full(&result) && result.unwrap() {
                     self.blocks.insert(offset, Known { len, ..known });
                     self.stamp(offset, len);

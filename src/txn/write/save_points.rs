@@ -118,8 +118,8 @@ impl WriteTxn<'_> {
     /// transaction cannot be committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
     #[inline]
     pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        // One call that fails changes nothing.
-        self.steps(1, change)
+        // One call that is refused changes nothing.
+        self.steps(|e| u64::from(e.is_refusal()), change)
     }
 
     /// The same of a change in which something else may fail as well: a closure of the caller's, or a source that he gives.
@@ -128,7 +128,7 @@ impl WriteTxn<'_> {
         &mut self,
         change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        self.steps(0, change)
+        self.steps(|_| 0, change)
     }
 
     /// Says that a change is under way that is no whole even before its next call.
@@ -136,11 +136,11 @@ impl WriteTxn<'_> {
         self.calls += 1;
     }
 
-    /// `harmless`: calls after which it is still whole if it fails.
+    /// `harmless`: calls after which it is still whole if it fails so.
     #[inline]
     fn steps<T, E>(
         &mut self,
-        harmless: u64,
+        harmless: impl FnOnce(&E) -> u64,
         change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let (before, points) = (self.calls, self.save_points.len());
@@ -148,7 +148,7 @@ impl WriteTxn<'_> {
         let mut steps = Steps { tx: self, around, is_over: false };
         let outcome = change(steps.tx);
         steps.is_over = true;
-        let failed = outcome.is_err() && steps.tx.calls > before + harmless;
+        let failed = outcome.as_ref().is_err_and(|e| steps.tx.calls > before + harmless(e));
         steps.tx.is_half |= failed || steps.tx.rolled_back_to < points;
         outcome
     }
