@@ -231,6 +231,16 @@ impl<'a> Runtime<'a> {
         if self.failed_syncs() == 0 { Ok(()) } else { Err(Error::SyncFailed) }
     }
 
+    /// The outcome of a sync, or of a write that is one; counted if it failed.
+    #[inline]
+    pub(crate) fn synced<T>(&self, outcome: Result<T>) -> Result<T> {
+        if outcome.is_err() {
+            self.count_failed_sync();
+        }
+        outcome
+    }
+
+    #[cold]
     pub(crate) fn count_failed_sync(&self) {
         if !broken(Break::ForgetFailedSync) {
             // A damaged file may have any number here, and must not come to none.

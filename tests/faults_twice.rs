@@ -5,6 +5,7 @@
 
 mod common;
 
+use common::is_thorough;
 use common::script::{self, Script};
 use common::{BOTH, FAILURES, assert_clean, small};
 use heapfile::testing::{self, Break, Call, SimDisk, SplitMix64};
@@ -137,7 +138,7 @@ fn work(pair: Pair) -> usize {
 }
 
 fn sweep(durability: Durability) {
-    let draws = if std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some() { 20 } else { 2 };
+    let draws = if is_thorough() { 20 } else { 2 };
     let (mut struck, mut rng) = ([0u64; 3], SplitMix64(2));
     for first in FAILURES {
         for nth in 0.. {

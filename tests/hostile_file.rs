@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{BOTH, fast_dir, killed_at, small};
+use common::{BOTH, fast_dir, is_thorough, killed_at, small};
 use heapfile::testing::SplitMix64;
 use heapfile::{Arena, Durability, Error, Offset, Options, View};
 use std::os::unix::fs::FileExt;
@@ -194,7 +194,7 @@ fn damage(durability: Durability, state: State) {
     let mut rng = SplitMix64(image.len() as u64);
     let watch = Watch::start(format!("{durability:?} {state:?}"));
     // Every byte that says something, and some of the others.
-    let thorough = std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some();
+    let thorough = is_thorough();
     let (every, zeros) = (if thorough { 1 } else { 2 }, 991);
     let places: Vec<usize> = (0..image.len())
         .filter(|&at| {

@@ -66,7 +66,7 @@ impl Inner {
         let runtime = self.media.runtime();
         if runtime.failed_syncs() == 0 && !broken(Break::ClearWithoutSync) {
             // Most of the work without the lock; what is written meanwhile is little.
-            self.media.sync().inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(self.media.sync())?;
         }
         failpoint("sync: before the lock");
         let _locked = self.lock_exclusive(false)?;
@@ -75,7 +75,7 @@ impl Inner {
             return Ok(());
         }
         if !broken(Break::ClearWithoutSync) {
-            self.media.sync().inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(self.media.sync())?;
         }
         failpoint("sync: with the lock");
         runtime.no_failed_sync()?;

@@ -185,9 +185,8 @@ impl PowerLog {
         header.crc = header.computed_crc(&[]);
         failpoint("commit: before void");
         runtime.set_last_record(header.position);
-        media
-            .write_durable(ring.offset(header.position), bytemuck::bytes_of(&header))
-            .inspect_err(|_| runtime.count_failed_sync())?;
+        let written = media.write_durable(ring.offset(header.position), bytemuck::bytes_of(&header));
+        runtime.synced(written)?;
         failpoint("commit: void durable");
         let position = ring.after(header.position, 64);
         self.applied(runtime, Cursor { position, sequence: next.sequence + 1, seed: header.crc });
@@ -219,7 +218,7 @@ impl PowerLog {
         runtime.no_failed_sync()?;
         failpoint("checkpoint: before sync");
         if !broken(Break::CheckpointWithoutSync) {
-            media.sync().inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(media.sync())?;
         }
         failpoint("checkpoint: after sync");
         Ok(())
@@ -246,7 +245,7 @@ impl PowerLog {
     ) -> Result<()> {
         let generation = runtime.log().generation + 1;
         let slot = slots::slot(generation, head, place);
-        slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
+        runtime.synced(slots::write(media, &slot))?;
         runtime.set_active(now());
         failpoint(written);
         // Before the tail: once the ring is written over up to there, the slot that says so must not be written over.
@@ -316,7 +315,7 @@ impl PowerLog {
         if slot.generation != runtime.log().generation {
             // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
             // had it. The older one on the disk still needs the ring that this one gives up.
-            slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(slots::write(media, &slot))?;
         }
         let ring = self.ring_at(slot.log)?;
         // Whatever is in doubt is the last commit, or that and the record that voids it.
@@ -327,8 +326,7 @@ impl PowerLog {
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {
             // Rule 3: readable is not durable.
-            rewrite(&ring, in_doubt, |at, bytes| media.write_durable(at, bytes))
-                .inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(rewrite(&ring, in_doubt, |at, bytes| media.write_durable(at, bytes)))?;
         }
         failpoint("recover: log rewritten");
         replay(media, &ring, &records[done..], self.heap_page, (apply, failed))?;
@@ -344,7 +342,7 @@ impl PowerLog {
         {
             // The move was cut off between its two slots.
             slot = slots::slot(slot.generation + 1, slots::cursor(&slot), slot.log);
-            slots::write(media, &slot).inspect_err(|_| runtime.count_failed_sync())?;
+            runtime.synced(slots::write(media, &slot))?;
         }
         runtime.set_log(LogState {
             head: head.position,

@@ -163,7 +163,7 @@ fn commit_power(
     if sync_first && !broken(Break::NoSyncFirst) {
         // Rule 1: whoever can read the record can rely on what it lists.
         runtime.no_failed_sync()?;
-        media.sync().inspect_err(|_| runtime.count_failed_sync())?;
+        runtime.synced(media.sync())?;
         failpoint("commit: in place synced");
         runtime.no_failed_sync()?;
     }

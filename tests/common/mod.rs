@@ -32,6 +32,11 @@ pub fn small(durability: Durability) -> Options {
     Options::new().durability(durability).log_size(64 << 10).max_size(64 << 20)
 }
 
+/// Whether all is to be tried, however long it takes: `HEAPFILE_TEST_THOROUGH` is set.
+pub fn is_thorough() -> bool {
+    std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some()
+}
+
 /// The file as another process would find it if all that have it open were killed now.
 pub fn copy_as_killed(arena: &Path, to: &Path) {
     let bytes = std::fs::read(arena).expect("the arena can be read");

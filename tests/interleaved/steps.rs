@@ -3,7 +3,7 @@
 //!
 //! Each pair of what both do meets at every sixth point, from another one on than the pair before; with `HEAPFILE_TEST_THOROUGH` set, at every one.
 
-use crate::common::{fast_dir, mortal};
+use crate::common::{fast_dir, is_thorough, mortal};
 use crate::side::Op::*;
 use crate::side::*;
 use heapfile::Locking::{File, Shared};
@@ -171,7 +171,7 @@ fn all_cases(locking: Locking, durability: Durability, moved: bool, then: Then) 
     let start = dir.path().join("template.heap");
     template(&start, durability, moved);
     let (mut cases, mut pairs) = (0, 0);
-    let every = if std::env::var_os("HEAPFILE_TEST_THOROUGH").is_some() { 1 } else { 6 };
+    let every = if is_thorough() { 1 } else { 6 };
     for &op in OPS {
         for other in OPS.chunks(1).chain(SEQUENCES) {
             if then == Then::IsOneHandle && op == Submit && other == [Submit] {

@@ -126,7 +126,7 @@ impl<'a> Copy<'a> {
         }
         if inner.access == Access::Write {
             // What the file system would write before it shares it, without making anybody wait.
-            inner.media.sync().inspect_err(|_| inner.media.runtime().count_failed_sync())?;
+            inner.media.runtime().synced(inner.media.sync())?;
         }
         let frozen = self.freeze(inner.power.is_none())?;
         may_be_as_long(inner.media.file_len()?)?;
