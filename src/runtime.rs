@@ -225,7 +225,8 @@ impl<'a> Runtime<'a> {
         self.0[FAILED_SYNCS].load(Acquire)
     }
 
-    /// Whoever syncs under the lock asks after it: a thread that synced without the lock meanwhile may have been told alone of what both should have written.
+    /// Whoever syncs, or writes durably, under the lock asks after it: a thread that synced without the lock meanwhile may have been told alone of what both should
+    /// have written.
     #[inline]
     pub(crate) fn no_failed_sync(&self) -> Result<()> {
         if self.failed_syncs() == 0 { Ok(()) } else { Err(Error::SyncFailed) }

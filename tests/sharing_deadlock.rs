@@ -127,3 +127,25 @@ fn nested_reads_pass_a_shut_gate_of_their_own_handle() {
         assert_eq!((read_number(&arena), read_number(&other)), (1, 1));
     }
 }
+
+/// What a dead owner left is completed with the readers gone, of whom this thread is one.
+#[test]
+fn a_thread_that_reads_does_not_complete_what_waits_for_it() {
+    const TEST: &str = "a_thread_that_reads_does_not_complete_what_waits_for_it";
+    if let Some((_, file)) = role() {
+        commit_next(&open(&file, PATIENCE)).expect("a commit");
+        return;
+    }
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    drop(create(&file, &options(heapfile::Durability::Power)));
+    let (arena, other) = (open(&file, PATIENCE), open(&file, Duration::from_secs(5)));
+    let outer = arena.read().expect("a reader");
+    let mut committer = start_stopped_at(TEST, "commit", &file, "gate: shut before readers");
+    committer.wait_stopped();
+    committer.kill();
+    would_deadlock(other.read());
+    assert_eq!(number(&outer), 0, "it goes on");
+    drop(outer);
+    assert_eq!((read_number(&other), read_number(&arena)), (1, 1));
+}

@@ -3,7 +3,7 @@
 
 mod sharing;
 
-use heapfile::{Arena, Durability, Error, Locking, Options};
+use heapfile::{Arena, Durability, Error, Locking, Options, View};
 use sharing::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,4 +144,28 @@ fn a_thread_does_not_wait_for_itself() {
     assert!(matches!(arena.write(), Err(Error::WouldDeadlock { .. })));
     drop((tx, nested));
     assert_eq!(commit_next(&arena).expect("a commit"), 1);
+}
+
+/// Who opens beside a live handle takes what that one knows for what there is, whatever boot of the machine he is told.
+#[test]
+fn an_opener_changes_nothing_beneath_live_handles() {
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    let options = options(heapfile::Durability::Process).locking(Locking::File);
+    let arena = create(&file, &options);
+    let blocks: Vec<_> = (0..2000u64).map(|n| arena.alloc(&[n; 8]).expect("a block")).collect();
+    heapfile::testing::set_boot(Some([9; 16]));
+    let other = options.open(&file);
+    heapfile::testing::set_boot(None);
+    let other = other.expect("the page cache has what live handles see");
+    // The other one makes pages of slabs free, and other blocks of them.
+    for &block in &blocks[100..] {
+        other.free(block).expect("it is there");
+    }
+    let big = other.alloc_bytes(&[7; 100 << 10]).expect("a block");
+    for n in 0..2000u64 {
+        arena.alloc(&[n; 8]).expect("a block");
+    }
+    assert!(arena.read().expect("a reader").bytes(big).expect("it is there").iter().all(|&byte| byte == 7));
+    assert!(arena.check().expect("the check runs").is_clean());
 }

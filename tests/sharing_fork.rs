@@ -254,3 +254,40 @@ fn children_close_nothing_but_what_they_give_up() {
         start("children_close_nothing_but_what_they_give_up", why, &file).finish();
     }
 }
+
+/// The child's copy of a group's batch is ended by nobody.
+#[test]
+fn a_child_made_inside_a_group_does_not_wait_for_it() {
+    let dir = dir();
+    let file = dir.path().join("a.heap");
+    let arena = create(&file, &options(heapfile::Durability::Process));
+    let blocks = || arena.read().expect("a reader").blocks().count();
+    let (begun, before) = (AtomicU32::new(0), blocks());
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            eventually("the first one has begun", || begun.load(Ordering::Relaxed) == 1);
+            begun.store(2, Ordering::Relaxed);
+            arena.submit(|tx| tx.alloc(&2u64)).expect("a second member");
+        });
+        let mut pid = -1;
+        let outcome = arena.submit(|tx| {
+            begun.store(1, Ordering::Relaxed);
+            eventually("the second one waits", || begun.load(Ordering::Relaxed) == 2);
+            std::thread::sleep(Duration::from_millis(20));
+            // SAFETY: as in `fork`.
+            pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // SAFETY: a signal that nobody handles, should this child hang.
+                unsafe { libc::alarm(20) };
+            }
+            tx.alloc(&1u64)
+        });
+        if pid == 0 {
+            // SAFETY: ends this process at once.
+            unsafe { libc::_exit(if matches!(outcome, Err(Error::Forked)) { 0 } else { 1 }) }
+        }
+        outcome.expect("the parent goes on");
+        ends_well(pid);
+    });
+    assert_eq!(blocks(), before + 2);
+}

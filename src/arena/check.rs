@@ -6,6 +6,7 @@ use crate::heap::Heap;
 use crate::layout::{Sealed, Superblock, page_offset};
 use crate::log::record::{KIND_VOID, Parsed};
 use crate::log::{record::Bounds, slots};
+use crate::media::settled;
 use crate::roots;
 use crate::txn::ReadTxn;
 use crate::txn::View;
@@ -147,9 +148,11 @@ fn superblock(arena: &Arena, report: &mut Report) -> Result<()> {
 /// Slots and ring of a `Power` arena, the mark of a `Process` arena.
 fn log(arena: &Arena, report: &mut Report) -> Result<()> {
     let media = &arena.inner.media;
-    let Some(log) = &arena.inner.power else { return open::read_mark(media).map(drop) };
+    let Some(log) = &arena.inner.power else { return open::read_mark_beside(media).map(drop) };
     for index in 0..2 {
-        if slots::read(media, index)?.is_none() {
+        // Which a checkpoint may be writing.
+        let slot = settled(|| slots::read(media, index), |slot| !matches!(slot, Ok(None)));
+        if slot?.is_none() {
             report.find(page_offset(crate::layout::SLOT_PAGES[index]), "a checkpoint slot is damaged");
         }
     }

@@ -284,6 +284,10 @@ impl Inner {
         self.still_there()?;
         if self.needs_recovery(true) {
             let begun = taken == Taken::Over && self.lock.is_shut(&self.media);
+            if begun && self.number.held().reads > 0 {
+                // The gate stays shut, so this thread would wait for itself.
+                return Err(Error::WouldDeadlock { held: "a read transaction" });
+            }
             if let Err(e) = self.lock.shut(&self.media, self.options.lock_timeout, !begun) {
                 if !begun {
                     locked.release();
@@ -364,6 +368,8 @@ impl Inner {
                     0 => Ok(()),
                     failed => {
                         self.rewrite_all()?;
+                        // The mark is no page of the heap: what the disk has of it is not known.
+                        runtime.set_mark(MarkState::Unknown);
                         runtime.mended(failed)
                     }
                 }
@@ -539,9 +545,11 @@ mod tests {
     use crate::arena::{Arena, Durability};
     use crate::error::Error;
     use crate::failpoint::at_failpoint;
+    use crate::layout::{MARK_PAGE, page_offset};
     use crate::lock::gate::SLEEPERS;
     use crate::lock::slots::Slot;
     use crate::lock::tenure::TENURE;
+    use crate::runtime::MarkState;
     use std::sync::atomic::Ordering::SeqCst;
 
     #[test]
@@ -573,5 +581,44 @@ mod tests {
         assert!(failed(&arena) > 0);
         drop(arena.write().expect("all is written anew"));
         assert_eq!(failed(&arena), 0);
+    }
+
+    /// The disk may have it clear although a durable write set it: a thread that synced meanwhile was told alone.
+    #[test]
+    fn the_mark_is_set_again_after_a_sync_that_failed_beside_it() {
+        let arena = Arena::options().durability(Durability::Process).create_anonymous().expect("an arena");
+        let mark = |arena: &Arena| arena.inner.media().runtime().mark();
+        let beside = arena.clone();
+        at_failpoint("mark: set", move || beside.inner.media().runtime().count_failed_sync());
+        assert!(matches!(arena.alloc(&1u64), Err(Error::SyncFailed)));
+        assert!(mark(&arena) != MarkState::Set);
+        arena.alloc(&1u64).expect("all is written anew");
+        assert!(mark(&arena) == MarkState::Set);
+        arena.inner.media().runtime().count_failed_sync();
+        drop(arena.write().expect("all is written anew"));
+        assert!(mark(&arena) == MarkState::Unknown, "as what the failed sync left of it");
+    }
+
+    /// 64 bytes are copied word by word, and another process may be copying others there.
+    #[test]
+    fn a_mark_that_is_being_written_is_no_damage() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a.heap");
+        let arena = Arena::options().durability(Durability::Process).create(&path).expect("an arena");
+        arena.alloc(&1u64).expect("a block");
+        let at = page_offset(MARK_PAGE);
+        let mut whole = [0; 64];
+        let write = |bytes: &[u8]| arena.inner.media().write(at, bytes).expect("it is written");
+        arena.inner.media().copy_to(at, &mut whole).expect("it is there");
+        for look in [true, false] {
+            write(&[0xEE; 24]);
+            let other = arena.clone();
+            at_failpoint("look: torn", move || other.inner.media().write(at, &whole).expect("it is written"));
+            if look {
+                Arena::open(&path).expect("it opens beside the writer");
+            } else {
+                assert!(arena.check().expect("the check runs").is_clean());
+            }
+        }
     }
 }

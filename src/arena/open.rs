@@ -16,7 +16,7 @@ use crate::lock::{Lock, slots};
 use crate::log::power::Extent;
 use crate::log::replay::Apply;
 use crate::log::resume;
-use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable};
+use crate::media::{ArenaFile, Mapping, Media, OpenMode, Writable, settled};
 use crate::runtime::{MarkState, Runtime, Seen, boot_id};
 use crate::txn::dense::Scale;
 use crate::txn::write::State;
@@ -397,7 +397,8 @@ fn join(media: &Media, options: &Options, access: Access) -> Result<(Lock, bool)
         if !asked_file || byte_locks_work(media) {
             media.try_share_byte(FILE_MODE_BYTE)?;
         }
-        return Ok((file_lock(), true));
+        // What live handles know of the file has to stay as they know it.
+        return Ok((file_lock(), !file));
     }
     let runtime = media.runtime();
     if !shared {
@@ -441,6 +442,7 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
         _ if inner.power.is_some() => None,
         // Nothing is known of the state: as if it had not been synced.
         Err(Error::Corrupt { .. }) if inner.options.repairing => Some(unknown_mark(runtime)),
+        Err(Error::Corrupt { .. }) if !alone => Some(read_mark_beside(&inner.media)?),
         mark => Some(mark?),
     };
     // The page cache has what live handles see, in whatever container; one that merely looks at what was not synced says so by the boot.
@@ -519,7 +521,12 @@ fn unknown_mark(runtime: Runtime<'_>) -> Mark {
     Mark::new(true, [0; 16], sequence)
 }
 
-pub(crate) fn read_mark(media: &Media) -> Result<Mark> {
+/// The mark, while another handle may be writing it.
+pub(crate) fn read_mark_beside(media: &Media) -> Result<Mark> {
+    settled(|| read_mark(media), |mark| !matches!(mark, Err(Error::Corrupt { .. })))
+}
+
+pub(super) fn read_mark(media: &Media) -> Result<Mark> {
     let at = page_offset(MARK_PAGE);
     let mut bytes = [0u8; size_of::<Mark>()];
     media.copy_to(at, &mut bytes).ok_or(Error::Truncated { needed: at + PAGE, found: media.len() })?;

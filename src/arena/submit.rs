@@ -166,6 +166,10 @@ pub(super) fn run<T, E: From<Error>>(
     });
     let ending = Arc::clone(&batch.ending);
     let (outcome, is_large) = take_part(arena, change);
+    if arena.is_forked() {
+        // The batch is the parent's, and nobody here ends it.
+        return outcome.unwrap_or_else(|panic| resume_unwind(panic)).and(Err(Error::Forked.into()));
+    }
     (batch.members, batch.is_large) = (batch.members + 1, is_large);
     batches = group.watch(batches, &ending);
     let mut due = Outcome::Done;

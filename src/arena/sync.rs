@@ -25,6 +25,7 @@ impl Inner {
         runtime.set_mark(MarkState::Unknown);
         self.write_mark(runtime, true)?;
         failpoint("mark: set");
+        runtime.no_failed_sync()?;
         runtime.set_mark(MarkState::Set);
         Ok(())
     }

@@ -148,11 +148,9 @@ impl PowerLog {
         runtime.set_in_doubt(true);
         runtime.set_last_record(cursor.position);
         failpoint("commit: in doubt set");
-        if let Err(e) = media.write_durable(ring.offset(cursor.position), record) {
-            runtime.count_failed_sync();
-            return Err(e);
-        }
+        runtime.synced(media.write_durable(ring.offset(cursor.position), record))?;
         failpoint("commit: record durable");
+        runtime.no_failed_sync()?;
         let position = ring.after(cursor.position, bytes);
         let next = Cursor { position, sequence: cursor.sequence + 1, seed: header.crc };
         let behind_header = ring.offset(cursor.position) + size_of::<RecordHeader>() as u64;
@@ -188,6 +186,7 @@ impl PowerLog {
         let written = media.write_durable(ring.offset(header.position), bytemuck::bytes_of(&header));
         runtime.synced(written)?;
         failpoint("commit: void durable");
+        runtime.no_failed_sync()?;
         let position = ring.after(header.position, 64);
         self.applied(runtime, Cursor { position, sequence: next.sequence + 1, seed: header.crc });
         Ok(())
@@ -248,6 +247,7 @@ impl PowerLog {
         runtime.synced(slots::write(media, &slot))?;
         runtime.set_active(now());
         failpoint(written);
+        runtime.no_failed_sync()?;
         // Before the tail: once the ring is written over up to there, the slot that says so must not be written over.
         runtime.set_generation(generation);
         failpoint("checkpoint: slot known");
@@ -312,9 +312,9 @@ impl PowerLog {
                 Found { slot, records, head, done: 0 }
             }
         };
-        if slot.generation != runtime.log().generation {
+        if failed || slot.generation != runtime.log().generation {
             // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
-            // had it. The older one on the disk still needs the ring that this one gives up.
+            // had it. The older one on the disk still needs the ring that this one gives up. Where a sync failed, the words that know of it say nothing either.
             runtime.synced(slots::write(media, &slot))?;
         }
         let ring = self.ring_at(slot.log)?;

@@ -67,9 +67,9 @@ impl PowerLog {
         if !same_slot || !inside || applied >= 1 << 62 {
             return Ok(None);
         }
-        let (mut records, mut head) = (Vec::new(), self.head(runtime));
+        let mut records = Vec::new();
         if last < log.head && log.head > log.tail {
-            let follows = |next| last >= log.tail && next == head;
+            let follows = |next| last >= log.tail && next == self.head(runtime);
             match ring.read_alone(media, last, applied, log.tail)? {
                 // What a void takes back may have a spilled body, which asks for a checkpoint: only the record itself tells.
                 Some((record, next)) if follows(next) && record.header.kind != KIND_VOID => {
@@ -77,14 +77,11 @@ impl PowerLog {
                 }
                 _ => return Ok(None),
             }
-        } else if log.head == log.tail && head != slots::cursor(&slot) {
+        } else if log.head == log.tail && self.head(runtime) != slots::cursor(&slot) {
             return Ok(None);
         }
         let done = records.len();
-        while let Some((record, next)) = ring.read(media, head, log.tail)? {
-            records.push(record);
-            head = next;
-        }
+        let head = ring.read_on(media, self.head(runtime), log.tail, &mut records)?;
         // A record that nobody has in doubt, or a doubt about nothing: somebody does not know of something.
         let as_told = runtime.in_doubt() == (records.len() > done) || runtime.in_doubt() && done == 1;
         Ok(as_told.then_some(Found { slot, records, head, done }))

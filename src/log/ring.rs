@@ -40,6 +40,9 @@ pub(crate) struct Record {
 /// Least and most pages of a ring.
 pub(crate) const PAGES: std::ops::RangeInclusive<u32> = 16..=1 << 18;
 
+/// Records outside of the ring, one behind the other, beyond which a log is damaged: before the next commit each is checkpointed.
+const MOST_SPILLED: u32 = 4;
+
 /// Records longer than this part of a ring of `len` bytes go to a spill extent.
 pub(crate) const fn largest(len: u64) -> u64 {
     len / 4
@@ -194,11 +197,32 @@ impl Ring {
 
     /// Reads all valid records from `from` on; `from.position` is the tail. Returns them and the head.
     pub(crate) fn scan(&self, media: &Media, from: Cursor) -> Result<(Vec<Record>, Cursor)> {
-        let (mut records, mut cursor) = (Vec::new(), from);
-        while let Some((record, next)) = self.read(media, cursor, from.position)? {
+        let mut records = Vec::new();
+        let head = self.read_on(media, from, from.position, &mut records)?;
+        Ok((records, head))
+    }
+
+    /// Adds the valid records from `cursor` on; `tail`: where the log begins. Returns the head.
+    pub(crate) fn read_on(
+        &self,
+        media: &Media,
+        mut cursor: Cursor,
+        tail: u64,
+        records: &mut Vec<Record>,
+    ) -> Result<Cursor> {
+        let mut spilled = 0;
+        while let Some((record, next)) = self.read(media, cursor, tail)? {
+            if record.header.kind == KIND_SPILL {
+                // A ring of headers that all name the same bytes would take memory without bound.
+                spilled += 1;
+                if spilled > MOST_SPILLED {
+                    let at = self.offset(record.header.position);
+                    return Err(Error::corrupt(at, "a log has more records outside of its ring than it can"));
+                }
+            }
             records.push(record);
             cursor = next;
         }
-        Ok((records, cursor))
+        Ok(cursor)
     }
 }

@@ -315,6 +315,44 @@ fn rule_4_a_recovery_that_cannot_write_a_slot_has_all_written_again() {
     assert!(bench.runtime().failed_syncs() == 0 && !bench.runtime().in_doubt());
 }
 
+/// The words may know of a slot that the disk does not have.
+#[test]
+fn rule_4_after_a_failed_sync_the_slot_is_written_again_too() {
+    let bench = bench();
+    bench.append(body(&bench, 1, 20, 1));
+    bench.checkpoint();
+    bench.runtime().count_failed_sync();
+    // Nothing else of this recovery is a durable write.
+    bench.disk.fail(Call::Flush, 0, libc::EIO);
+    bench.recover().unwrap_err();
+    bench.recover().unwrap();
+    assert_eq!(bench.runtime().failed_syncs(), 0);
+}
+
+/// Who syncs without the lock may be told alone that what is written durably under it is lost.
+#[test]
+fn rule_4_a_durable_write_notices_the_sync_that_failed_beside_it() {
+    let bench = bench();
+    bench.append(body(&bench, 1, 20, 1));
+    let beside = |point| {
+        let other = bench.disk.open_media(page_offset(bench.end) * 2, Writable::Runtime).unwrap();
+        crate::failpoint::at_failpoint(point, move || other.runtime().count_failed_sync());
+    };
+    beside("commit: record durable");
+    let appended =
+        bench.log.append(&bench.media, bench.runtime(), &mut body(&bench, 1, 20, 2), bench.end, None);
+    assert!(matches!(appended, Err(Error::SyncFailed)));
+    assert!(bench.runtime().in_doubt(), "the next owner finds out");
+    bench.recover().unwrap();
+    let (log, head) = (bench.runtime().log(), bench.log.checkpoint_begin(bench.runtime()));
+    beside("checkpoint: slot durable");
+    let ended = bench.log.checkpoint_end(&bench.media, bench.runtime(), head);
+    assert!(matches!(ended, Err(Error::SyncFailed)));
+    assert_eq!(bench.runtime().log(), log, "the tail stays where it is");
+    bench.recover().unwrap();
+    assert_eq!(bench.word(1), 2);
+}
+
 /// Who began to sync before the recovery did is told alone, and late, of what both should have written.
 #[test]
 fn rule_4_a_sync_that_fails_beside_a_recovery_is_not_forgotten_with_what_that_mends() {
@@ -537,6 +575,17 @@ fn a_spilled_record_is_replayed_from_its_extent() {
     assert_eq!([1, 2, 3].map(|page| bench.word(page)), [1, 2, 2]);
     // Recovery leaves no log that leads to the extent.
     assert_eq!(bench.scan(), []);
+}
+
+/// A small ring could name the same bytes of a long file again and again.
+#[test]
+fn many_spilled_records_are_damage_before_they_are_all_read() {
+    let bench = bench();
+    for _ in 0..8 {
+        bench.append_spilled(body(&bench, 2, 5000, 7));
+    }
+    assert!(matches!(bench.recover(), Err(Error::Corrupt { .. })));
+    assert!(matches!(bench.log.read(&bench.media), Err(Error::Corrupt { .. })));
 }
 
 #[test]

@@ -38,6 +38,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 /// Byte that is locked by who waits for the whole-file lock, so that readers do not keep it from it for ever. Its content means
 /// nothing.
@@ -49,6 +50,23 @@ const READERS_BYTE: u64 = page_offset(RUNTIME_PAGE) + PAGE - 3;
 const LEAST_HUGE: u64 = 4 * HUGE_PAGE;
 /// Files in memory grow by no more than this, if less will do.
 const MOST_MEMORY: u64 = 16 * HUGE_PAGE;
+
+/// How often, and how far apart, what is torn is looked at again.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// What another handle may be writing while it is read: half of what was there and half of what comes say nothing, so it is looked at again for a while, until it is whole.
+pub(crate) fn settled<T>(mut look: impl FnMut() -> T, is_whole: impl Fn(&T) -> bool) -> T {
+    for _ in 0..LOOKS {
+        let seen = look();
+        if is_whole(&seen) {
+            return seen;
+        }
+        failpoint("look: torn");
+        std::thread::sleep(BETWEEN_LOOKS);
+    }
+    look()
+}
 
 /// A file (or its simulation) and its mapping.
 #[derive(Debug)]
