@@ -24,6 +24,7 @@ mod progress;
 mod shrink;
 mod snapshot;
 mod stats;
+mod target;
 mod units;
 mod usage;
 

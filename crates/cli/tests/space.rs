@@ -187,6 +187,62 @@ fn map_writes_svg_that_is_xml() {
 }
 
 #[test]
+fn map_does_not_write_over_the_arena() {
+    let place = filled();
+    let before = run(&["check", place.arg()]).ok();
+    let (link, other) = (place.dir.path().join("link.svg"), place.dir.path().join("other.svg"));
+    std::os::unix::fs::symlink(&place.path, &link).unwrap();
+    std::fs::hard_link(&place.path, &other).unwrap();
+    for name in [place.arg(), text(&link), text(&other)] {
+        run(&["map", "--svg", name, place.arg()]).fails(2, "is the arena itself: give another name");
+    }
+    assert_eq!(run(&["check", place.arg()]).ok(), before);
+}
+
+/// The names in a directory.
+fn names(dir: &std::path::Path) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_whole_leaves_the_one_that_is_there() {
+    let place = filled();
+    let svg = place.dir.path().join("a.svg");
+    std::fs::write(&svg, "good").unwrap();
+    // Files end after a KiB at most; the signal about that is ignored, so that the call fails.
+    let limited = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited, "sh", env!("CARGO_BIN_EXE_heapfile"), "map", "--svg", text(&svg), place.arg()])
+        .output()
+        .unwrap();
+    common::Run::from(output).fails(2, "cannot write ");
+    assert_eq!(std::fs::read(&svg).unwrap(), b"good");
+    assert_eq!(names(place.dir.path()), ["a.heap", "a.svg"]);
+}
+
+#[test]
+fn a_picture_has_the_permissions_of_the_one_before() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = filled();
+    let svg = place.dir.path().join("a.svg");
+    std::fs::write(&svg, "old").unwrap();
+    std::fs::set_permissions(&svg, PermissionsExt::from_mode(0o624)).unwrap();
+    run(&["map", "--svg", text(&svg), place.arg()]).ok();
+    assert_eq!(svg.metadata().unwrap().permissions().mode() & 0o777, 0o624);
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+}
+
+#[test]
+fn a_picture_goes_to_what_is_no_regular_file_as_it_is() {
+    let place = filled();
+    let picture = run(&["map", "--svg", "-", place.arg()]).ok();
+    assert_eq!(run(&["map", "--svg", "/dev/stdout", place.arg()]).ok(), picture);
+    run(&["map", "--svg", "/dev/null", place.arg()]).ok();
+}
+
+#[test]
 fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
     let place = filled();
     let to = place.dir.path().join("b.heap");

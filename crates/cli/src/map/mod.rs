@@ -6,7 +6,7 @@ mod terminal;
 
 use crate::progress::Bar;
 use crate::usage::Kind;
-use crate::{Failure, Outcome, output};
+use crate::{Failure, Outcome, output, target};
 use heapfile::{Arena, Options, RunKind};
 use picture::Picture;
 use serde_json::json;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 pub(crate) struct Args {
     /// The arena
     file: PathBuf,
-    /// Write the picture as SVG to FILE (`-`: to stdout) instead of to the terminal
+    /// Write the picture as SVG to FILE (`-`: to stdout) instead of to the terminal; a FILE that is there is replaced once the picture is whole
     #[arg(long, value_name = "FILE", conflicts_with = "json")]
     svg: Option<PathBuf>,
     /// Cells in a row, 8 to 1000; by default what the terminal has room for
@@ -40,6 +40,9 @@ const ROWS: u64 = 24;
 
 pub(crate) fn run(args: Args) -> Outcome {
     let arena = Options::new().accept_unsynced(true).open_read_only(&args.file)?;
+    if let Some(why) = args.svg.as_ref().and_then(|svg| target::refused(svg, &args.file)) {
+        return Err(why.into());
+    }
     let columns = match args.width {
         Some(width) => u64::from(width),
         None if args.svg.is_some() => 64,
@@ -53,7 +56,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             out.flush()?;
         }
         Some(path) => {
-            std::fs::write(path, svg::render(&picture, &args.file))
+            target::write(path, svg::render(&picture, &args.file).as_bytes())
                 .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
         }
         None if args.json => output::json(&to_json(&picture, &args.file))?,
