@@ -3,7 +3,7 @@
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
-use crate::{FOUND, Outcome, advice};
+use crate::{FOUND, Failure, Outcome, advice, target};
 use heapfile::store::Store;
 use heapfile::{Arena, Counts, Error, Finding, Options, Report};
 use serde_json::{Value, json};
@@ -80,9 +80,18 @@ fn repair(args: &Args) -> Outcome {
 fn salvage(args: &Args, to: &Path) -> Outcome {
     let salvage = {
         let _spinner = Spinner::new("salvaging");
-        Arena::salvage(&args.file, to)?
+        Arena::salvage(&args.file, to).map_err(|e| match e {
+            Error::AlreadyExists { .. } => exists(to, &args.file).into(),
+            other => Failure::from(other),
+        })?
     };
     tell(args, to, &salvage.losses, salvage.report, [("to", json!(to.to_string_lossy()))], None)
+}
+
+/// What to do about a file that is where the new arena was to be.
+fn exists(to: &Path, arena: &Path) -> String {
+    let advice = || format!("{} exists already: give another name, or remove it first", to.display());
+    target::refused(to, arena).unwrap_or_else(advice)
 }
 
 /// Tells what became of a damaged arena, in the file that is `mended`: what was lost, what a check of it and its tables finds, and `more`, in JSON, or a `row`.

@@ -3,11 +3,11 @@
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, size};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, target};
 use heapfile::{Error, Options, SnapshotOptions};
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Copy one state of an arena to another file, while others go on
@@ -26,12 +26,28 @@ pub(crate) struct Args {
     /// Share the blocks on the disk instead of copying them; an error where the file system cannot (it can on XFS and Btrfs)
     #[arg(long)]
     reflink: bool,
-    /// Replace the target if it exists
+    /// Replace the target if it is a regular file, and not the arena itself
     #[arg(long)]
     force: bool,
     /// Write JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What to do about a target that is there: the same that the library replaces, and nothing else, is said to be replaced by --force.
+fn exists(path: &Path, args: &Args) -> String {
+    if let Some(why) = target::refused(path, &args.file) {
+        return why;
+    }
+    let kind = std::fs::symlink_metadata(path).map(|found| found.file_type());
+    let what = match kind {
+        Ok(kind) if kind.is_symlink() => "a symbolic link",
+        Ok(kind) if kind.is_dir() => "a directory",
+        Ok(kind) if !kind.is_file() => "no regular file",
+        _ if args.force => return format!("{} changed meanwhile: run this again", path.display()),
+        _ => return format!("{} exists already: --force replaces it", path.display()),
+    };
+    format!("{} is {what}, which a snapshot does not replace: give another name", path.display())
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
@@ -44,9 +60,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let snapshot = {
         let _spinner = Spinner::new("copying");
         arena.snapshot(&args.to, &options).map_err(|e| match e {
-            Error::AlreadyExists { path } if !args.force && path.is_file() => {
-                format!("{} exists already: --force replaces it", path.display()).into()
-            }
+            Error::AlreadyExists { path } => exists(&path, &args).into(),
             other => Failure::from(other),
         })?
     };

@@ -253,7 +253,35 @@ fn snapshot_makes_an_arena_and_overwrites_nothing_unasked() {
     assert!(run(&["check", text(&to)]).ok().contains(": sound"));
     run(&["snapshot", place.arg(), text(&to)]).fails(2, "exists already: --force replaces it");
     assert!(run(&["snapshot", "--force", place.arg(), text(&to)]).ok().contains("after commit 2"));
-    run(&["snapshot", "--force", place.arg(), place.arg()]).fails(2, "exists already");
+}
+
+#[test]
+fn an_arena_is_no_target_of_its_own() {
+    let place = filled();
+    let link = place.dir.path().join("link.heap");
+    std::os::unix::fs::symlink(&place.path, &link).unwrap();
+    for (name, command) in [place.arg(), text(&link)].iter().flat_map(|name| {
+        [&["snapshot"][..], &["snapshot", "--force"], &["check", "--salvage"]].map(|command| (*name, command))
+    }) {
+        let targets = if command[0] == "check" { [name, place.arg()] } else { [place.arg(), name] };
+        run(&[command, &targets].concat()).fails(2, "is the arena itself: give another name");
+    }
+    run(&["check", place.arg()]).ok();
+}
+
+#[test]
+fn force_is_advised_only_where_it_replaces() {
+    let place = filled();
+    let (other, link) = (place.dir.path().join("other.heap"), place.dir.path().join("link.heap"));
+    std::fs::write(&other, "other").unwrap();
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    for (target, what) in [(&link, "a symbolic link"), (&place.dir.path().to_owned(), "a directory")] {
+        for force in [&[][..], &["--force"]] {
+            let snapshot = run(&[&["snapshot"], force, &[place.arg(), text(target)]].concat());
+            snapshot.fails(2, &format!("is {what}, which a snapshot does not replace: give another name"));
+        }
+    }
+    assert_eq!(std::fs::read(&other).unwrap(), b"other");
 }
 
 #[test]
