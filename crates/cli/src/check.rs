@@ -3,7 +3,7 @@
 use crate::output::{self, Style};
 use crate::progress::Spinner;
 use crate::units::{count, counted, size};
-use crate::{FOUND, Failure, Outcome, advice, target};
+use crate::{FOUND, Failure, Outcome, advice, target, unless_unread};
 use heapfile::store::Store;
 use heapfile::{Arena, Counts, Error, Finding, Options, Report};
 use serde_json::{Value, json};
@@ -47,19 +47,26 @@ pub(crate) fn run(args: Args) -> Outcome {
         return salvage(&args, to);
     }
     let (findings, counts) = examine(&args.file)?;
+    unless_unread(show(&args, &findings, counts.as_ref()))?;
+    Ok(code(findings.is_empty()))
+}
+
+fn show(args: &Args, findings: &[Wrong], counts: Option<&Counts>) -> Result<(), Failure> {
     if args.json {
-        output::json(&json!({
+        return output::json(&json!({
             "path": args.file.to_string_lossy(),
             "sound": findings.is_empty(),
             "findings": findings.iter().map(|f| place(f.offset, &f.what)).collect::<Vec<_>>(),
-            "counts": counts.map(|counts| to_json(&counts)),
-        }))?;
-    } else {
-        let mut out = output::buffered();
-        print(&mut out, &args.file, &findings, counts.as_ref())?;
-        out.flush()?;
+            "counts": counts.map(to_json),
+        }));
     }
-    Ok(if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    let mut out = output::buffered();
+    print(&mut out, &args.file, findings, counts)?;
+    Ok(out.flush()?)
+}
+
+fn code(whole: bool) -> ExitCode {
+    if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
 }
 
 fn repair(args: &Args) -> Outcome {
@@ -105,31 +112,42 @@ fn tell(
 ) -> Outcome {
     let mut findings: Vec<Wrong> = report.findings.into_iter().map(Wrong::from).collect();
     check_store_of(mended, &mut findings);
+    let whole = findings.is_empty() && losses.is_empty();
+    unless_unread(show_mended(args, mended, losses, &findings, &report.counts, more, row))?;
+    Ok(code(whole))
+}
+
+fn show_mended(
+    args: &Args,
+    mended: &Path,
+    losses: &[Finding],
+    findings: &[Wrong],
+    counts: &Counts,
+    more: impl IntoIterator<Item = (&'static str, Value)>,
+    row: Option<(&str, &str)>,
+) -> Result<(), Failure> {
     if args.json {
         let mut told = json!({
             "path": args.file.to_string_lossy(),
             "sound": findings.is_empty(),
             "losses": losses.iter().map(|loss| place(loss.offset, &loss.what)).collect::<Vec<_>>(),
             "findings": findings.iter().map(|f| place(f.offset, &f.what)).collect::<Vec<_>>(),
-            "counts": to_json(&report.counts),
+            "counts": to_json(counts),
         });
         for (name, value) in more {
             told[name] = value;
         }
-        output::json(&told)?;
-    } else {
-        let mut out = output::buffered();
-        for loss in losses {
-            writeln!(out, "damaged: {loss}")?;
-        }
-        print(&mut out, mended, &findings, Some(&report.counts))?;
-        if let Some((name, value)) = row {
-            output::row(&mut out, name, value)?;
-        }
-        out.flush()?;
+        return output::json(&told);
     }
-    let whole = findings.is_empty() && losses.is_empty();
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    let mut out = output::buffered();
+    for loss in losses {
+        writeln!(out, "damaged: {loss}")?;
+    }
+    print(&mut out, mended, findings, Some(counts))?;
+    if let Some((name, value)) = row {
+        output::row(&mut out, name, value)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// Something wrong: where, and what.

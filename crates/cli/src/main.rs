@@ -4,7 +4,7 @@
 //! variant of [`Command`] and an arm of [`run`].
 //!
 //! Exit codes: 0 done; 1 damage was found (`check`, `kv stat --check`), or nothing (`dump`, `find`, `kv`), or a promise did not hold (`demo`); 2 an error. Data goes to
-//! stdout, everything else to stderr; a reader of stdout that goes away is no error.
+//! stdout, everything else to stderr; a reader of stdout that goes away is no error, and hides no finding.
 
 #![deny(unsafe_code)]
 
@@ -117,6 +117,11 @@ fn found(why: &str) -> ExitCode {
 fn say(what: &str) {
     // Nobody is left to tell if stderr is gone too.
     let _ = writeln!(stderr(), "heapfile: {what}");
+}
+
+/// What a command told of its findings: that nobody reads it changes nothing about them, nor about their exit code.
+fn unless_unread(told: Result<(), Failure>) -> Result<(), Failure> {
+    told.or_else(|failure| if is_broken_pipe(failure.as_ref()) { Ok(()) } else { Err(failure) })
 }
 
 /// Whether the reader of our output went away.

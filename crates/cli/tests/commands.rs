@@ -377,6 +377,34 @@ fn a_reader_that_goes_away_is_no_error() {
     }
 }
 
+/// The exit code of a command whose reader is gone before it begins.
+fn code_unread(args: &[&str]) -> i32 {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let run = common::Run::from(command().args(args).stdout(writer).output().unwrap());
+    assert_eq!(run.stderr, "", "{args:?}");
+    run.code
+}
+
+#[test]
+fn check_tells_damage_by_its_exit_code_though_nobody_reads() {
+    let place = Place::with(|arena| {
+        arena.alloc(&7u64).unwrap();
+        arena.checkpoint().unwrap();
+    });
+    let heap = run(&["info", "--json", place.arg()]).json()["heap_offset"].as_u64().unwrap();
+    for extra in [&[][..], &["--json"]] {
+        assert_eq!(code_unread(&[&["check", place.arg()], extra].concat()), 0, "{extra:?}");
+    }
+    let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+    // A word of the page map, which says what a page is used for.
+    file.write_all_at(&[0x55; 8], heap + 4096).unwrap();
+    let to = place.dir.path().join("new.heap");
+    for extra in [&[][..], &["--json"], &["--salvage", common::text(&to)], &["--repair"]] {
+        assert_eq!(code_unread(&[&["check", place.arg()], extra].concat()), 1, "{extra:?}");
+    }
+}
+
 #[test]
 fn help_has_examples() {
     for name in [

@@ -68,6 +68,20 @@ fn any_document_survives_edits_and_kills() {
 }
 
 #[test]
+fn a_demo_that_nobody_reads_goes_on_to_its_end() {
+    let dir = tempdir().unwrap();
+    let (file, keep) = (dir.path().join("a.xml"), dir.path().join("keep"));
+    write(&file, DOCUMENT).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let args = ["demo", "--kills", "1", "--keep", text(&keep), text(&file)];
+    Run::from(command().args(args).stdout(writer).output().unwrap()).ok();
+    let arena = Arena::open(keep.join("process.heap")).unwrap();
+    let tx = arena.read().unwrap();
+    assert!(*tx.get(tx.named_root::<u64>("edits").unwrap().unwrap()).unwrap() > 0);
+}
+
+#[test]
 fn the_bundled_document_needs_no_arguments() {
     let dir = tempdir().unwrap();
     let shown = demo(dir.path(), &["--kills", "1"]).ok();

@@ -43,6 +43,18 @@ fn exit_codes_are_those_of_grep() {
 }
 
 #[test]
+fn exit_codes_are_those_of_the_search_though_nobody_reads() {
+    let file = text(b"content");
+    for (args, code) in [(&["--count", "absent"][..], 1), (&["--count", "tent"], 0), (&["tent"], 0)] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_heapfile"));
+        let output = command.arg("find").arg(file.path()).args(args).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(code), &b""[..]), "{args:?}");
+    }
+}
+
+#[test]
 fn offsets_and_counts() {
     let file = text(b"abcabcabc");
     assert_eq!(lines(&find(file.path(), &["--offset", "bc"])), ["1", "4", "7"]);

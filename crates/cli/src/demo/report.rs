@@ -6,7 +6,7 @@ use super::tree::Outline;
 use crate::info::durability_name;
 use crate::output::{self, Style, row};
 use crate::units::{count, duration, size};
-use crate::{Failure, output::json as write_json};
+use crate::{Failure, output::json as write_json, unless_unread};
 use heapfile::{Durability, Stats};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -26,14 +26,14 @@ impl Report {
         Self { as_json, style: Style::of_stdout(), collected: Map::new() }
     }
 
-    /// Writes for people; nothing if JSON is wanted.
+    /// Writes for people; nothing if JSON is wanted. What holds is found out though nobody reads on.
     fn show(&self, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Failure> {
         if self.as_json {
             return Ok(());
         }
         let mut out = output::buffered();
-        write(&mut out)?;
-        Ok(out.flush()?)
+        let told = write(&mut out).and_then(|()| out.flush());
+        unless_unread(told.map_err(Failure::from))
     }
 
     fn yes(&self, text: &str) -> String {
@@ -215,7 +215,7 @@ impl Report {
         if self.as_json {
             self.collected.insert("held".to_owned(), json!(fault.is_none()));
             self.collected.insert("fault".to_owned(), json!(fault));
-            write_json(&Value::Object(self.collected))?;
+            unless_unread(write_json(&Value::Object(self.collected)))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 mod context;
 
 use crate::output::buffered;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, unless_unread};
 use clap::Args;
 use context::Output;
 use heapfile::Result;
@@ -64,11 +64,11 @@ pub(crate) fn run(args: &FindArgs) -> Outcome {
     let mut out = Output::new(args, &file);
     let found = search(args, &file, &pattern, &bar, &mut out)?;
     bar.finish_and_clear();
-    out.finish()?;
+    unless_unread(out.finish())?;
     if args.count {
         let mut out = buffered();
-        writeln!(out, "{found}")?;
-        out.flush()?;
+        let told = writeln!(out, "{found}").and_then(|()| out.flush());
+        unless_unread(told.map_err(Failure::from))?;
     }
     Ok(ExitCode::from(u8::from(found == 0)))
 }
