@@ -175,6 +175,49 @@ fn a_huge_sparse_file_is_searched_at_once() {
     assert_eq!(lines(&output), [(len - 6).to_string()]);
 }
 
+/// A hole of up to 1 PiB, with `content` at its end, on a file system that allows it; `None` where none does. A file of tmpfs may have almost 8 EiB, one of ext4 16 TiB.
+fn vast(content: &[u8]) -> Option<(tempfile::NamedTempFile, u64)> {
+    use std::os::unix::fs::FileExt as _;
+    let file = tempfile::NamedTempFile::new_in("/dev/shm").ok()?;
+    let len = 1 << 50;
+    file.as_file().set_len(len).ok()?;
+    file.as_file().write_all_at(content, len - content.len() as u64).ok()?;
+    Some((file, len))
+}
+
+/// What a search prints that may take ten seconds; without a step over each hole at once, a vast file takes minutes.
+fn find_soon(file: &Path, args: &[&str]) -> Vec<String> {
+    let mut command = Command::new("timeout");
+    command.args(["10", env!("CARGO_BIN_EXE_heapfile"), "find"]).arg(file).args(args);
+    let output = command.output().unwrap();
+    assert_ne!(output.status.code(), Some(124), "it took too long");
+    lines(&output)
+}
+
+#[test]
+fn a_vast_hole_is_passed_at_once() {
+    let Some((file, len)) = vast(b"x\nneedle\n") else { return };
+    assert_eq!(find_soon(file.path(), &["--count", "absent"]), ["0"]);
+    assert_eq!(find_soon(file.path(), &["--offset", "needle"]), [(len - 7).to_string()]);
+    assert_eq!(find_soon(file.path(), &["needle"]), ["needle"]);
+}
+
+#[test]
+fn a_match_that_begins_in_a_vast_hole_is_found() {
+    let Some((file, len)) = vast(&[7; 4096]) else { return };
+    let args = ["--offset", "--hex", "00 00 00 07 07", "--max-count", "1"];
+    assert_eq!(find_soon(file.path(), &args), [(len - 4099).to_string()]);
+}
+
+#[test]
+fn a_match_that_ends_in_a_vast_hole_is_found() {
+    use std::os::unix::fs::FileExt as _;
+    let Some((file, len)) = vast(b"") else { return };
+    file.as_file().write_all_at(&[7; 4096], len / 2).unwrap();
+    let args = ["--offset", "--hex", "07 00 00"];
+    assert_eq!(find_soon(file.path(), &args), [(len / 2 + 4095).to_string()]);
+}
+
 #[test]
 fn matches_across_the_steps_of_the_search_are_found_once() {
     let step = 64 << 20;

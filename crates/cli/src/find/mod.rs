@@ -10,13 +10,14 @@ use heapfile::Result;
 use heapfile::window::{WindowFile, WindowPool};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Find a text or bytes in a file of any size
 ///
 /// Prints the lines with matches, each once; bytes that are no printable text are escaped, and of a long line 4096 bytes on either side of the match
-/// are shown. Needs a few MiB of memory; holes of sparse files cost nothing.
+/// are shown. Needs a few MiB of memory; holes of sparse files cost nothing, unless the pattern is all zeros.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 found, 1 not found, 2 an error.\n\n\
     Examples:\n  heapfile find access.log ' 500 ' -C 2\n  heapfile find --count access.log ' 500 '\n  \
@@ -83,6 +84,7 @@ fn search(
     let most = if args.quiet { 1 } else { args.max_count.unwrap_or(u64::MAX) };
     let (len, mut at, mut found) = (file.len(), 0, 0);
     while at < len && found < most {
+        at = behind_hole(file, pattern, at..len)?;
         // A match belongs to the step that it begins in.
         let end = len.min(at.saturating_add(STEP));
         let reach = len.min(end.saturating_add(pattern.len().saturating_sub(1) as u64));
@@ -106,6 +108,16 @@ fn search(
         file.find(pattern, ..)?;
     }
     Ok(found)
+}
+
+/// The first offset of a range that a match may begin at: not in a hole, unless data follows before its end, or it is all zeros.
+fn behind_hole(file: &WindowFile, pattern: &[u8], range: Range<u64>) -> Result<u64> {
+    if pattern.iter().all(|&byte| byte == 0) {
+        return Ok(range.start);
+    }
+    let data = file.data_ranges(range.clone())?.next().transpose()?;
+    let begin = data.map(|data| data.start.saturating_sub(pattern.len() as u64 - 1));
+    Ok(begin.map_or(range.end, |begin| begin.max(range.start)))
 }
 
 fn progress(args: &FindArgs, len: u64) -> ProgressBar {
