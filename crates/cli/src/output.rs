@@ -36,6 +36,19 @@ pub(crate) fn json(value: &Value) -> std::result::Result<(), Failure> {
     Ok(out.flush()?)
 }
 
+/// Whether stdout is a terminal that knows escape sequences.
+pub(crate) fn is_screen() -> bool {
+    stdout().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Columns and rows of the terminal; where it does not tell, those that most have at least.
+pub(crate) fn screen_size() -> (usize, usize) {
+    match rustix::termios::tcgetwinsize(stdout()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
+        _ => (80, 24),
+    }
+}
+
 /// How text is emphasised: not at all unless a person reads it and did not ask for plain text (`NO_COLOR`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Style {
@@ -45,8 +58,7 @@ pub(crate) struct Style {
 impl Style {
     pub(crate) fn of_stdout() -> Self {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
-        Self { colour: wanted && able && stdout().is_terminal() }
+        Self { colour: wanted && is_screen() }
     }
 
     /// Whether a person sees colours.

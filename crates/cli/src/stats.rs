@@ -7,7 +7,7 @@ use crate::usage::{Kind, Usage, tail_bytes};
 use crate::{Failure, Outcome, advice};
 use heapfile::{Arena, Error, Handle, Options, Stats};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write, stdout};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -97,7 +97,7 @@ fn watch(
     as_json: bool,
     interrupted: &Receiver<()>,
 ) -> Result<(), Failure> {
-    let redraw = !as_json && stdout().is_terminal();
+    let redraw = !as_json && output::is_screen();
     let (mut before, mut lines) = (None::<Sample>, 0);
     loop {
         let shown = match Sample::take(arena) {
@@ -119,6 +119,8 @@ fn watch(
             }
             Err(e) => return Err(e),
         };
+        // What wraps or scrolls is not found again by going up as many lines as were written.
+        let shown = if redraw { fitted(&shown, output::screen_size()) } else { shown };
         let mut out = output::buffered();
         if redraw && lines > 0 {
             write!(out, "\x1b[{lines}F\x1b[J")?;
@@ -134,6 +136,28 @@ fn watch(
             _ => return Ok(()),
         }
     }
+}
+
+/// What of a page there is room for: lines no longer than a row, and a row less than there are, since the cursor comes to stand behind them.
+fn fitted(page: &[u8], (columns, rows): (usize, usize)) -> Vec<u8> {
+    let page = String::from_utf8_lossy(page);
+    let lines = page.lines().take(rows.saturating_sub(1).max(1));
+    lines.flat_map(|line| cut(line, columns).into_bytes().into_iter().chain([b'\n'])).collect()
+}
+
+/// The first characters of a line, with all of its escape sequences, which take no room: one behind them may end what one before began.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut room, mut in_sequence) = (columns, false);
+    let keeps = |c: &char| {
+        if in_sequence || *c == '\x1b' {
+            in_sequence = !c.is_ascii_alphabetic();
+            return true;
+        }
+        let fits = room > 0;
+        room = room.saturating_sub(1);
+        fits
+    };
+    line.chars().filter(keeps).collect()
 }
 
 /// What can be shown while nobody gets in.
@@ -219,6 +243,34 @@ fn page(arena: &Arena, sample: &Sample, rate: Option<f64>) -> std::io::Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_cut_by_characters() {
+        for (line, columns, kept) in [
+            ("short", 9, "short"),
+            ("exact", 5, "exact"),
+            ("longer", 4, "long"),
+            ("\u{e4}\u{f6}\u{1f980}\u{fc}", 3, "\u{e4}\u{f6}\u{1f980}"),
+            ("", 3, ""),
+        ] {
+            assert_eq!(cut(line, columns), kept, "{line}");
+        }
+    }
+
+    #[test]
+    fn sequences_take_no_room_and_are_never_cut() {
+        assert_eq!(cut("\x1b[1;31mwhole\x1b[0m", 5), "\x1b[1;31mwhole\x1b[0m");
+        assert_eq!(cut("\x1b[1;31mwhole\x1b[0m and more", 2), "\x1b[1;31mwh\x1b[0m");
+    }
+
+    #[test]
+    fn a_page_leaves_a_row_for_the_cursor() {
+        let page = b"one\ntwo\nthree\n";
+        assert_eq!(fitted(page, (80, 24)), page);
+        assert_eq!(fitted(page, (80, 4)), page);
+        assert_eq!(fitted(page, (2, 3)), b"on\ntw\n");
+        assert_eq!(fitted(page, (80, 1)), b"one\n");
+    }
 
     #[test]
     fn seconds_are_read() {

@@ -165,6 +165,49 @@ fn map_draws_plainly_where_no_person_looks() {
     assert_eq!(run(&["map", "--width", "7", place.arg()]).code, 2);
 }
 
+/// What a watch shows on a terminal of 30 columns and 4 rows, up to its third page.
+fn watched_on_a_terminal(place: &Place, term: &str) -> String {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let size = rustix::termios::Winsize { ws_row: 4, ws_col: 30, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(&terminal, size).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+    let screen = std::fs::File::options().read(true).write(true).open(name).unwrap();
+    let mut watch = command();
+    watch.args(["stats", "--watch=0.05", place.arg()]).env("TERM", term).stdout(screen);
+    let mut child = watch.spawn().unwrap();
+    let (mut terminal, mut shown) = (std::fs::File::from(terminal), Vec::new());
+    while String::from_utf8_lossy(&shown).matches("\n  file  ").count() < 3 {
+        let mut piece = [0; 4096];
+        let read = terminal.read(&mut piece).unwrap();
+        shown.extend_from_slice(&piece[..read]);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    String::from_utf8(shown).unwrap()
+}
+
+#[test]
+fn a_watch_redraws_no_more_than_the_terminal_has_room_for() {
+    let shown = watched_on_a_terminal(&filled(), "xterm");
+    let pages: Vec<_> = shown.split("\x1b[3F\x1b[J").collect();
+    assert_eq!(pages.len(), 3, "{shown:?}");
+    for page in &pages[..2] {
+        let lines: Vec<_> = page.lines().collect();
+        assert!(lines.len() == 3 && page.ends_with('\n'), "{page:?}");
+        // The title is in bold, which takes no room.
+        assert!(lines[1..].iter().all(|line| line.trim_end().chars().count() <= 30), "{page:?}");
+    }
+}
+
+#[test]
+fn a_watch_sends_no_sequences_to_a_dumb_terminal() {
+    let shown = watched_on_a_terminal(&filled(), "dumb");
+    assert!(!shown.contains('\x1b') && shown.contains("\n  synced  "), "{shown:?}");
+}
+
 #[test]
 fn map_writes_svg_that_is_xml() {
     let place = filled();
