@@ -248,15 +248,24 @@ struct Orphan {
 impl State {
     /// Lists windows of a file no longer; remembers those that are pinned.
     fn forget(&mut self, identity: &Identity, which: impl Fn(&Entry) -> bool) {
-        self.orphans.retain(|orphan| orphan.region.strong_count() > 0);
+        self.forget_unpinned();
         for entry in self.table.take(true, which) {
             self.remember(identity, &entry);
         }
     }
 
+    fn forget_unpinned(&mut self) {
+        self.orphans.retain(|orphan| orphan.region.strong_count() > 0);
+    }
+
     /// Remembers a window that is listed no longer, if it is pinned.
     fn remember(&mut self, identity: &Identity, entry: &Entry) {
         if entry.region.clients() > 1 {
+            // Those that nobody pins any more go before more room is taken. With room for as many again as are left, this is rare.
+            if self.orphans.len() == self.orphans.capacity() {
+                self.forget_unpinned();
+                self.orphans.reserve(self.orphans.len().max(8));
+            }
             let (region, last_pinned_by) = (Arc::downgrade(&entry.region), entry.last_pinned_by);
             self.orphans.push(Orphan { identity: identity.clone(), region, last_pinned_by });
         }
@@ -543,5 +552,50 @@ impl std::fmt::Debug for WindowPool {
             .field("config", &self.shared.config)
             .field("stats", &self.stats())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn orphans(pool: &WindowPool) -> usize {
+        pool.shared.lock().orphans.len()
+    }
+
+    /// A pool and a file of many small windows.
+    fn small_windows() -> (WindowPool, WindowFile, tempfile::NamedTempFile) {
+        let on_disk = tempfile::NamedTempFile::new().unwrap();
+        on_disk.as_file().set_len(64 << 20).unwrap();
+        let pool = WindowPool::builder().window_size(sys::granule()).build().unwrap();
+        let file = pool.open(on_disk.path()).unwrap();
+        (pool, file, on_disk)
+    }
+
+    #[test]
+    fn windows_that_were_displaced_while_pinned_are_forgotten_when_they_are_gone() {
+        let (pool, file, _on_disk) = small_windows();
+        let step = 2 * sys::granule();
+        for at in (0..1000).map(|record| record * step % (64 << 20)) {
+            let _head = file.window(at, 16).unwrap();
+            let _all = file.window(at, step as usize).unwrap();
+            assert!((1..=32).contains(&orphans(&pool)), "{}", orphans(&pool));
+        }
+    }
+
+    #[test]
+    fn windows_that_were_displaced_are_remembered_for_as_long_as_they_are_pinned() {
+        let (pool, file, on_disk) = small_windows();
+        let step = 2 * sys::granule();
+        let heads: Vec<_> = (0..100)
+            .map(|record| {
+                let head = file.window(record * step, 16).unwrap();
+                file.window(record * step, step as usize).unwrap();
+                head
+            })
+            .collect();
+        assert_eq!(orphans(&pool), heads.len());
+        let pinned = pool.release(on_disk.path()).unwrap().pinned;
+        assert_eq!(pinned.iter().map(|pin| pin.clients).sum::<usize>(), heads.len());
     }
 }
