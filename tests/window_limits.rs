@@ -203,3 +203,31 @@ fn the_number_of_files_is_limited_for_all_threads_together() {
         assert_eq!(open.len(), 1);
     }
 }
+
+#[test]
+fn copies_are_counted_in_the_whole_pages_that_they_take() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), vec![1; PAGE as usize + 1]).unwrap();
+    let pool = WindowPool::builder().backend(Backend::Pread).window_size(PAGE).build().unwrap();
+    let file = pool.open(file.path()).unwrap();
+    drop(file.window(PAGE, 1).unwrap());
+    assert_eq!(pool.stats().mapped_bytes, PAGE);
+    assert_eq!(pool.collect().bytes, PAGE);
+}
+
+#[test]
+fn the_buffer_of_a_copied_file_is_no_longer_than_is_said() {
+    const MOST: u64 = 256 << 10;
+    let on_disk = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(on_disk.path(), vec![1; 1 << 20]).unwrap();
+    let pool = WindowPool::builder().backend(Backend::Pread).build().unwrap();
+    let mut buffer = pool.open(on_disk.path()).unwrap().buffer();
+    // A place that is read from again and again is worth some bytes before it too.
+    for at in [1000, 1500, 2000] {
+        assert_eq!(buffer.get(at).unwrap(), Some(1));
+    }
+    for at in (10_000..).step_by(5000).take(100) {
+        assert_eq!(buffer.slice(at..at + MOST).unwrap().len() as u64, MOST);
+    }
+    assert!((1..=MOST).contains(&pool.stats().peak_bytes), "{}", pool.stats().peak_bytes);
+}

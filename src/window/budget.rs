@@ -55,6 +55,12 @@ impl Budget {
     }
 }
 
+impl Charge {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.bytes.fetch_sub(self.bytes, Relaxed);

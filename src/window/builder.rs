@@ -72,7 +72,8 @@ impl Builder {
         self
     }
 
-    /// Bytes that windows and read buffers of the pool may hold together. Default 256 MiB.
+    /// Bytes that windows and read buffers of the pool may hold together. Windows that are copied take whole
+    /// pages ([`WindowPool::alignment`]), also at the end of a file. Default 256 MiB.
     ///
     /// ```
     /// # use heapfile::window::WindowPool;

@@ -19,8 +19,8 @@
 //! ```
 //!
 //! # Invariants
-//! - `memory_limit` bounds, to the byte, all windows and read buffers of the pool together, pinned or not.
-//!   [`Stats::peak_bytes`] is its witness. (A soft limit is exceeded only while everything is pinned. What a
+//! - `memory_limit` bounds, to the byte, all windows and read buffers of the pool together, pinned or not; a window
+//!   that is a copy counts in whole pages, as it takes them. [`Stats::peak_bytes`] is its witness. (A soft limit is exceeded only while everything is pinned. What a
 //!   call returns as the caller's own, a `Vec` or a line, is the caller's.)
 //! - A window that is pinned never moves, never goes, and lies wholly inside the file as it was last seen.
 //! - Unpinned windows leave by true LRU: the one whose last request is longest ago goes first.

@@ -234,7 +234,7 @@ impl WindowPool {
 }
 
 fn dropped(entries: &[Entry]) -> Collected {
-    let bytes = entries.iter().map(|entry| entry.region.len() as u64).sum();
+    let bytes = entries.iter().map(|entry| entry.region.charged()).sum();
     Collected { windows: entries.len() as u64, bytes }
 }
 
@@ -455,8 +455,11 @@ impl Shared {
         let size =
             usize::try_from(len).ok().filter(|&size| isize::try_from(size).is_ok()).ok_or_else(too_long)?;
         let mapped = file.backend() == Backend::Mmap;
+        // A copy takes whole pages, also where the file ends inside one.
+        let whole_pages = len.checked_next_multiple_of(sys::granule()).filter(|_| !mapped);
         loop {
-            let (charge, memory) = self.admit(state, len, (!mapped).then_some(size))?;
+            let (charge, memory) =
+                self.admit(state, whole_pages.unwrap_or(len), (!mapped).then_some(size))?;
             let made = match memory {
                 Some(memory) => return Ok(Region::copy(memory, begin, charge)),
                 None if mapped => Region::map(file, begin, size, charge),

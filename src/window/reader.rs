@@ -214,6 +214,8 @@ impl Reader {
         // Whole pages: the kernel copies them faster.
         let mut start = if before == 0 { offset } else { offset.saturating_sub(before) / 4096 * 4096 };
         let end = (offset + len as u64).max(start + bytes as u64).min(file_len);
+        // Long bytes leave less room for those before them.
+        start = start.max(end.saturating_sub(MOST as u64));
         let mut want = (end - start) as usize;
         self.len = 0;
         if matches!(self.shows, Shows::Window(_)) {

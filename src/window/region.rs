@@ -132,6 +132,11 @@ impl Region {
         Self { begin, len, memory: Memory::Copy(memory), charge, listed }
     }
 
+    /// Bytes of the pool's memory that this counts as.
+    pub(super) fn charged(&self) -> u64 {
+        self.charge.bytes()
+    }
+
     /// The memory and its charge for another region, if this was a copy.
     pub(super) fn recycle(self) -> Option<(Copied, Charge)> {
         match self.memory {

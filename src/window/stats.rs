@@ -29,7 +29,7 @@ pub struct Stats {
     pub misses: u64,
     /// Windows dropped to make room.
     pub evictions: u64,
-    /// Bytes held now: windows and read buffers.
+    /// Bytes held now: windows, those that are copied in whole pages, and read buffers.
     pub mapped_bytes: u64,
     /// The most bytes ever held at once.
     pub peak_bytes: u64,
