@@ -190,24 +190,59 @@ pub(crate) fn remove(tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
     tx.free(record)
 }
 
-/// Takes out of the directory what leads to no root record, and roots that lead to no block; leaves it if it has no root. Returns where what was lost.
+/// What the words of the block to which the header leads for the roots say, whatever its length; nothing if it is no block.
+fn entries(tx: &WriteTxn<'_>, directory: u64) -> Result<Option<(u64, Vec<Offset<[u8]>>)>> {
+    // A place is a multiple of a word: what a damaged length cuts off of one is there.
+    let read = |tx: &WriteTxn<'_>| {
+        let len = tx.block(directory)?.len;
+        let bytes = tx.bytes_at(directory, len.next_multiple_of(8))?;
+        let words = bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned::<u64>);
+        Ok((len, words.map(Offset::from_raw).collect()))
+    };
+    match read(tx) {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::BadOffset { .. } | Error::Corrupt { .. }) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Takes out of the directory what leads to no root record, and roots that lead to no block; leaves it if it has no root. Takes no space: there
+/// may be none. Returns where what was lost.
 pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
     let word = Heap::new(tx.heap_page()).roots_at();
+    let at = tx.word(word)?;
+    if at == 0 {
+        return Ok(Vec::new());
+    }
     let mut lost = Vec::new();
-    let all = match directory(tx) {
-        Ok(all) => all.to_vec(),
-        Err(Error::Corrupt { .. }) => {
-            lost.push((
-                word,
-                "the directory of the roots: all roots are gone, their blocks are there".to_owned(),
-            ));
-            tx.store_word(word, 0)?;
-            return Ok(lost);
-        }
-        Err(e) => return Err(e),
-    };
+    let (len, all) = entries(tx, at)?.unwrap_or_default();
+    if all.is_empty() {
+        lost.push((at, "the directory of the roots: all roots are gone, their blocks are there".to_owned()));
+    }
+    let kept = sound_roots(tx, &all, &mut lost)?;
+    if kept.is_empty() {
+        // A block in which nothing is a root may be anybody's: it stays.
+        tx.store_word(word, 0)?;
+        return Ok(lost);
+    }
+    if len % 8 != 0 {
+        let what = format!("the directory of the roots: it had {len} bytes, no whole number of roots");
+        lost.push((at, what));
+    }
+    if kept != all || len % 8 != 0 {
+        shorten_directory(tx, at, &kept)?;
+    }
+    Ok(lost)
+}
+
+/// The records of roots that lead to a block, of several of one name one, in the order of their names; tells what becomes of the others.
+fn sound_roots(
+    tx: &WriteTxn<'_>,
+    all: &[Offset<[u8]>],
+    lost: &mut Vec<(u64, String)>,
+) -> Result<Vec<Offset<[u8]>>> {
     let mut kept: Vec<(String, Offset<[u8]>)> = Vec::new();
-    for &at in &all {
+    for &at in all {
         match record(tx, at) {
             Ok((fixed, name, _)) if tx.block(fixed[0]).is_ok() => kept.push((name.to_owned(), at)),
             Ok((_, name, _)) => lost.push((at.raw(), format!("root {name:?}: it led to no block"))),
@@ -223,12 +258,14 @@ pub(crate) fn mend(tx: &mut WriteTxn<'_>) -> Result<Vec<(u64, String)>> {
         }
         same
     });
-    let kept: Vec<Offset<[u8]>> = kept.into_iter().map(|(_, at)| at).collect();
-    if kept.is_empty() && !all.is_empty() {
-        // A block in which nothing is a root may be anybody's: it stays.
-        tx.store_word(word, 0)?;
-    } else if kept != all {
-        replace_directory(tx, &kept)?;
+    Ok(kept.into_iter().map(|(_, at)| at).collect())
+}
+
+/// Writes the directory anew where it lies, which has room for as many.
+fn shorten_directory(tx: &mut WriteTxn<'_>, at: u64, kept: &[Offset<[u8]>]) -> Result<()> {
+    let bytes = bytemuck::cast_slice(kept);
+    if !tx.with_heap(|heap, work| heap.resize_in_place(work, at, bytes.len() as u64, true))? {
+        return Err(Error::corrupt(at, "the directory of the roots has less room than it has roots"));
     }
-    Ok(lost)
+    tx.write_at(Offset::from_raw(at), 0, bytes)
 }

@@ -110,6 +110,28 @@ impl Sample {
         assert!(cases > 0, "{name}");
     }
 
+    /// Where the header has the word that leads to the roots.
+    fn roots_word(&self) -> u64 {
+        self.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset + 48
+    }
+
+    /// Where the byte with the state of a block in a slab of short slots is.
+    fn state_of(&self, block: u64) -> u64 {
+        let around = |run: &&heapfile::Run| (run.offset..run.offset + run.len_bytes).contains(&block);
+        let slab = self.runs.iter().find(around).unwrap();
+        let RunKind::Slab { slot_bytes, slots, .. } = slab.kind else { panic!("{slab:?}") };
+        assert!(slot_bytes <= 248);
+        let align = 1 << slot_bytes.trailing_zeros().min(8);
+        let start = (16 + slots.next_multiple_of(8)).next_multiple_of(align);
+        slab.offset + 16 + (block - slab.offset - u64::from(start)) / u64::from(slot_bytes)
+    }
+
+    /// Where the word with that byte is, and what becomes of it if these bits of the byte are flipped.
+    fn flipped(&self, byte_at: u64, bits: u64) -> (u64, u64) {
+        let at = byte_at & !7;
+        (at, self.word(at) ^ bits << (8 * (byte_at - at)))
+    }
+
     fn runs(&self, is: impl Fn(RunKind) -> bool) -> impl Iterator<Item = &heapfile::Run> {
         self.runs.iter().filter(move |run| is(run.kind))
     }
@@ -308,6 +330,119 @@ fn a_block_that_is_no_directory_of_roots_stays() {
             let arena = Arena::open(&sample.path).unwrap();
             assert!(arena.read().unwrap().roots().unwrap().is_empty());
         }
+    }
+}
+
+/// Words of the roots' own: to the directory, the directory's length (so that it is free, and so that it has half a word), a record.
+fn damage_of_roots(sample: &Sample) -> [(u64, u64); 4] {
+    let directory = sample.word(sample.roots_word());
+    let state = sample.state_of(directory);
+    [
+        (sample.roots_word(), 0x1234_5678),
+        sample.flipped(state, 1),
+        sample.flipped(state, 2),
+        (sample.word(directory) + 16, 0x5555),
+    ]
+}
+
+#[test]
+fn all_that_a_repair_changes_of_the_heap_is_saved() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let heap = sample.roots_word() - 48;
+        for damage in damage_of_roots(&sample) {
+            for more in [None, Some((heap + 16, 7))] {
+                let damage: Vec<_> = more.into_iter().chain([damage]).collect();
+                sample.damaged(&damage);
+                let before = std::fs::read(&sample.path).unwrap();
+                let repair = Arena::repair(&sample.path).unwrap();
+                assert!(repair.report.is_clean() && !repair.losses.is_empty(), "{damage:x?}: {repair:?}");
+                let after = std::fs::read(&sample.path).unwrap();
+                let is_log = |at: usize| {
+                    let logs = sample.runs(|kind| kind == RunKind::LogRing);
+                    logs.into_iter()
+                        .any(|log| (log.offset..log.offset + log.len_bytes).contains(&(at as u64)))
+                };
+                let changed: Vec<usize> = (heap as usize..before.len())
+                    .step_by(8)
+                    .filter(|&at| before[at..at + 8] != after[at..at + 8] && !is_log(at))
+                    .collect();
+                assert_eq!(repair.changed_words, changed.len() as u64, "{damage:x?}");
+                let saved = std::fs::read(repair.backup.as_ref().unwrap()).unwrap();
+                std::fs::remove_file(repair.backup.unwrap()).unwrap();
+                let pages: Vec<usize> = saved
+                    .chunks(4104)
+                    .map(|saved| {
+                        let at = u64::from_le_bytes(saved[..8].try_into().unwrap()) as usize;
+                        assert!(saved[8..] == before[at..at + 4096], "{damage:x?}: {at:#x} as it was");
+                        at
+                    })
+                    .collect();
+                assert!(changed.iter().all(|at| pages.contains(&(at / 4096 * 4096))), "{damage:x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_roots_that_is_lost_is_named_by_where_it_lay() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let directory = sample.word(sample.roots_word());
+        sample.damaged(&[sample.flipped(sample.state_of(directory), 1)]);
+        let losses = Arena::repair(&sample.path).unwrap().losses;
+        assert!(losses.len() == 1 && losses[0].offset == directory, "{losses:?}");
+        assert!(losses[0].what.contains("all roots are gone"), "{losses:?}");
+    }
+}
+
+#[test]
+fn a_wrong_length_of_the_directory_costs_no_root() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let sample = sample(dir.path(), durability);
+        let directory = sample.word(sample.roots_word());
+        sample.damaged(&[sample.flipped(sample.state_of(directory), 2)]);
+        let repair = sample.repaired("length of the directory", &(0..0));
+        assert!(repair.losses.len() == 1 && repair.losses[0].offset == directory, "{:?}", repair.losses);
+        let arena = Arena::open(&sample.path).unwrap();
+        assert_eq!(arena.read().unwrap().roots().unwrap().len(), 2);
+    }
+}
+
+/// Not a byte is free, and a root is to be taken out of the directory.
+#[test]
+fn a_full_arena_is_repaired() {
+    for durability in BOTH {
+        let dir = fast_dir();
+        let path = dir.path().join("a.heap");
+        let options = small(durability).max_size(2 << 20);
+        let arena = options.create(&path).unwrap();
+        let mut tx = arena.write().unwrap();
+        for name in ["a", "b", "c"] {
+            let block = tx.alloc_bytes(name.as_bytes()).unwrap();
+            tx.create_root(name, block).unwrap();
+        }
+        tx.commit().unwrap();
+        for len in [4096, 2000, 500, 100, 56, 24, 16, 8] {
+            while arena.alloc_bytes(&bytes(1, len)).is_ok() {}
+        }
+        let heap = arena.stats().unwrap().heap_offset;
+        drop(arena);
+        let image = std::fs::read(&path).unwrap();
+        let word = |at: u64| u64::from_le_bytes(image[at as usize..][..8].try_into().unwrap());
+        let record = word(word(heap + 48));
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&[0x55; 8], record + 16).unwrap();
+        file.write_all_at(&[0x55; 4], heap + 16).unwrap();
+        let repair = options.repair(&path).unwrap();
+        assert!(repair.report.is_clean() && repair.losses.len() == 1, "{repair:?}");
+        assert_eq!(repair.losses[0].offset, record);
+        let arena = options.open(&path).unwrap();
+        let roots = arena.read().unwrap().roots().unwrap();
+        assert_eq!(roots.iter().map(|root| root.name.as_str()).collect::<Vec<_>>(), ["b", "c"]);
     }
 }
 

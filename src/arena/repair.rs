@@ -2,8 +2,9 @@
 //! what is left is there with its bytes.
 //!
 //! What blocks there are is said by the page map and the slabs' states (`heap::survey` tells what vouches for what). All else is computed: the
-//! free tree, counts, maxima, lists of slabs, the header, the directory of the roots. What was there before is kept in a file beside the
-//! arena; the changes are one transaction, so that a repair that is cut off was none.
+//! free tree, counts, maxima, lists of slabs, the header, the directory of the roots. What the heap had there before is kept in a file beside the
+//! arena; the changes are one transaction, so that a repair that is cut off was none. Before it the log moves to where the superblock has it, after it
+//! damaged slots and marks are written anew: neither is saved, for nothing is lost with it.
 //!
 //! Limits: a damaged superblock, a log that does not say where it begins, and a page map that cannot be found are not repaired. Content
 //! has no checksums: bytes of blocks are taken as they are.
@@ -16,6 +17,7 @@ use crate::layout::{LogPlace, MARK_PAGE, PAGE, Page, SLOT_PAGES, page_offset};
 use crate::log::slots;
 use crate::roots;
 use crate::runtime::{LogState, MarkState, boot_id};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -36,7 +38,7 @@ use std::path::{Path, PathBuf};
 pub struct Repair {
     /// What could not be told for certain, and what became of it.
     pub losses: Vec<Finding>,
-    /// Words of metadata that were changed.
+    /// Words of the heap that were changed.
     pub changed_words: u64,
     /// Where the pages are that were changed, as they were; nothing if none was.
     pub backup: Option<PathBuf>,
@@ -64,8 +66,8 @@ impl Options {
     /// that nothing vouches for are kept as blocks of their own. Also takes a `Process` arena that was not synced before the machine
     /// went down. Completes what the log has first.
     ///
-    /// The pages that change are saved first, beside the arena, as `NAME.repair-N`: for each its offset as eight bytes, then
-    /// its 4096 bytes.
+    /// The pages of the heap that change, those of the roots among them, are saved first, beside the arena, as `NAME.repair-N`: for each its offset
+    /// as eight bytes, then its 4096 bytes. What lies before the heap is not: a checkpoint slot, or a mark, whose checksum is wrong says nothing any more.
     ///
     /// Errors: [`Error::Busy`] if another handle is open; [`Error::Corrupt`] if too little is left, with nothing changed. Reads all
     /// metadata.
@@ -81,7 +83,9 @@ impl Options {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn repair(&self, path: impl AsRef<Path>) -> Result<Repair> {
-        let options = Self { repairing: true, accept_unsynced: true, locking: None, ..self.clone() };
+        let mut options = Self { repairing: true, accept_unsynced: true, locking: None, ..self.clone() };
+        // A log that moved into the heap would change pages that are not saved.
+        options.log_limit = 0;
         options.check()?;
         run(&open::open(path.as_ref(), &options)?, true)
     }
@@ -93,46 +97,23 @@ pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
     let limit = (media.len() / PAGE).min(Page::MAX.into()) as Page;
     let heap = Heap::new(arena.inner.heap_page());
     let damaged_slots = damaged_slots(arena)?;
-    let mut lay = LogPlace::FIRST;
-    if let Some(log) = &arena.inner.power {
-        let runtime = media.runtime();
-        lay = runtime.log().place;
-        if lay != LogPlace::FIRST {
-            // What is rebuilt must not be what the log lies in.
-            let _locked = arena.inner.lock_exclusive(false)?;
-            log.move_to(media, runtime, LogPlace::FIRST)?;
-        }
-    }
     let mut findings = 0u64;
     heap.check(&Committed(media), &[], &mut |_| findings += 1)?;
+    let lay = if arena.inner.power.is_some() { media.runtime().log().place } else { LogPlace::FIRST };
+    if let Some(log) = &arena.inner.power
+        && (findings > 0 || arena.inner.see_log_run(lay).is_err())
+    {
+        // What is rebuilt must not be what the log lies in.
+        let _locked = arena.inner.lock_exclusive(false)?;
+        log.move_to(media, media.runtime(), LogPlace::FIRST)?;
+    }
     // What is sound stays as it is, though it would be built in another shape.
     let Rebuilt { words, losses } =
         if findings == 0 { Rebuilt::default() } else { heap.rebuild(&Committed(media), limit, lay)? };
     let mut losses: Vec<Finding> =
         losses.into_iter().map(|loss| Finding { offset: loss.offset, what: loss.what }).collect();
-    let mut backup = None;
-    if !words.is_empty() {
-        let mut pages: Vec<u64> = words.keys().map(|at| at / PAGE * PAGE).collect();
-        pages.dedup();
-        // What was free becomes nodes, and may be punched.
-        pages.iter().try_for_each(|&at| media.reserve(at, PAGE))?;
-        backup = if keep { Some(save(arena, &pages)?) } else { None };
-        let rebuilt = arena.write().and_then(|mut tx| {
-            tx.with_heap(|_, work| words.iter().try_for_each(|(&at, &word)| work.store(at, word)))?;
-            tx.commit()
-        });
-        if let (Err(e), Some(saved)) = (&rebuilt, &backup)
-            && !matches!(e, Error::Poisoned { .. })
-        {
-            // Nothing has changed, and the next attempt saves them again.
-            let _ = std::fs::remove_file(saved);
-        }
-        rebuilt?;
-    }
-    let mut tx = arena.write()?;
-    let lost = roots::mend(&mut tx)?;
-    losses.extend(lost.into_iter().map(|(offset, what)| Finding { offset, what }));
-    tx.commit()?;
+    let Mended { changed_words, backup, lost } = mend(arena, &words, keep)?;
+    losses.extend(lost);
     for index in damaged_slots {
         losses.push(mend_slot(arena, index)?);
     }
@@ -144,11 +125,52 @@ pub(super) fn run(arena: &Arena, keep: bool) -> Result<Repair> {
         }
         media.runtime().set_boot(boot_id());
     }
-    if let Some(log) = &arena.inner.power {
-        arena.inner.move_log(log, 0)?;
-    }
     arena.checkpoint()?;
-    Ok(Repair { losses, changed_words: words.len() as u64, backup, report: arena.check()? })
+    Ok(Repair { losses, changed_words, backup, report: arena.check()? })
+}
+
+/// What became of the heap and its roots.
+struct Mended {
+    changed_words: u64,
+    backup: Option<PathBuf>,
+    lost: Vec<Finding>,
+}
+
+/// Stores the words that were built anew, and mends the roots, as one transaction, after the pages that it changes were saved if `keep` says so.
+fn mend(arena: &Arena, words: &BTreeMap<u64, u64>, keep: bool) -> Result<Mended> {
+    let media = &arena.inner.media;
+    // What was free becomes nodes, and may be punched.
+    pages_of(words.keys()).into_iter().try_for_each(|at| media.reserve(at, PAGE))?;
+    let mut tx = arena.write()?;
+    tx.with_heap(|heap, work| {
+        heap.forget_hints();
+        words.iter().try_for_each(|(&at, &word)| work.store(at, word))?;
+        // Those that are left are of a log that was said to lie elsewhere.
+        if arena.inner.power.is_some() {
+            heap.free_log_runs(work, media.runtime().log().place)?;
+        }
+        Ok(())
+    })?;
+    let lost = roots::mend(&mut tx)?;
+    let changed = tx.changed_words()?;
+    let backup = if keep && !changed.is_empty() { Some(save(arena, &pages_of(&changed))?) } else { None };
+    let committed = tx.commit();
+    if let (Err(e), Some(saved)) = (&committed, &backup)
+        && !matches!(e, Error::Poisoned { .. })
+    {
+        // Nothing has changed, and the next attempt saves them again.
+        let _ = std::fs::remove_file(saved);
+    }
+    committed?;
+    let lost = lost.into_iter().map(|(offset, what)| Finding { offset, what }).collect();
+    Ok(Mended { changed_words: changed.len() as u64, backup, lost })
+}
+
+/// Where the pages are that these words lie in, which are in order.
+fn pages_of<'a>(words: impl IntoIterator<Item = &'a u64>) -> Vec<u64> {
+    let mut pages: Vec<u64> = words.into_iter().map(|at| at / PAGE * PAGE).collect();
+    pages.dedup();
+    pages
 }
 
 /// Saves pages as they are, durably.

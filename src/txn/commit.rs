@@ -76,7 +76,7 @@ pub(crate) fn run(arena: &Inner, state: &mut State) -> Result<Outcome> {
 
 /// Committed runs that the transaction freed become free extents, last of all. Returns where the heap ends.
 #[inline]
-fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
+pub(super) fn join_deferred(arena: &Inner, state: &mut State) -> Result<Page> {
     // Where the heap ends is a word of its layout.
     if state.end != 0 && !state.changes.layout_changed && state.changes.deferred.is_empty() {
         return Ok(state.end);

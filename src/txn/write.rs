@@ -21,6 +21,7 @@ use crate::log::record::Body;
 use crate::media::Ready;
 use crate::offset::Offset;
 use bytemuck::Pod;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -540,6 +541,19 @@ impl<'a> WriteTxn<'a> {
             done += n;
         }
         Ok(())
+    }
+
+    /// Where the words are that a commit would change, in order. The last thing before it: what was freed may be used from here on.
+    pub(crate) fn changed_words(&mut self) -> Result<BTreeSet<u64>> {
+        self.scratch.clear();
+        commit::join_deferred(self.arena, &mut self.state)?;
+        let (media, mut changed) = (self.arena.media(), BTreeSet::new());
+        self.state.changes.in_order(|offset, words| {
+            let all = (offset..).step_by(8).zip(words);
+            changed.extend(all.filter(|&(at, &word)| media.load(at) != Some(word)).map(|(at, _)| at));
+            Ok(())
+        })?;
+        Ok(changed)
     }
 
     /// Makes all changes of this transaction the committed state, at once and as a whole.
