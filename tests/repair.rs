@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{BOTH, assert_clean, bytes, dir, fast_dir, small};
+use common::{BOTH, assert_clean, bytes, dir, fast_dir, killed_at, small};
 use heapfile::store::{Kind, Store, Table};
 use heapfile::testing::{SplitMix64, set_boot};
 use heapfile::{Arena, Durability, Error, Offset, Options, RunKind, View};
@@ -478,6 +478,61 @@ fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
             std::fs::remove_file(&to).unwrap();
         }
     }
+}
+
+/// The file of a `Power` arena as it is when a commit counts that nothing was applied of, which changes a block (of "before", 1000 times) in this way; the
+/// block, and where the heap ended before.
+fn not_applied(
+    dir: &Path,
+    change: impl FnOnce(&mut heapfile::WriteTxn<'_>, &[Offset<[u8]>]),
+) -> (Vec<u8>, Offset<[u8]>, usize) {
+    let path = dir.join("a.heap");
+    let arena = small(Durability::Power).create(&path).unwrap();
+    let blocks: Vec<_> = (0..100).map(|_| arena.alloc_bytes(&b"before".repeat(200)).unwrap()).collect();
+    arena.checkpoint().unwrap();
+    let stats = arena.stats().unwrap();
+    let image = killed_at("commit: record durable", &path, || {
+        let mut tx = arena.write().unwrap();
+        change(&mut tx, &blocks);
+        tx.commit().unwrap();
+    });
+    drop(arena);
+    std::fs::remove_file(&path).unwrap();
+    (image, blocks[0], (stats.heap_offset + stats.heap_bytes) as usize)
+}
+
+/// How the block begins in the arena that is salvaged from this image, and whether a loss names the log.
+fn salvaged(dir: &Path, image: &[u8], block: Offset<[u8]>) -> (String, bool) {
+    let (from, to) = (dir.join("from.heap"), dir.join("to.heap"));
+    std::fs::write(&from, image).unwrap();
+    let salvage = Arena::salvage(&from, &to).unwrap();
+    assert!(salvage.report.is_clean(), "{salvage:?}");
+    let arena = Arena::open(&to).unwrap();
+    let found = String::from_utf8(arena.read().unwrap().bytes(block).unwrap()[..6].to_vec()).unwrap();
+    std::fs::remove_file(to).unwrap();
+    (found, salvage.losses.iter().any(|loss| loss.what.contains("the log")))
+}
+
+#[test]
+fn what_the_log_of_a_cut_file_has_for_the_rest_is_salvaged() {
+    let dir = fast_dir();
+    let (image, block, end) = not_applied(dir.path(), |tx, blocks| {
+        tx.write_at(blocks[0], 0, b"after!").unwrap();
+        tx.alloc_unset(1 << 20, 4096).unwrap();
+    });
+    assert_eq!(salvaged(dir.path(), &image, block), ("after!".to_owned(), false));
+    assert_eq!(salvaged(dir.path(), &image[..end], block), ("after!".to_owned(), true));
+}
+
+/// Its body lay behind the heap, in the part that is missing.
+#[test]
+fn a_record_that_lost_its_body_with_the_end_of_the_file_is_told() {
+    let dir = fast_dir();
+    let (image, block, end) = not_applied(dir.path(), |tx, blocks| {
+        blocks.iter().for_each(|&block| tx.write_at(block, 0, &b"after!".repeat(200)).unwrap());
+    });
+    assert_eq!(salvaged(dir.path(), &image, block), ("after!".to_owned(), false));
+    assert_eq!(salvaged(dir.path(), &image[..end], block), ("before".to_owned(), true));
 }
 
 /// A machine that went down left a heap that is not sound.

@@ -453,13 +453,9 @@ fn recover_at_open(inner: &Inner, alone: bool, home: Option<Seen>) -> Result<boo
     }
     match (&inner.power, mark) {
         _ if !alone => {}
-        (Some(_), _) if inner.access == Access::Private => {
-            match inner.recover(Extent::All) {
-                // What there is without the log is to be salvaged; its ring may have gone with the end of the file.
-                Err(Error::Corrupt { .. } | Error::Truncated { .. }) if inner.options.repairing => {}
-                replayed => replayed?,
-            }
-        }
+        // Who salvages takes of the log what there is.
+        (Some(_), _) if inner.access == Access::Private && inner.options.repairing => {}
+        (Some(_), _) if inner.access == Access::Private => inner.recover(Extent::All)?,
         (Some(_), _) => {
             // A word that means something in `Process` arenas only; an earlier boot may have left anything in it.
             runtime.clear_intent();

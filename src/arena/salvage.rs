@@ -35,7 +35,7 @@ pub struct Salvage {
 
 impl Arena {
     /// Brings all blocks and roots that can be told from what is left of the arena at `from`, which nobody may have open for writing, into a new
-    /// arena at `to`, of the same durability. `from` is only read; what its log has is taken into account if it can be read.
+    /// arena at `to`, of the same durability. `from` is only read; what its log has is taken into account as far as it can be read and the file reaches.
     ///
     /// Blocks keep their offsets and their bytes, as in a [repair](Arena::repair), which this is, of a copy. For files that must not be written, and for those
     /// that cannot be repaired because their log cannot be read.
@@ -67,9 +67,8 @@ impl Arena {
         let (media, mut losses) = (&source.inner.media, Vec::new());
         // As large as a damaged one may be, no arena has counted.
         let mut sequence = Some(media.runtime().sequence()).filter(|&commits| commits < 1 << 62).unwrap_or(0);
-        if source.inner.power.as_ref().is_some_and(|log| log.read(media).is_err()) {
-            let what = "the log: commits since the last checkpoint may be there in part, or not at all";
-            losses.push(Finding { offset: 0, what: what.to_owned() });
+        if let Some(loss) = replay(&source)? {
+            losses.push(loss);
             // Nothing vouches for it, and a new file may count from anywhere.
             sequence = 0;
         }
@@ -79,6 +78,25 @@ impl Arena {
         losses.extend(repaired.losses);
         Ok(Salvage { losses, report: repaired.report })
     }
+}
+
+/// Applies what the log has, in memory; what of it is lost.
+fn replay(source: &Arena) -> Result<Option<Finding>> {
+    let media = &source.inner.media;
+    let Some(log) = &source.inner.power else { return Ok(None) };
+    let (offset, what) = match log.replay_inside(media, source.inner.apply()) {
+        Ok(true) => return Ok(None),
+        Ok(false) => (
+            media.len(),
+            "the log: what commits since the last checkpoint have behind the file's end is lost",
+        ),
+        // Its ring may have gone with the end of the file.
+        Err(Error::Corrupt { .. } | Error::Truncated { .. }) => {
+            (0, "the log: commits since the last checkpoint may be there in part, or not at all")
+        }
+        Err(e) => return Err(e),
+    };
+    Ok(Some(Finding { offset, what: what.to_owned() }))
 }
 
 /// Copies all pages of the heap that hold anything. What is damaged says not what is in use.

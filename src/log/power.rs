@@ -4,7 +4,7 @@
 //! it keeps is named beside the step.
 
 use super::record::*;
-use super::replay::{Apply, replay};
+use super::replay::{Apply, replay, replay_inside};
 use super::resume::now;
 use super::ring::{Cursor, Record, Ring, largest};
 use super::slots;
@@ -289,6 +289,15 @@ impl PowerLog {
     pub(crate) fn replay_only(&self, media: &Media, apply: Apply) -> Result<()> {
         let (slot, records, _) = self.read(media)?;
         replay(media, &self.ring_at(slot.log)?, &records, self.heap_page, (apply, false))
+    }
+
+    /// The same with a file that may have been cut short, as far as it goes. Whether that is all that was committed.
+    pub(crate) fn replay_inside(&self, media: &Media, apply: Apply) -> Result<bool> {
+        let (slot, records, head) = self.read(media)?;
+        let ring = self.ring_at(slot.log)?;
+        let is_all = replay_inside(media, &ring, &records, self.heap_page, apply)?;
+        // The body of a record that was spilled may have gone with the file's end.
+        Ok(is_all && !ring.has_later(media, head)?)
     }
 
     /// Applies every valid record that may not be applied, and computes the runtime words anew.

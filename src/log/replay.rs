@@ -156,6 +156,24 @@ pub(crate) fn replay(
     Ok(())
 }
 
+/// Applies what records have for the file as it is, however short it was cut: for who salvages what is left. Whether that is all they have.
+pub(crate) fn replay_inside(
+    media: &Media,
+    ring: &Ring,
+    records: &[Record],
+    heap_page: Page,
+    apply: Apply,
+) -> Result<bool> {
+    let len = media.refresh_len()? / PAGE * PAGE;
+    for (offset, words) in steps(ring, records, heap_page)? {
+        let inside = (len.saturating_sub(offset) / 8).min(words.len() as u64);
+        if inside > 0 {
+            apply.words(media, offset, &words[..inside as usize])?;
+        }
+    }
+    Ok(records.iter().all(|record| page_offset(record.header.end_page) <= len))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
