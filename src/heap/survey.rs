@@ -1,8 +1,8 @@
 //! The survey: what of a damaged heap can still be told, as a basis for building its metadata anew.
 //!
 //! What blocks there are is said by the page map and the slabs; everything else follows from these two. Where they are damaged
-//! themselves there is a second witness for most: every page of a slab has a word, and the slab's first word names its shape too; a page-map
-//! array's own word lies in an array before it; a sound free tree tells where a block whose word is lost has to end.
+//! themselves there is a second witness for most: every page of a slab has a word, and the slab's first word names its shape too; the header
+//! names each page-map array, whose own word lies in an array before it; a sound free tree tells where a block whose word is lost has to end.
 //!
 //! Rules:
 //!
@@ -103,16 +103,19 @@ impl<L: Load> Surveyor<'_, L> {
             let named = self.header.array(self.l, array).ok().filter(|&page| fits(page));
             // The page of array 0 never changes.
             let by_itself = if array == 0 { Some(first + 1) } else { self.array_by_its_word(array) };
-            let Some(page) = by_itself.filter(|&page| fits(page)) else {
-                if named.is_some() {
-                    let what = "a page-map array is not where the header says, nor anywhere else";
-                    return if array == 0 {
-                        Err(Error::corrupt(at, what))
-                    } else {
-                        self.array_unneeded(array)
-                    };
+            let page = match (by_itself.filter(|&page| fits(page)), named) {
+                (Some(page), _) => page,
+                (None, Some(page)) if array > 0 => {
+                    if !self.is_needed(array) {
+                        return Ok(());
+                    }
+                    self.array_by_the_header(array, page)?
                 }
-                return Ok(());
+                (None, Some(_)) => {
+                    let what = "a page-map array is not where the header says, nor anywhere else";
+                    return Err(Error::corrupt(at, what));
+                }
+                (None, None) => return Ok(()),
             };
             if named != Some(page) {
                 self.lose(
@@ -125,16 +128,30 @@ impl<L: Load> Surveyor<'_, L> {
         Ok(())
     }
 
-    /// An array that cannot be found matters only if the heap is long enough to need it.
-    fn array_unneeded(&self, array: u32) -> Result<()> {
-        let end = self.header.end(self.l)?;
-        if last_array(u64::from(end - self.header.first)).is_some_and(|last| last < array) {
-            return Ok(());
+    /// Whether the heap is long enough to need an array: one that it does not may be anywhere.
+    fn is_needed(&self, array: u32) -> bool {
+        let end = self.header.end(self.l).ok();
+        end.and_then(|end| last_array(u64::from(end - self.header.first))).is_none_or(|last| last >= array)
+    }
+
+    /// The place that the header names for an array whose own word is damaged, unless something else lies there.
+    fn array_by_the_header(&self, array: u32, page: Page) -> Result<Page> {
+        let end = u64::from(page) + u64::from(array_pages(array));
+        let is_described = end <= u64::from(self.header.first) + array_start(array);
+        if is_described
+            && self.covered_to(page) <= u64::from(page)
+            && !(page..end as Page).any(|page| self.is_start(page))
+        {
+            return Ok(page);
         }
-        Err(Error::corrupt(
+        Err(self.array_lost(array))
+    }
+
+    fn array_lost(&self, array: u32) -> Error {
+        Error::corrupt(
             self.header.array_at(array),
             "a page-map array is lost, and with it all that it describes",
-        ))
+        )
     }
 
     fn array_by_its_word(&self, array: u32) -> Option<Page> {
@@ -151,6 +168,23 @@ impl<L: Load> Surveyor<'_, L> {
         let (array, at) = self.header.array_of(page);
         let start = self.survey.arrays.get(array as usize);
         start.and_then(|&start| self.l.load(page_offset(start) + at).ok()).unwrap_or(0)
+    }
+
+    /// Where the run ends that starts with the last word before `page`, by that word.
+    fn covered_to(&self, page: Page) -> u64 {
+        let array_at = |page: Page| self.survey.arrays.iter().position(|&start| start == page);
+        let has_word = |&page: &Page| self.entry(page) != 0 || array_at(page).is_some();
+        let Some(start) = (self.header.first..page).rev().find(has_word) else { return 0 };
+        let (first, pages) = if let Some(array) = array_at(start) {
+            (start, array_pages(array as u32))
+        } else if let Some((first, shape)) = self.slab_of(start) {
+            (first, shape.pages)
+        } else if self.is_block(start) {
+            (start, Run::of(self.entry(start)).map_or(1, |run| run.pages))
+        } else {
+            (start, self.log_run(start).unwrap_or(1))
+        };
+        u64::from(first) + u64::from(pages)
     }
 
     /// All free extents, if the tree contradicts itself nowhere.
@@ -381,8 +415,21 @@ impl<L: Load> Surveyor<'_, L> {
             || self.slab_of(page).is_some()
     }
 
+    /// Whether the header tells of runs that none of the arrays describes.
+    fn lacks_array(&self) -> bool {
+        let is_there = |end: &Page| *end <= self.limit;
+        let end = self.header.end(self.l).ok().filter(is_there);
+        let (counted, _) = self.l.load(self.header.runs_at()).map_or((0, 0), halves);
+        end.is_some()
+            && self.is_needed(self.survey.arrays.len() as u32)
+            && counted as usize > self.survey.runs.len()
+    }
+
     /// Where the heap ends: where its header says, if nothing lies behind and nothing before it is without reason.
     fn find_end(&mut self) -> Result<()> {
+        if self.lacks_array() {
+            return Err(self.array_lost(self.survey.arrays.len() as u32));
+        }
         let last = self.survey.runs.last().map_or(self.header.first, |&(page, pages, _)| page + pages);
         let said = self.header.end(self.l).ok().filter(|&end| end >= last && end <= self.limit);
         let fits = |end: Page| {
