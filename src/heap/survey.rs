@@ -81,7 +81,7 @@ impl Heap {
         let most = described.min(limit.into()) as Page;
         surveyor.free = surveyor.sound_tree(most);
         surveyor.nodes = surveyor.nodes_reached(most);
-        surveyor.find_runs(most);
+        surveyor.find_runs(surveyor.vouched_end(most));
         surveyor.find_end()?;
         Ok(surveyor.survey)
     }
@@ -210,6 +210,16 @@ impl<L: Load> Surveyor<'_, L> {
         let (_, counted) = halves(self.l.load(self.header.runs_at()).ok()?);
         let (_, in_tree) = halves(self.l.load(self.header.nodes_at()).ok()?);
         (u64::from(counted) == free_pages && in_tree as usize == all.len()).then_some(all)
+    }
+
+    /// Where the header says that the heap ends, if by the page map nothing lies there or behind it: else what the page map describes.
+    fn vouched_end(&self, most: Page) -> Page {
+        let said = self.header.end(self.l).ok().filter(|&end| end <= most);
+        let is_last = |&end: &Page| {
+            self.covered_to(end) <= u64::from(end)
+                && (end..most).all(|page| self.entry(page) == 0 && !self.survey.arrays.contains(&page))
+        };
+        said.filter(is_last).unwrap_or(most)
     }
 
     /// The pages of nodes that the free tree and the list of spare nodes lead to; nothing where the header counts all that are said to be some.
@@ -430,27 +440,49 @@ impl<L: Load> Surveyor<'_, L> {
         if self.lacks_array() {
             return Err(self.array_lost(self.survey.arrays.len() as u32));
         }
-        let last = self.survey.runs.last().map_or(self.header.first, |&(page, pages, _)| page + pages);
-        let said = self.header.end(self.l).ok().filter(|&end| end >= last && end <= self.limit);
-        let fits = |end: Page| {
-            last_array(u64::from(end - self.header.first))
-                .is_some_and(|last| last as usize + 1 == self.survey.arrays.len())
-        };
-        self.survey.end = match said.filter(|&end| fits(end)) {
-            Some(end) => end,
-            None => {
-                // As short as the arrays that there are allow.
-                let arrays = self.survey.arrays.len() as u32;
-                let least = if arrays < 2 { 0 } else { super::map::pages_with(arrays - 2) + 1 };
-                let end = u64::from(last).max(u64::from(self.header.first) + least.max(4));
-                let end = Page::try_from(end).ok().filter(|&end| end <= self.limit && fits(end));
-                self.lose(self.header.end_at(), "where the heap ends: found by its last run");
-                end.ok_or(Error::corrupt(self.header.end_at(), "the heap's end cannot be found"))?
-            }
+        let said = self.header.end(self.l).ok().filter(|&end| self.may_end(end));
+        self.survey.end = match said {
+            Some(end) if end >= self.last_end() => end,
+            _ => self.end_by_runs(said)?,
         };
         self.survey.punched =
             self.free.take().map(|free| free.into_iter().filter(|extent| extent.punched).collect());
         Ok(())
+    }
+
+    /// Where the last run ends.
+    fn last_end(&self) -> Page {
+        self.survey.runs.last().map_or(self.header.first, |&(page, pages, _)| page + pages)
+    }
+
+    /// Whether a heap with these arrays, in this file, may end there.
+    fn may_end(&self, end: Page) -> bool {
+        let last = last_array(u64::from(end - self.header.first));
+        end <= self.limit && last.is_some_and(|last| last as usize + 1 == self.survey.arrays.len())
+    }
+
+    /// Where the heap ends if its last run is believed more than its header, or else the header's `said`.
+    fn end_by_runs(&mut self, said: Option<Page>) -> Result<Page> {
+        // As short as the arrays that there are allow.
+        let arrays = self.survey.arrays.len() as u32;
+        let least = if arrays < 2 { 0 } else { super::map::pages_with(arrays - 2) + 1 };
+        let end = u64::from(self.last_end()).max(u64::from(self.header.first) + least.max(4));
+        if let Some(end) = Page::try_from(end).ok().filter(|&end| self.may_end(end)) {
+            self.lose(self.header.end_at(), "where the heap ends: found by its last run");
+            return Ok(end);
+        }
+        let lost = Error::corrupt(self.header.end_at(), "the heap's end cannot be found");
+        let (Some(end), Some((page, pages, Found::Block(run)))) = (said, self.survey.runs.last_mut()) else {
+            return Err(lost);
+        };
+        if *page >= end {
+            return Err(lost);
+        }
+        *pages = end - *page;
+        *run = Run { pages: *pages, slack: 0, ..*run };
+        let (at, pages) = (page_offset(*page), *pages);
+        self.lose(at, format!("a block said to reach past the heap's end: cut to {pages} pages"));
+        Ok(end)
     }
 }
 

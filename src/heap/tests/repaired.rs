@@ -273,6 +273,56 @@ fn an_array_that_nobody_needs_is_no_loss() {
     assert_eq!(blocks(&heap, &mock), before);
 }
 
+/// A heap of as many pages as one array can have, all of them in use, in a longer file; the word of the last block in the page map.
+fn filled_heap() -> (Mock, Heap, u64) {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, FIRST + 511);
+    while heap.alloc(&mut mock, PAGE, PAGE).is_ok() {}
+    mock.commit(&mut heap);
+    sound(&heap, &mock);
+    let last = *stretches(&heap, &mock).last().unwrap();
+    assert!(matches!(last.used, Use::Block { .. }) && last.end() == FIRST + 511);
+    let at = heap.header.entry_at(&mock, last.page).unwrap();
+    mock.words.resize((FIRST as usize + 600) * 512, 0);
+    (mock, heap, at)
+}
+
+#[test]
+fn the_last_block_of_a_full_heap_may_lose_its_word() {
+    let (good, heap, at) = filled_heap();
+    let before = blocks(&heap, &good);
+    for lie in [0, 0x77, u64::MAX] {
+        let (mut mock, mut heap) = (good.clone(), heap.clone());
+        set(&mut mock, at, lie);
+        assert_eq!(repair(&mut heap, &mut mock).len(), 1, "{lie:#x}");
+        assert_eq!(blocks(&heap, &mock), before, "{lie:#x}");
+    }
+}
+
+#[test]
+fn a_last_block_that_is_too_long_for_the_arrays_is_cut_to_the_end() {
+    let (mut mock, mut heap, at) = filled_heap();
+    let before = blocks(&heap, &mock);
+    let word = load(&mock, at);
+    set(&mut mock, at, word + (2 << 32));
+    let last = before.last().unwrap().offset;
+    let losses = repair(&mut heap, &mut mock);
+    assert!(!losses.is_empty() && losses.iter().all(|loss| loss.offset == last), "{losses:?}");
+    assert_eq!(blocks(&heap, &mock), before);
+}
+
+/// The end is damaged, not the last block: it stays as it is.
+#[test]
+fn an_end_inside_of_the_last_block_is_not_believed() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 400);
+    heap.alloc(&mut mock, 200 * PAGE, PAGE).unwrap();
+    mock.commit(&mut heap);
+    let before = blocks(&heap, &mock);
+    let end = load(&mock, heap.header.end_at());
+    set(&mut mock, heap.header.end_at(), end - 20);
+    repair(&mut heap, &mut mock);
+    assert_eq!(blocks(&heap, &mock), before);
+}
+
 /// A page of a slab whose word is the sound word of something else (nodes that nothing leads to are a block then); or is no word at all.
 #[test]
 fn what_starts_inside_of_a_slab_is_not_swallowed() {
