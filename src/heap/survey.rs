@@ -82,6 +82,8 @@ impl Heap {
         surveyor.free = surveyor.sound_tree(most);
         surveyor.nodes = surveyor.nodes_reached(most);
         surveyor.find_runs(surveyor.vouched_end(most));
+        surveyor.tell_cut_off(described);
+        surveyor.drop_arrays();
         surveyor.find_end()?;
         Ok(surveyor.survey)
     }
@@ -425,6 +427,35 @@ impl<L: Load> Surveyor<'_, L> {
             || self.slab_of(page).is_some()
     }
 
+    /// Tells of what the page map describes up to page `described`, and the file does not have.
+    fn tell_cut_off(&mut self, described: u64) {
+        let to = described.min(Page::MAX.into()) as Page;
+        let is_first = |page: Page| self.slab_of(page).is_some_and(|(first, _)| first == page);
+        let lost = (self.limit..to).filter(|&page| self.is_block(page) || is_first(page)).count();
+        if lost > 0 {
+            let what =
+                format!("the file ends here, before {lost} blocks and slabs of the heap: they are lost");
+            self.lose(page_offset(self.limit), what);
+        }
+    }
+
+    /// Gives up the arrays that no heap has that fits into the file, which was cut.
+    fn drop_arrays(&mut self) {
+        while u64::from(self.header.first) + self.least_pages() > u64::from(self.limit)
+            && self.survey.arrays.len() > 1
+        {
+            self.survey.arrays.pop();
+            let array = self.survey.arrays.len() as u32;
+            self.survey.runs.retain(|run| !matches!(run.2, Found::Array(number) if number == array));
+        }
+    }
+
+    /// Fewest pages of a heap that has as many arrays as there are.
+    fn least_pages(&self) -> u64 {
+        let arrays = self.survey.arrays.len() as u32;
+        if arrays < 2 { 4 } else { super::map::pages_with(arrays - 2) + 1 }
+    }
+
     /// Whether the header tells of runs that none of the arrays describes.
     fn lacks_array(&self) -> bool {
         let is_there = |end: &Page| *end <= self.limit;
@@ -464,9 +495,7 @@ impl<L: Load> Surveyor<'_, L> {
     /// Where the heap ends if its last run is believed more than its header, or else the header's `said`.
     fn end_by_runs(&mut self, said: Option<Page>) -> Result<Page> {
         // As short as the arrays that there are allow.
-        let arrays = self.survey.arrays.len() as u32;
-        let least = if arrays < 2 { 0 } else { super::map::pages_with(arrays - 2) + 1 };
-        let end = u64::from(self.last_end()).max(u64::from(self.header.first) + least.max(4));
+        let end = u64::from(self.last_end()).max(u64::from(self.header.first) + self.least_pages());
         if let Some(end) = Page::try_from(end).ok().filter(|&end| self.may_end(end)) {
             self.lose(self.header.end_at(), "where the heap ends: found by its last run");
             return Ok(end);

@@ -310,6 +310,29 @@ fn a_last_block_that_is_too_long_for_the_arrays_is_cut_to_the_end() {
     assert_eq!(blocks(&heap, &mock), before);
 }
 
+/// A file that was cut to fewer pages than make a second array necessary, which lies before the cut.
+#[test]
+fn a_file_that_was_cut_needs_no_array_of_what_it_lost() {
+    let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 60, 1000);
+    for pages in [100, 600].into_iter().chain([10; 20]) {
+        heap.alloc(&mut mock, pages * PAGE, PAGE).unwrap();
+    }
+    mock.commit(&mut heap);
+    let limit = load(&mock, heap.header.array_at(1)) as Page + 20;
+    assert!((FIRST + 20..FIRST + 500).contains(&limit));
+    let all = blocks(&heap, &mock);
+    let (kept, lost): (Vec<Block>, Vec<Block>) =
+        all.into_iter().partition(|block| block.offset + block.len <= page_offset(limit));
+    mock.words.truncate(limit as usize * 512);
+    let losses = repair(&mut heap, &mut mock);
+    kept.iter().for_each(|block| assert_eq!(heap.block(&mock, block.offset).unwrap(), *block));
+    let behind = lost.iter().filter(|block| block.offset >= page_offset(limit)).count();
+    assert!(behind > 10);
+    let told = losses.iter().find(|loss| loss.offset == page_offset(limit)).unwrap();
+    assert!(told.what.contains(&format!("before {behind} blocks")), "{losses:?}");
+    can_be_worked_with(&mut heap, &mut mock);
+}
+
 /// The end is damaged, not the last block: it stays as it is.
 #[test]
 fn an_end_inside_of_the_last_block_is_not_believed() {
