@@ -84,12 +84,17 @@ impl<L: Load> Builder<'_, L> {
     fn gaps(&self) -> Vec<Extent> {
         let mut free = Vec::new();
         let mut at = self.header.first;
-        let holes = self.survey.punched.as_ref();
+        // In order, as the gaps are.
+        let mut holes = self.survey.punched.as_deref();
         let ends = [(self.survey.end, 0, Found::Header)];
         for &(page, pages, _) in self.survey.runs.iter().chain(&ends) {
             if at < page {
-                let punched =
-                    holes.is_none_or(|holes| holes.iter().any(|hole| hole.page < page && hole.end() > at));
+                while let Some([hole, others @ ..]) = holes
+                    && hole.end() <= at
+                {
+                    holes = Some(others);
+                }
+                let punched = holes.is_none_or(|holes| holes.first().is_some_and(|hole| hole.page < page));
                 free.push(Extent { page: at, pages: page - at, punched });
             }
             at = page + pages;
