@@ -15,6 +15,9 @@ use crate::txn::write::WriteTxn;
 const MAX_NAME: usize = 1024;
 const FIXED: usize = 24;
 
+/// Where root records are.
+type Records = Vec<Offset<[u8]>>;
+
 fn directory<S: View + ?Sized>(tx: &S) -> Result<&[Offset<[u8]>]> {
     match tx.word(Heap::new(tx.heap_page()).roots_at())? {
         0 => Ok(&[]),
@@ -191,7 +194,7 @@ pub(crate) fn remove(tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {
 }
 
 /// What the words of the block to which the header leads for the roots say, whatever its length; nothing if it is no block.
-fn entries(tx: &WriteTxn<'_>, directory: u64) -> Result<Option<(u64, Vec<Offset<[u8]>>)>> {
+fn entries(tx: &WriteTxn<'_>, directory: u64) -> Result<Option<(u64, Records)>> {
     // A place is a multiple of a word: what a damaged length cuts off of one is there.
     let read = |tx: &WriteTxn<'_>| {
         let len = tx.block(directory)?.len;
