@@ -72,12 +72,6 @@ impl SlabHint {
         }
     }
 
-    /// The word that is to be used after that one.
-    #[inline(always)]
-    pub(super) fn after_latest(&self) -> Option<FreeWord> {
-        self.freed.len().checked_sub(2).and_then(|at| self.freed.get(at)).copied()
-    }
-
     /// Forgets that word.
     #[inline(always)]
     pub(super) fn pop(&mut self) {

@@ -47,32 +47,11 @@ impl SlabHint {
         s.store_states(slot.state_at(), states)?;
         match free_in(states, slot.shape) {
             // Where most slots are in use this one's pages are mapped.
-            Some(bit) if is_dense(states, slot.shape) => slot.in_same_word(bit).prefetch(s),
+            Some(bit) if S::IS_ONE_CALL && is_dense(states, slot.shape) => slot.in_same_word(bit).prefetch(s),
             Some(_) => {}
-            None => {
-                self.pop();
-                if !S::IS_ONE_CALL {
-                    self.prefetch(s);
-                }
-            }
+            None => self.pop(),
         }
         Ok(slot.offset())
-    }
-
-    /// Has the place fetched that is to be filled next, and the states that say so of the one after it. Where many calls are one transaction, what it fills
-    /// was freed by the one before, and is in no near cache any more.
-    #[inline(always)]
-    fn prefetch<S: Space>(&self, s: &S) {
-        let FreeWord { slab, word, shape } = self.latest();
-        if slab != 0
-            && let Some(shape) = SHAPE.get(usize::from(shape))
-            && let Some(bit) = free_in(s.used_before(state_word_at(slab, word.into())), shape)
-        {
-            slot_of(slab, shape, word.into(), bit).prefetch(s);
-        }
-        if let Some(FreeWord { slab, word, .. }) = self.after_latest() {
-            s.prefetch(state_word_at(slab, word.into()), 8);
-        }
     }
 }
 
@@ -539,6 +518,8 @@ impl Heap {
             // What empties is left to empty: its slab may go back to the free pages.
         } else if self.freed_later.len() < MOST_LATER {
             self.freed_later.push(freed);
+            // The next transaction fills it: its lines come while this one goes on.
+            slot.prefetch(s);
         }
         if !listed {
             return self.link(s, slot.slab, shape);
