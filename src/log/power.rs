@@ -321,16 +321,17 @@ impl PowerLog {
                 Found { slot, records, head, done: 0 }
             }
         };
-        if failed || slot.generation != runtime.log().generation {
-            // A slot that can be read is no more durable than a record: whoever wrote it may have died, or failed, before the disk
-            // had it. The older one on the disk still needs the ring that this one gives up. Where a sync failed, the words that know of it say nothing either.
+        if !failed && slot.generation != runtime.log().generation {
+            // A slot that can be read is no more durable than a record: whoever wrote it may have died before the disk
+            // had it. The older one on the disk still needs the ring that this one gives up.
             runtime.synced(slots::write(media, &slot))?;
         }
         let ring = self.ring_at(slot.log)?;
         // Whatever is in doubt is the last commit, or that and the record that voids it.
         let in_doubt = &records[records.len().saturating_sub(2).max(done)..];
         if failed {
-            // Rule 4: after a failed sync nothing that was written since the tail can be relied on.
+            // Rule 4: after a failed sync nothing that was written since the tail can be relied on, nor the slot that says where that is.
+            slots::write_again(media, &slot)?;
             rewrite(&ring, &records, |at, bytes| media.write(at, bytes))?;
             media.sync()?;
         } else if runtime.in_doubt() && !broken(Break::TrustReadable) {

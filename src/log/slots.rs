@@ -44,6 +44,11 @@ pub(crate) fn index(generation: u64) -> usize {
     (generation % 2) as usize
 }
 
+/// Writes a slot once more, for a sync that follows.
+pub(crate) fn write_again(media: &Media, slot: &CheckpointSlot) -> Result<()> {
+    media.write(page_offset(SLOT_PAGES[index(slot.generation)]), bytemuck::bytes_of(slot))
+}
+
 /// Writes a slot, durably, over the one of the generation before the last.
 pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
     let at = page_offset(SLOT_PAGES[index(slot.generation)]);
