@@ -394,8 +394,12 @@ impl<'a> WriteTxn<'a> {
                     self.free(offset)?;
                 }
                 // Where there is no better place it stays, as long as it has room.
-                Err(e) if !e.is_want_of_space() || !self.resize_in_place(at, len, true)? => return Err(e),
-                Err(_) => {}
+                Err(e) => {
+                    let stays = e.is_want_of_space() && self.resize_in_place(at, len, true)?;
+                    if !stays {
+                        return Err(e);
+                    }
+                }
             }
         }
         self.fill_zero(at + block.len.min(len), len.saturating_sub(block.len))?;
