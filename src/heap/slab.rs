@@ -422,9 +422,9 @@ impl Heap {
     fn new_slab<S: Space>(&mut self, s: &mut S, class: usize) -> Result<Page> {
         let class_at = self.header.class_at(class);
         let (first, count) = halves(s.load(class_at)?);
-        if count == u32::MAX {
+        let Some(more) = count.checked_add(1) else {
             return Err(Error::corrupt(class_at, "the count of a class's slabs is wrong"));
-        }
+        };
         let shape = Shape::next(class, count);
         let slab = self.take_run(s, shape.pages)?;
         for distance in 0..shape.pages {
@@ -434,7 +434,7 @@ impl Heap {
         let mut states = [0; MOST_WORDS];
         states[shape.words as usize - 1] = padding(shape);
         s.store_fresh(state_word_at(slab, 0), &states[..shape.words as usize])?;
-        s.store(class_at, word_of(first, count + 1))?;
+        s.store(class_at, word_of(first, more))?;
         self.slabs.of(class).emptying = 0;
         self.link(s, slab, shape)?;
         Ok(slab)
