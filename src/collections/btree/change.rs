@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::image::{Image, Piece, need};
-use super::node::{FRONT, Front, INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, common, head_of, place};
+use super::node::{
+    FRONT, Front, INLINE_KEY, INLINE_VALUE, NODE_MAX, Node, Slot, common, head_of, place, slots,
+};
 use super::tree::{New, Tree};
 use crate::error::{Error, Result};
 use crate::txn::{Located, View, WriteTxn};
@@ -60,8 +62,7 @@ impl Change {
             front.holes += old.key_len() + old.value_len();
         } else {
             let more = len - node.len;
-            for old in behind.chunks_exact(8) {
-                let slot = Slot(u64::from_le_bytes(old.try_into().unwrap_or_default()));
+            for slot in slots(behind) {
                 bytes.extend_from_slice(&slot.moved(more).0.to_le_bytes());
             }
             front.count += 1;

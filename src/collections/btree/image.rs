@@ -3,7 +3,9 @@
 #![forbid(unsafe_code)]
 
 use super::change::Change;
-use super::node::{FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place};
+use super::node::{
+    self, FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place, slots,
+};
 use crate::collections::blocks::Blocks;
 use crate::error::Result;
 use crate::offset::Offset;
@@ -51,8 +53,7 @@ fn length_in_steps(need: usize, steps: usize) -> usize {
 
 /// What the entries need, padding and all.
 pub(super) fn need(pieces: &[Piece<'_>]) -> usize {
-    let used = pieces.iter().fold(0, |used, p| place(used, p.stored_key.len(), p.stored_value.len()));
-    FRONT + 8 * pieces.len() + used
+    node::need(pieces.iter().map(|piece| (piece.stored_key.len(), piece.stored_value.len())))
 }
 
 /// All entries of a node.
@@ -113,9 +114,8 @@ impl Image {
         let more = more.ok_or_else(|| node.corrupt("a node of an ordered map is longer than nodes are"))?;
         let mut bytes = vec![0; len];
         bytes[low + more..].copy_from_slice(&old[low..]);
-        let slots = FRONT + 8 * node.count();
-        for (new, old) in bytes[FRONT..slots].chunks_exact_mut(8).zip(old[FRONT..slots].chunks_exact(8)) {
-            let slot = Slot(u64::from_le_bytes(old.try_into().unwrap_or_default()));
+        let end = FRONT + 8 * node.count();
+        for (new, slot) in bytes[FRONT..end].chunks_exact_mut(8).zip(slots(&old[FRONT..end])) {
             new.copy_from_slice(&slot.moved(more).0.to_le_bytes());
         }
         let front = Front { low: low + more, ..node.front };

@@ -128,6 +128,19 @@ pub(super) fn place(used: usize, key_len: usize, value_len: usize) -> usize {
     (used + key_len + value_len).max(4).next_multiple_of(align)
 }
 
+/// Bytes that a node needs, padding and all, for entries with keys and values of these lengths, as they are stored.
+#[inline]
+pub(super) fn need(lengths: impl ExactSizeIterator<Item = (usize, usize)>) -> usize {
+    let slots = 8 * lengths.len();
+    FRONT + slots + lengths.fold(0, |used, (key_len, value_len)| place(used, key_len, value_len))
+}
+
+/// The slots that these bytes are.
+#[inline]
+pub(super) fn slots(bytes: &[u8]) -> impl ExactSizeIterator<Item = Slot> {
+    bytes.as_chunks().0.iter().map(|slot| Slot(u64::from_le_bytes(*slot)))
+}
+
 /// The 16 bytes in front of a node's slots, checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Front {
@@ -253,12 +266,7 @@ impl<'t, S: View + ?Sized> Node<'t, S> {
 
     /// Bytes that a node with these entries needs. A look at each slot.
     pub(super) fn need(&self) -> Result<usize> {
-        let mut used = 0;
-        for slot in self.slots_from(0)?.chunks_exact(8) {
-            let slot = Slot(u64::from_le_bytes(slot.try_into().unwrap_or_default()));
-            used = place(used, slot.key_len(), slot.value_len());
-        }
-        Ok(FRONT + 8 * self.count() + used)
+        Ok(need(slots(self.slots_from(0)?).map(|slot| (slot.key_len(), slot.value_len()))))
     }
 
     #[cold]
