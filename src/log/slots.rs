@@ -51,11 +51,10 @@ pub(crate) fn write_again(media: &Media, slot: &CheckpointSlot) -> Result<()> {
 
 /// Writes a slot, durably, over the one of the generation before the last.
 pub(crate) fn write(media: &Media, slot: &CheckpointSlot) -> Result<()> {
-    let at = page_offset(SLOT_PAGES[index(slot.generation)]);
     if broken(Break::SlotNotFlushed) {
-        return media.write(at, bytemuck::bytes_of(slot));
+        return write_again(media, slot);
     }
-    media.write_durable(at, bytemuck::bytes_of(slot))
+    media.write_durable(page_offset(SLOT_PAGES[index(slot.generation)]), bytemuck::bytes_of(slot))
 }
 
 /// The slot that counts.
