@@ -187,11 +187,7 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, X: View> Iter<'t, K, V, X> {
             // The first place behind all that have the bucket's low bits.
             let width = 64 - depth_of(bucket, self.buckets);
             self.next = ((from >> width) + 1).checked_shl(width).filter(|&next| next >> width != 0);
-            let read = self.read(table, bucket, from);
-            if read.is_err() {
-                self.end();
-            }
-            read?;
+            self.read(table, bucket, from).inspect_err(|_| self.end())?;
         }
         Ok(())
     }
