@@ -3,7 +3,7 @@
 //! Each change rewrites the links of its neighbours only, and looks first whether they lead to each other.
 #![deny(unsafe_code)]
 
-use super::{AFTER_AT, BEFORE_AT, FIRST_AT, Head, LAST_AT, LEN_AT, LENGTH, Link, Links, List, Node};
+use super::{AFTER_AT, BEFORE_AT, End, FIRST_AT, Head, LAST_AT, LEN_AT, LENGTH, Link, Links, List, Node};
 use crate::error::{Error, Result};
 use crate::txn::WriteTxn;
 use bytemuck::Pod;
@@ -98,7 +98,7 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn push_back(&self, tx: &mut WriteTxn<'_>, value: T) -> Result<Node<T>> {
         let head = self.head(tx)?;
-        let last = Self::checked_last(tx, &head)?;
+        let last = Self::checked_end(tx, &head, End::Last)?;
         self.add(tx, &head, value, last, Link::null())
     }
 
@@ -115,7 +115,7 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn push_front(&self, tx: &mut WriteTxn<'_>, value: T) -> Result<Node<T>> {
         let head = self.head(tx)?;
-        let first = Self::checked_first(tx, &head)?;
+        let first = Self::checked_end(tx, &head, End::First)?;
         self.add(tx, &head, value, Link::null(), first)
     }
 
@@ -252,7 +252,7 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn move_to_front(&self, tx: &mut WriteTxn<'_>, node: Node<T>) -> Result<()> {
         let (head, node) = (self.head(tx)?, node.offset());
-        let first = Self::checked_first(tx, &head)?;
+        let first = Self::checked_end(tx, &head, End::First)?;
         if first == node {
             return Ok(());
         }
@@ -277,7 +277,7 @@ impl<T: Pod> List<T> {
     /// ```
     pub fn move_to_back(&self, tx: &mut WriteTxn<'_>, node: Node<T>) -> Result<()> {
         let (head, node) = (self.head(tx)?, node.offset());
-        let last = Self::checked_last(tx, &head)?;
+        let last = Self::checked_end(tx, &head, End::Last)?;
         if last == node {
             return Ok(());
         }

@@ -37,6 +37,13 @@ struct Head {
 /// A node's block; null: none.
 type Link = Offset<[u8]>;
 
+/// Of a list.
+#[derive(Clone, Copy)]
+enum End {
+    First,
+    Last,
+}
+
 const LEN_AT: u64 = 8;
 const FIRST_AT: u64 = 16;
 const LAST_AT: u64 = 24;
@@ -163,20 +170,17 @@ impl<T: Pod> List<T> {
         Ok(links)
     }
 
-    /// The first node, if there is one and it is that.
-    fn checked_first(tx: &impl View, head: &Head) -> Result<Link> {
-        if !head.first.is_null() && !Self::own_links(tx, head.first)?.before.is_null() {
-            return Err(Error::corrupt(head.first.raw(), BROKEN));
+    /// The node at that end, if there is one and no other lies beyond it.
+    #[inline]
+    fn checked_end(tx: &impl View, head: &Head, end: End) -> Result<Link> {
+        let (node, beyond): (Link, fn(Links) -> Link) = match end {
+            End::First => (head.first, |links| links.before),
+            End::Last => (head.last, |links| links.after),
+        };
+        if !node.is_null() && !beyond(Self::own_links(tx, node)?).is_null() {
+            return Err(Error::corrupt(node.raw(), BROKEN));
         }
-        Ok(head.first)
-    }
-
-    /// The last node, likewise.
-    fn checked_last(tx: &impl View, head: &Head) -> Result<Link> {
-        if !head.last.is_null() && !Self::own_links(tx, head.last)?.after.is_null() {
-            return Err(Error::corrupt(head.last.raw(), BROKEN));
-        }
-        Ok(head.last)
+        Ok(node)
     }
 
     /// Number of elements. A few loads.

@@ -1,7 +1,7 @@
 //! Many elements of a [`List`] at once: added, or moved to and from another list.
 #![deny(unsafe_code)]
 
-use super::{Head, Link, List, Node};
+use super::{End, Head, Link, List, Node};
 use crate::error::{Error, Result};
 use crate::txn::WriteTxn;
 use bytemuck::Pod;
@@ -39,7 +39,7 @@ impl<T: Pod> List<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn append(&self, tx: &mut WriteTxn<'_>, other: &Self) -> Result<()> {
-        let last = Self::checked_last(tx, &self.head(tx)?)?;
+        let last = Self::checked_end(tx, &self.head(tx)?, End::Last)?;
         self.splice_between(tx, last, Link::null(), other)
     }
 
