@@ -456,10 +456,9 @@ impl Shared {
             usize::try_from(len).ok().filter(|&size| isize::try_from(size).is_ok()).ok_or_else(too_long)?;
         let mapped = file.backend() == Backend::Mmap;
         // A copy takes whole pages, also where the file ends inside one.
-        let whole_pages = len.checked_next_multiple_of(sys::granule()).filter(|_| !mapped);
+        let charged = if mapped { len } else { len.checked_next_multiple_of(sys::granule()).unwrap_or(len) };
         loop {
-            let (charge, memory) =
-                self.admit(state, whole_pages.unwrap_or(len), (!mapped).then_some(size))?;
+            let (charge, memory) = self.admit(state, charged, (!mapped).then_some(size))?;
             let made = match memory {
                 Some(memory) => return Ok(Region::copy(memory, begin, charge)),
                 None if mapped => Region::map(file, begin, size, charge),
