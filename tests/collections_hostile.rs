@@ -263,22 +263,18 @@ fn an_end_that_is_none_is_not_written_to() {
         Box::new(|tx| list.move_to_front(tx, nodes[1])),
         Box::new(|tx| list.move_to_back(tx, nodes[1])),
     ];
+    let contents = |tx: &WriteTxn<'_>| -> Vec<_> {
+        tx.blocks().map(|block| tx.bytes(block.unwrap().offset).unwrap().to_vec()).collect()
+    };
     for end in [stranger.offset(), nowhere, nodes[1].offset()] {
         for (number, act) in acts.iter().enumerate() {
             let mut tx = arena.write().unwrap();
             tx.write_at(list.offset(), 16, &end.raw().to_le_bytes()).unwrap();
             tx.write_at(list.offset(), 24, &end.raw().to_le_bytes()).unwrap();
-            let before: Vec<_> = tx
-                .blocks()
-                .map(|block| block.and_then(|b| tx.bytes(b.offset).map(<[u8]>::to_vec)).unwrap())
-                .collect();
+            let before = contents(&tx);
             let outcome = act(&mut tx);
             assert!(matches!(outcome, Err(Error::Corrupt { .. })), "{number}: {outcome:?}");
-            let after: Vec<_> = tx
-                .blocks()
-                .map(|block| block.and_then(|b| tx.bytes(b.offset).map(<[u8]>::to_vec)).unwrap())
-                .collect();
-            assert_eq!(before, after, "{number}");
+            assert_eq!(before, contents(&tx), "{number}");
         }
     }
 }
@@ -340,16 +336,22 @@ fn what_a_header_leads_to_is_told_as_damage() {
     }
 }
 
+/// A map of one entry, with a second word behind the one that leads to it: what `another` makes of that.
+fn map_of_one(tx: &mut WriteTxn<'_>, another: impl Fn(u64) -> u64) -> HashMap<u64, u64> {
+    let map = HashMap::<u64, u64>::with_hash_key(tx, [1, 2]).unwrap();
+    map.insert(tx, &1, &2).unwrap();
+    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
+    let mut words = (0..32).map(|n| (n * 8, *tx.part::<u64>(segment, n * 8).unwrap()));
+    let (at, word) = words.find(|&(_, word)| word != 0).unwrap();
+    tx.write_at(segment, at + 8, &another(word).to_le_bytes()).unwrap();
+    map
+}
+
 #[test]
 fn an_entry_that_is_named_twice_ends_a_listing_from_positions() {
     let arena = arena();
     let mut tx = arena.write().unwrap();
-    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
-    map.insert(&mut tx, &1, &2).unwrap();
-    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
-    let words: Vec<u64> = (0..32).map(|n| *tx.part::<u64>(segment, n * 8).unwrap()).collect();
-    let at = words.iter().position(|&word| word != 0).unwrap() as u64;
-    tx.write_at(segment, (at + 1) * 8, &words[at as usize].to_le_bytes()).unwrap();
+    let map = map_of_one(&mut tx, |word| word);
     let (mut from, mut steps) = (Position::START, 0);
     let end = loop {
         let mut some = map.iter_from(&tx, from).unwrap();
@@ -368,13 +370,8 @@ fn an_entry_that_is_named_twice_ends_a_listing_from_positions() {
 fn iterators_end_after_an_error_of_their_position() {
     let arena = arena();
     let mut tx = arena.write().unwrap();
-    let map = HashMap::<u64, u64>::with_hash_key(&mut tx, [1, 2]).unwrap();
-    map.insert(&mut tx, &1, &2).unwrap();
-    let segment = *tx.part::<Offset<[u8]>>(map.offset(), 64).unwrap();
-    let words: Vec<u64> = (0..32).map(|n| *tx.part::<u64>(segment, n * 8).unwrap()).collect();
-    let at = words.iter().position(|&word| word != 0).unwrap() as u64;
     // The same hash bits, a block that is none.
-    tx.write_at(segment, (at + 1) * 8, &(words[at as usize] + 1).to_le_bytes()).unwrap();
+    let map = map_of_one(&mut tx, |word| word + 1);
     let mut entries = map.iter(&tx).unwrap();
     assert!(matches!(entries.position(), Err(Error::Corrupt { .. })));
     assert!(entries.next().is_none());
