@@ -1,6 +1,6 @@
 //! Guards pin: what they show stays, and the pool says who holds it.
 
-use heapfile::window::{Backend, WindowPool};
+use heapfile::window::{Backend, WindowFile, WindowPool};
 use std::path::Path;
 
 fn pool(mapped: bool) -> WindowPool {
@@ -13,14 +13,21 @@ fn write(path: &Path) {
     std::fs::write(path, (0..20_000u32).map(|i| (i / 4096) as u8).collect::<Vec<_>>()).unwrap();
 }
 
-#[test]
-fn a_guard_outlives_its_handle_and_its_pool() {
+/// Has `test` look at a file through a pool that copies, and through one that maps.
+fn with_each_backend(test: impl Fn(&Path, WindowPool, WindowFile)) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a");
     write(&path);
     for mapped in [false, true] {
         let pool = pool(mapped);
         let file = pool.open(&path).unwrap();
+        test(&path, pool, file);
+    }
+}
+
+#[test]
+fn a_guard_outlives_its_handle_and_its_pool() {
+    with_each_backend(|_, pool, file| {
         let guard = file.window(4096, 100).unwrap();
         drop(file);
         assert_eq!((pool.stats().files, pool.stats().windows, pool.stats().pinned_windows), (0, 1, 1));
@@ -29,17 +36,12 @@ fn a_guard_outlives_its_handle_and_its_pool() {
         drop(guard);
         drop(pool);
         assert!(std::thread::spawn(move || other.iter().all(|&b| b == 1)).join().unwrap());
-    }
+    });
 }
 
 #[test]
 fn clients_are_counted() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a");
-    write(&path);
-    for mapped in [false, true] {
-        let pool = pool(mapped);
-        let file = pool.open(&path).unwrap();
+    with_each_backend(|_, _pool, file| {
         let first = file.window(0, 10).unwrap();
         assert_eq!(first.clients(), 1);
         let mut cursor = file.cursor();
@@ -53,17 +55,12 @@ fn clients_are_counted() {
         assert!(!first.shares(&file.window(4096, 1).unwrap()));
         file.refresh().unwrap();
         assert_eq!(first.clients(), 1, "also when the pool lists it no longer");
-    }
+    });
 }
 
 #[test]
 fn collect_leaves_only_pins() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a");
-    write(&path);
-    for mapped in [false, true] {
-        let pool = pool(mapped);
-        let file = pool.open(&path).unwrap();
+    with_each_backend(|_, pool, file| {
         for page in 0..4 {
             drop(file.window(page * 4096, 1).unwrap());
         }
@@ -74,56 +71,46 @@ fn collect_leaves_only_pins() {
         drop(pin);
         assert_eq!(pool.collect().windows, 1);
         assert_eq!(pool.stats().mapped_bytes, 0);
-    }
+    });
 }
 
 #[test]
 fn release_says_who_still_pins() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a");
-    write(&path);
-    for mapped in [false, true] {
-        let pool = pool(mapped);
-        let file = pool.open(&path).unwrap();
+    with_each_backend(|path, pool, file| {
         drop(file.window(0, 1).unwrap());
         let line = line!() + 1;
         let pin = file.window(8192, 5).unwrap();
         let again = pin.clone();
-        let release = pool.release(&path).unwrap();
+        let release = pool.release(path).unwrap();
         assert_eq!((release.dropped.windows, release.handles, release.pinned.len()), (1, 1, 1));
         let pinned = release.pinned[0];
         assert_eq!((pinned.offset, pinned.len, pinned.clients), (8192, 4096, 2));
         assert!(pinned.last_pinned_by.file().ends_with("window_pins.rs"));
         assert_eq!(pinned.last_pinned_by.line(), line);
         drop(pin);
-        assert!(!pool.release(&path).unwrap().is_complete(), "the handle is open");
+        assert!(!pool.release(path).unwrap().is_complete(), "the handle is open");
         drop(file);
-        let release = pool.release(&path).unwrap();
+        let release = pool.release(path).unwrap();
         assert_eq!((release.handles, release.pinned.len(), release.pinned[0].clients), (0, 1, 1));
         assert_eq!(release.pinned[0].last_pinned_by.line(), line, "also of a file that is closed");
         drop(again);
-        assert!(pool.release(&path).unwrap().is_complete());
-        assert!(pool.release(dir.path().join("missing")).is_err());
-    }
+        assert!(pool.release(path).unwrap().is_complete());
+        assert!(pool.release(path.with_file_name("missing")).is_err());
+    });
 }
 
 /// Where a longer window is asked for that begins at the same place, that takes its place.
 #[test]
 fn release_knows_of_a_pinned_window_that_a_longer_one_displaced() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a");
-    write(&path);
-    for mapped in [false, true] {
-        let pool = pool(mapped);
-        let file = pool.open(&path).unwrap();
+    with_each_backend(|path, pool, file| {
         let short = file.window(0, 10).unwrap();
         drop(file.window(0, 6000).unwrap());
-        assert_eq!(pool.release(&path).unwrap().pinned.len(), 1);
+        assert_eq!(pool.release(path).unwrap().pinned.len(), 1);
         drop(file);
-        assert!(!pool.release(&path).unwrap().is_complete());
+        assert!(!pool.release(path).unwrap().is_complete());
         drop(short);
-        assert!(pool.release(&path).unwrap().is_complete());
-    }
+        assert!(pool.release(path).unwrap().is_complete());
+    });
 }
 
 /// A pinned copy does not keep the inode of a file that is closed and gone.
