@@ -10,19 +10,22 @@ use heapfile::{Arena, Durability, Error, Offset, Options, RunKind, View};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 type Blocks = Vec<(Offset<[u8]>, Vec<u8>)>;
 
 /// An arena, closed; its bytes, its blocks, its runs.
 struct Sample {
+    _dir: TempDir,
     path: PathBuf,
     image: Vec<u8>,
     blocks: Blocks,
     runs: Vec<heapfile::Run>,
 }
 
-fn sample(dir: &Path, durability: Durability) -> Sample {
-    let path = dir.join("a.heap");
+fn sample(durability: Durability) -> Sample {
+    let dir = fast_dir();
+    let path = dir.path().join("a.heap");
     let arena = small(durability).create(&path).unwrap();
     let mut tx = arena.write().unwrap();
     let mut blocks: Blocks = Vec::new();
@@ -48,7 +51,7 @@ fn sample(dir: &Path, durability: Durability) -> Sample {
     arena.checkpoint().unwrap();
     let runs = arena.runs().map(Result::unwrap).collect();
     drop(arena);
-    Sample { image: std::fs::read(&path).unwrap(), path, blocks, runs }
+    Sample { image: std::fs::read(&path).unwrap(), _dir: dir, path, blocks, runs }
 }
 
 impl Sample {
@@ -141,9 +144,7 @@ const NONE: fn(u64) -> std::ops::Range<u64> = |_| 0..0;
 
 #[test]
 fn nothing_is_changed_where_nothing_is_wrong() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let repair = sample.repaired("unhurt", &(0..0));
         assert_eq!((repair.changed_words, repair.losses.len(), repair.backup), (0, 0, None));
     }
@@ -151,9 +152,7 @@ fn nothing_is_changed_where_nothing_is_wrong() {
 
 #[test]
 fn the_header_is_computed() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
         // Word 6 leads to the roots, of which there is no second witness.
         let words = (0..110).filter(|&word| word != 6).map(|word| header + word * 8);
@@ -168,9 +167,7 @@ fn the_header_is_computed() {
 
 #[test]
 fn the_free_tree_is_computed() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let nodes = sample.runs(|kind| kind == RunKind::FreeTree).next().unwrap().offset;
         sample.each((0..512).step_by(3).map(|word| nodes + word * 8), NONE, "node");
     }
@@ -178,9 +175,7 @@ fn the_free_tree_is_computed() {
 
 #[test]
 fn heads_and_lists_of_slabs_are_computed() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let slabs: Vec<u64> =
             sample.runs(|kind| matches!(kind, RunKind::Slab { .. })).map(|run| run.offset).collect();
         assert!(slabs.len() > 3);
@@ -190,9 +185,7 @@ fn heads_and_lists_of_slabs_are_computed() {
 
 #[test]
 fn words_of_the_page_map_are_told_by_what_they_describe_or_kept_as_blocks() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let map = sample.runs(|kind| kind == RunKind::PageMap).next().unwrap().offset;
         let heap = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
         let of = |page: u64| map + (page - heap) / 4096 * 8;
@@ -241,9 +234,7 @@ fn words_of_the_page_map_are_told_by_what_they_describe_or_kept_as_blocks() {
 
 #[test]
 fn states_of_slots_are_mended() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let slabs: Vec<_> = sample.runs(|kind| matches!(kind, RunKind::Slab { .. })).collect();
         let own = |at: u64| {
             let run =
@@ -256,8 +247,7 @@ fn states_of_slots_are_mended() {
 
 #[test]
 fn slots_of_checkpoints_and_marks_are_written_anew() {
-    let dir = fast_dir();
-    let of_power = sample(dir.path(), Durability::Power);
+    let of_power = sample(Durability::Power);
     for page in [1, 2] {
         of_power.damaged(&[(page * 4096 + 16, 0x5555)]);
         let repair = of_power.repaired("slot", &(0..0));
@@ -266,8 +256,7 @@ fn slots_of_checkpoints_and_marks_are_written_anew() {
     of_power.damaged(&[(4096, 1), (8192, 1)]);
     let refused = Arena::repair(&of_power.path).unwrap_err();
     assert!(matches!(refused, Error::Corrupt { offset: 4096, .. }), "{refused}");
-    std::fs::remove_file(&of_power.path).unwrap();
-    let of_process = sample(dir.path(), Durability::Process);
+    let of_process = sample(Durability::Process);
     of_process.damaged(&[(3 * 4096 + 8, 0x5555)]);
     assert!(matches!(Arena::open(&of_process.path), Err(Error::Corrupt { .. })));
     of_process.repaired("mark", &(0..0));
@@ -319,9 +308,7 @@ fn what_slabs_left_behind_is_no_slab() {
 /// Damage leads from the header to a block in which no root record is named.
 #[test]
 fn a_block_that_is_no_directory_of_roots_stays() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
         for (block, content) in sample.blocks.iter().filter(|(_, content)| content.len() % 8 == 0) {
             sample.damaged(&[(header + 48, block.raw())]);
@@ -347,9 +334,7 @@ fn damage_of_roots(sample: &Sample) -> [(u64, u64); 4] {
 
 #[test]
 fn all_that_a_repair_changes_of_the_heap_is_saved() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let heap = sample.roots_word() - 48;
         for damage in damage_of_roots(&sample) {
             for more in [None, Some((heap + 16, 7))] {
@@ -387,9 +372,7 @@ fn all_that_a_repair_changes_of_the_heap_is_saved() {
 
 #[test]
 fn a_directory_of_roots_that_is_lost_is_named_by_where_it_lay() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let directory = sample.word(sample.roots_word());
         sample.damaged(&[sample.flipped(sample.state_of(directory), 1)]);
         let losses = Arena::repair(&sample.path).unwrap().losses;
@@ -400,9 +383,7 @@ fn a_directory_of_roots_that_is_lost_is_named_by_where_it_lay() {
 
 #[test]
 fn a_wrong_length_of_the_directory_costs_no_root() {
-    for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+    for sample in BOTH.map(sample) {
         let directory = sample.word(sample.roots_word());
         sample.damaged(&[sample.flipped(sample.state_of(directory), 2)]);
         let repair = sample.repaired("length of the directory", &(0..0));
@@ -450,8 +431,7 @@ fn a_full_arena_is_repaired() {
 #[test]
 fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
     for durability in BOTH {
-        let dir = fast_dir();
-        let sample = sample(dir.path(), durability);
+        let sample = sample(durability);
         let root = sample.blocks[0].0;
         let header = sample.runs(|kind| kind == RunKind::HeapHeader).next().unwrap().offset;
         let hurt =
@@ -459,7 +439,7 @@ fn blocks_and_roots_are_salvaged_from_what_cannot_be_opened() {
         for damage in [&[][..], &hurt] {
             sample.damaged(damage);
             let before = std::fs::read(&sample.path).unwrap();
-            let to = dir.path().join("new.heap");
+            let to = sample.path.with_file_name("new.heap");
             let salvage = Arena::salvage(&sample.path, &to).unwrap();
             assert!(std::fs::read(&sample.path).unwrap() == before);
             assert_eq!(damage.is_empty(), salvage.losses.is_empty(), "{:?}", salvage.losses);
