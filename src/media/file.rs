@@ -4,7 +4,7 @@
 //! writes are complete or an error (short writes and `EINTR` are continued here).
 
 use super::region::HUGE_PAGE;
-use super::{Mapping, TURN_BYTE, byte_lock};
+use super::{Directory, Mapping, TURN_BYTE, byte_lock};
 use crate::error::{Error, Result};
 use crate::layout::PAGE;
 use crate::lock::fork::{self, Registered};
@@ -243,14 +243,12 @@ impl ArenaFile {
 
     /// A new file without a name in the same directory, where the file system has such.
     pub(crate) fn nameless_beside(&self) -> Option<File> {
+        if self.nameless {
+            return None;
+        }
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let directory = self.directory().filter(|_| !self.nameless)?;
+        let directory = Directory::place(&self.place);
         rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
-    }
-
-    fn directory(&self) -> Option<&Path> {
-        let parent = self.place.parent()?;
-        Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
     }
 
     /// Makes the file's name durable.
@@ -258,14 +256,8 @@ impl ArenaFile {
         if self.nameless {
             return Ok(());
         }
-        let parent = self.directory().unwrap_or(Path::new("."));
-        // Some file systems refuse to sync a directory; the file itself is synced before.
-        match File::open(parent).and_then(|d| d.sync_all()) {
-            Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES)) => {
-                Err(Error::io("sync the directory of", &self.path, e))
-            }
-            _ => Ok(()),
-        }
+        let synced = Directory::open(&self.place).and_then(|directory| directory.sync());
+        synced.map_err(self.err("sync the directory of"))
     }
 
     /// Makes a file of `before` bytes `len` long, its space reserved; in huge pages if the file is memory and its mapping is given. On an error the

@@ -13,6 +13,7 @@
 //! | [`Media::runtime`] | at once, atomically | perhaps |
 
 mod byte_lock;
+mod directory;
 mod file;
 mod mapping;
 mod ready;
@@ -21,6 +22,7 @@ mod region;
 pub(crate) mod sim;
 mod target;
 
+pub(crate) use directory::Directory;
 pub(crate) use file::{ArenaFile, OpenMode, may_be_as_long};
 pub(crate) use mapping::{Mapping, RuntimeWords, Writable};
 pub(crate) use ready::Ready;

@@ -7,7 +7,7 @@ use crate::heap::Use;
 use crate::layout::*;
 use crate::log::ring::Cursor;
 use crate::log::slots;
-use crate::media::may_be_as_long;
+use crate::media::{Directory, may_be_as_long};
 use crate::runtime::boot_id;
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
@@ -82,24 +82,14 @@ impl Target {
         };
         self.file.sync_all().map_err(failed("sync", &self.temporary))?;
         let file_bytes = self.file.metadata().map_err(failed("inspect", &self.temporary))?.len();
-        let parent = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        // Some file systems refuse to sync a directory, and some users may not read it.
-        let refused = |e: &std::io::Error| matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EACCES));
-        let directory = match File::open(parent) {
-            Err(e) if !refused(&e) => return Err(Error::io("open the directory of", &self.path, e)),
-            opened => opened.ok(),
-        };
+        // Before the rename: what fails then leaves no file behind.
+        let directory = Directory::open(&self.path).map_err(failed("open the directory of", &self.path))?;
         failpoint("snapshot: before the rename");
         self.rename()?;
         failpoint("snapshot: renamed");
         self.renamed = true;
-        match directory.map_or(Ok(()), |directory| directory.sync_all()) {
-            Err(e) if !refused(&e) => Err(Error::io("sync the directory of", &self.path, e)),
-            _ => Ok((file_bytes, finished)),
-        }
+        directory.sync().map_err(failed("sync the directory of", &self.path))?;
+        Ok((file_bytes, finished))
     }
 
     /// Everything before the heap: it says that nothing is in the log and nobody has the file open.
