@@ -214,22 +214,25 @@ fn check_store(arena: Arena, findings: &mut Vec<Wrong>) -> Result<(), Error> {
     }
 }
 
-/// Whether an error of a look through tables says that something is wrong with them.
-pub(crate) fn is_damage(error: &Error) -> bool {
-    damage(error).is_some()
-}
-
-/// What it says is wrong with them, if anything.
-fn damage(error: &Error) -> Option<Wrong> {
+/// Where something is wrong with tables, if an error of a look through them says so.
+pub(crate) fn place_of_damage(error: &Error) -> Option<u64> {
     match *error {
-        Error::Corrupt { offset, what } => Some(Wrong { offset, what: what.to_owned() }),
-        Error::BadOffset { offset, .. }
+        Error::Corrupt { offset, .. }
+        | Error::BadOffset { offset, .. }
         | Error::OutOfBounds { offset, .. }
-        | Error::SizeMismatch { offset, .. } => {
-            Some(Wrong { offset, what: format!("a table does not fit its blocks: {error}") })
-        }
+        | Error::SizeMismatch { offset, .. } => Some(offset),
         _ => None,
     }
+}
+
+/// The same, with what is wrong.
+fn damage(error: &Error) -> Option<Wrong> {
+    let offset = place_of_damage(error)?;
+    let what = match *error {
+        Error::Corrupt { what, .. } => what.to_owned(),
+        _ => format!("a table does not fit its blocks: {error}"),
+    };
+    Some(Wrong { offset, what })
 }
 
 fn place(offset: u64, what: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use super::reading;
 use crate::advice::told;
-use crate::check::is_damage;
+use crate::check::place_of_damage;
 use crate::output::{Style, buffered, json, row};
 use crate::units::{count, counted};
 use crate::usage::tail_bytes;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     if args.check
         && let Err(e) = store.check()
     {
-        return if is_damage(&e) { Ok(found(&told(&e))) } else { Err(e.into()) };
+        return if place_of_damage(&e).is_some() { Ok(found(&told(&e))) } else { Err(e.into()) };
     }
     let stats = store.arena().stats()?;
     let mut tables = Vec::new();
