@@ -166,3 +166,82 @@ fn a_handle_that_leads_elsewhere_is_refused() {
     assert!(matches!(numbers.check(&tx), Err(Error::Corrupt { .. })));
     assert!(matches!(numbers.first(&tx), Err(Error::Corrupt { .. })));
 }
+
+/// A map with the keys `aaaaa` and `b`, and its only node.
+fn of_two<'a>(arena: &'a Arena) -> (WriteTxn<'a>, Map, Offset<[u8]>) {
+    let mut tx = arena.write().unwrap();
+    let map = Map::from_entries(&mut tx, [(&b"aaaaa"[..], &b"1"[..]), (b"b", b"\xFF")]).unwrap();
+    let node = Offset::from_raw(*tx.part::<u64>(map.offset(), 8).unwrap());
+    (tx, map, node)
+}
+
+#[test]
+fn a_last_key_that_is_shorter_than_what_all_have_in_common() {
+    let (_dir, arena, _) = build();
+    let (mut tx, map, node) = of_two(&arena);
+    // Five bytes in common, and the head of the first key is what is behind them.
+    tx.write_at(node, 8, &5u16.to_le_bytes()).unwrap();
+    tx.write_at(node, 16 + 4, &[0; 4]).unwrap();
+    assert!(matches!(map.check(&tx), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn an_iterator_ends_after_an_entry_of_another_type() {
+    let (_dir, arena, _) = build();
+    let (tx, map, _) = of_two(&arena);
+    let texts = BTreeMap::<[u8], str>::from_offset(map.offset());
+    let mut entries = texts.iter(&tx).unwrap().rev();
+    assert!(matches!(entries.next(), Some(Err(Error::Corrupt { .. }))));
+    assert!(entries.next().is_none());
+}
+
+/// A node of 512 bytes with these keys and stored values.
+fn node(tx: &mut WriteTxn<'_>, level: u8, entries: &[(&[u8], &[u8])]) -> u64 {
+    const LEN: usize = 512;
+    let (mut bytes, mut used) = ([0; LEN], 0);
+    for (i, (key, value)) in entries.iter().enumerate() {
+        let align = if value.is_empty() { 4 } else { 8 };
+        used = (used + key.len() + value.len()).next_multiple_of(align);
+        let at = LEN - used;
+        bytes[at..at + value.len()].copy_from_slice(value);
+        bytes[at + value.len()..][..key.len()].copy_from_slice(key);
+        let mut head = [0; 4];
+        head[..key.len()].copy_from_slice(key);
+        let place = (at as u64 / 4) << 20 | (key.len() as u64) << 10 | value.len() as u64;
+        let slot = u64::from(u32::from_be_bytes(head)) << 32 | place;
+        bytes[16 + 8 * i..][..8].copy_from_slice(&slot.to_le_bytes());
+    }
+    bytes[..2].copy_from_slice(&[0xB7, level]);
+    bytes[2..4].copy_from_slice(&(entries.len() as u16).to_le_bytes());
+    bytes[4..6].copy_from_slice(&((LEN - used) as u16).to_le_bytes());
+    let block = tx.alloc_unset(LEN as u64, 64).unwrap();
+    tx.write_at(block, 0, &bytes).unwrap();
+    block.raw()
+}
+
+/// Few nodes, but 11 to the power of 23 ways to a leaf whose keys fall, which would follow itself.
+#[test]
+fn a_leaf_that_is_everywhere_is_not_walked_for_ever() {
+    let (_dir, arena, map) = build();
+    let mut tx = arena.write().unwrap();
+    map.clear(&mut tx).unwrap();
+    let mut first = node(&mut tx, 0, &[(b"b", b""), (b"a", b"")]).to_le_bytes();
+    let mut last = node(&mut tx, 0, &[(b"z", b"")]).to_le_bytes();
+    let keys: Vec<[u8; 1]> = (b'c'..b'm').map(|key| [key]).collect();
+    for level in 1..24 {
+        let mut all: Vec<(&[u8], &[u8])> = vec![(b"", &first)];
+        all.extend(keys.iter().map(|key| (&key[..], &first[..])));
+        if level == 23 {
+            all.push((b"y", &last));
+        }
+        let next = node(&mut tx, level, &all);
+        last = node(&mut tx, level, &[(b"", &last)]).to_le_bytes();
+        first = next.to_le_bytes();
+    }
+    tx.write_at(map.offset(), 8, &first).unwrap();
+    tx.write_at(map.offset(), 16, &100u64.to_le_bytes()).unwrap();
+    tx.write_at(map.offset(), 24, &24u64.to_le_bytes()).unwrap();
+    assert!(map.iter(&tx).unwrap().take(1000).any(|entry| entry.is_err()));
+    assert!(map.iter(&tx).unwrap().rev().take(1000).any(|entry| entry.is_err()));
+    assert!(matches!(map.check(&tx), Err(Error::Corrupt { .. })));
+}

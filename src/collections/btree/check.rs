@@ -52,7 +52,7 @@ impl<'t, S: View + ?Sized> Walk<'t, '_, S> {
                 if slot.with_head(head_of(key, prefix)) != slot || key.len() < prefix {
                     return Err(node.corrupt("the head of a slot is not that of its key"));
                 }
-                if prefix > 0 && key[..prefix] != node.key(node.count() - 1)?[..prefix] {
+                if prefix > 0 && !node.key(node.count() - 1)?.starts_with(&key[..prefix]) {
                     return Err(node.corrupt("the keys of a node have less in common than it says"));
                 }
                 if low.is_some_and(|low| key < low) || high.is_some_and(|high| key >= high) {

@@ -126,11 +126,13 @@ impl<'t, S: View + ?Sized> Cursor<'t, S> {
         self.steps.truncate(level + 1);
         self.descend(node.child(to)?, bottom - level - 1, way)?;
         let (after, _) = self.last();
+        let (first, last) = (after.key(0)?, after.key(after.count() - 1)?);
         let rises = match way {
-            Way::Forth => before.key(before.count() - 1)? < after.key(0)?,
-            Way::Back => after.key(after.count() - 1)? < before.key(0)?,
+            Way::Forth => before.key(before.count() - 1)? < first,
+            Way::Back => last < before.key(0)?,
         };
-        if rises {
+        // A leaf whose keys fall would follow itself.
+        if rises && first <= last {
             Ok(true)
         } else {
             Err(after.corrupt("the keys of an ordered map do not rise from node to node"))
@@ -199,6 +201,12 @@ impl<'t, S: View + ?Sized> Entries<'t, S> {
             _ => None,
         };
         Ok(Self { ends })
+    }
+
+    /// From here on there are none.
+    #[cold]
+    pub(super) fn end(&mut self) {
+        self.ends = None;
     }
 
     /// Takes the outermost entry on one side. After an error there are no more.

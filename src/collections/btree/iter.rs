@@ -182,7 +182,7 @@ impl<'t, K: Key + ?Sized, V: Item + ?Sized, S: View> Iter<'t, K, V, S> {
         let entry = self.entries.take(way)?;
         let typed =
             entry.and_then(|(key, value)| Ok((key_of::<K>(self.tree, key)?, value_of(self.tree, value)?)));
-        Some(typed)
+        Some(typed.inspect_err(|_| self.entries.end()))
     }
 }
 

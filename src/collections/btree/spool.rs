@@ -114,9 +114,12 @@ impl Merge<'_> {
                 last.clear();
                 last.extend_from_slice(key);
             }
-            if !head.next()? {
+            let more = head.next();
+            // One without an entry is compared with nothing: it goes before an error does.
+            if !matches!(more, Ok(true)) {
                 PeekMut::pop(head);
             }
+            more?;
         }
         Ok(false)
     }
