@@ -436,7 +436,7 @@ impl Error {
         matches!(self, Self::NoSpace { .. } | Self::MaxSize { .. } | Self::TooLarge { .. })
     }
 
-    /// Whether a call that changes something refused to, and left all as it was. After any other error a part of the change may be done.
+    /// Whether a call of the heap that changes something refused to, and left all as it was. After any other error a part of the change may be done.
     #[cfg(feature = "arena")]
     pub(crate) fn is_refusal(&self) -> bool {
         let refused = matches!(

@@ -6,7 +6,7 @@ use common::{assert_clean, small};
 use heapfile::collections::{BTreeMap, HashMap, List, Vector};
 use heapfile::store::{Kind, Store, Table};
 use heapfile::testing::SplitMix64;
-use heapfile::{Arena, Durability, Error, View, WriteTxn};
+use heapfile::{Arena, Durability, Error, Offset, View, WriteTxn};
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -381,6 +381,130 @@ fn an_insertion_whose_table_cannot_grow_is_whole() {
         }
     }
     assert!(refused > 0);
+}
+
+/// Where there is no room for a value, or for the node that would have to be longer for it, nothing is changed or nothing is committed.
+#[test]
+fn a_refused_value_leaves_its_table_as_it_was() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let dir = common::fast_dir();
+        let options = small(Durability::Process).max_size(4 << 20);
+        let store = Store::with(options.create(dir.path().join("a.heap")).unwrap());
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "t", kind).unwrap();
+        tx.commit().unwrap();
+        let mut tx = store.write().unwrap();
+        table.put(&mut tx, b"long", &[1; 5000]).unwrap();
+        table.put(&mut tx, b"short", b"1").unwrap();
+        for key in [&b"new"[..], b"long", b"short"] {
+            let error = table.put(&mut tx, key, &vec![7; 8 << 20]).unwrap_err();
+            assert!(error.is_want_of_space(), "{error}");
+            assert_eq!(table.len(&tx).unwrap(), 2);
+            assert_eq!(table.get(&tx, b"long").unwrap(), Some(&[1; 5000][..]));
+            assert_eq!(table.get(&tx, b"short").unwrap(), Some(&b"1"[..]));
+        }
+        tx.commit().unwrap();
+        store.check().unwrap();
+        assert_clean(store.arena());
+    }
+}
+
+/// Where the first table finds no room, or only a part of what it needs, no block of it stays.
+#[test]
+fn a_refused_table_leaves_no_block() {
+    let mut refused = 0;
+    for header in 0..5 {
+        for tree in 0..4 {
+            let (_dir, arena, _) = full(0);
+            let mut tx = arena.write().unwrap();
+            take_room(&mut tx, &[64 << 10, 4096, 2000, 500], 8, 0);
+            let mut room = Vec::new();
+            for (len, count) in [(256, tree & 1), (320, tree >> 1), (32, header)] {
+                while let Ok(block) = tx.alloc_unset(len, 8) {
+                    room.push((len, block));
+                }
+                let free = room.len().saturating_sub(count)..;
+                room.drain(free).for_each(|(_, block)| tx.free(block).unwrap());
+            }
+            tx.commit().unwrap();
+            let before = arena.check().unwrap().counts.blocks;
+            let mut tx = arena.write().unwrap();
+            if Table::create(&mut tx, "t", Kind::Ordered).is_ok() {
+                continue;
+            }
+            refused += 1;
+            tx.commit().unwrap();
+            assert_eq!(arena.check().unwrap().counts.blocks, before, "{header} {tree}");
+        }
+    }
+    assert!(refused > 0);
+}
+
+/// The directory does without a table whose blocks are still there.
+#[test]
+fn a_damaged_table_is_not_dropped_by_half() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let dir = common::fast_dir();
+        let store = Store::with(small(Durability::Process).create(dir.path().join("a.heap")).unwrap());
+        let mut tx = store.write().unwrap();
+        let table = Table::create(&mut tx, "t", kind).unwrap();
+        table.put(&mut tx, b"key", b"value").unwrap();
+        let header: u64 = match kind {
+            Kind::Ordered => bytemuck::cast(table.ordered().unwrap()),
+            _ => bytemuck::cast(table.hashed().unwrap()),
+        };
+        tx.write_at(Offset::from_raw(header), 0, &[9; 8]).unwrap();
+        tx.commit().unwrap();
+        let mut tx = store.write().unwrap();
+        let error = Table::drop_table(&mut tx, "t").unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+        assert_eq!(store.tables().unwrap().len(), 1);
+    }
+}
+
+type Change = fn(&mut WriteTxn<'_>, BTreeMap<[u8], [u8]>) -> Result<(), Error>;
+
+/// A map's entry leads to a block of the map itself, which goes with the entry.
+#[test]
+fn a_map_that_loses_a_block_of_its_own_is_not_committed() {
+    let changes: [(bool, Change); 2] = [
+        (true, |tx, map| map.remove(tx, b"key").map(drop)),
+        (false, |tx, map| map.extend(tx, [(&b"key"[..], &b"short"[..])])),
+    ];
+    for (leads_to_header, change) in changes {
+        let (_dir, arena, _) = full(0);
+        let mut tx = arena.write().unwrap();
+        let entries = [(&b"key"[..], &[7; 2000][..]), (b"other", b"x")];
+        let map = BTreeMap::<[u8], [u8]>::from_entries(&mut tx, entries).unwrap();
+        let node = Offset::<[u8]>::from_raw(*tx.part::<u64>(map.offset(), 8).unwrap());
+        let (value, ..) = map.place(&tx, b"key").unwrap().unwrap();
+        let stored = value.raw().to_le_bytes();
+        let at = tx.bytes(node).unwrap().windows(8).position(|word| word == stored).unwrap();
+        let own = if leads_to_header { map.offset().raw() } else { node.raw() };
+        tx.write_at(node, at as u64, &own.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        let mut tx = arena.write().unwrap();
+        let error = change(&mut tx, map).unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        assert!(matches!(tx.commit(), Err(Error::HalfChanged)));
+        assert_eq!(map.get(&arena.read().unwrap(), b"other").unwrap(), Some(&b"x"[..]));
+    }
+}
+
+/// A handle that leads to no map is the caller's mistake, and costs no block.
+#[test]
+fn a_value_for_no_map_takes_no_block() {
+    let (_dir, arena, _) = full(0);
+    let before = arena.check().unwrap().counts.blocks;
+    let mut tx = arena.write().unwrap();
+    let ordered = BTreeMap::<str, [u8]>::none().insert_unset(&mut tx, "a", 1 << 10);
+    let hashed = HashMap::<str, [u8]>::none().insert_unset(&mut tx, "a", 1 << 10);
+    for refused in [ordered, hashed] {
+        assert!(matches!(refused, Err(Error::BadOffset { .. })));
+    }
+    tx.commit().unwrap();
+    assert_eq!(arena.check().unwrap().counts.blocks, before);
 }
 
 /// The heap's own metadata leads astray in the middle of a call.

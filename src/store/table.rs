@@ -192,8 +192,10 @@ impl Table {
     pub fn drop_table(tx: &mut WriteTxn<'_>, name: &str) -> Result<bool> {
         let Some(directory) = Directory::find(tx)? else { return Ok(false) };
         let Some(table) = directory.table(tx, name)? else { return Ok(false) };
-        directory.remove(tx, name)?;
-        either!(table, map => map.free(tx))?;
+        tx.in_steps(|tx| {
+            directory.remove(tx, name)?;
+            either!(table, map => map.free(tx))
+        })?;
         Ok(true)
     }
 
@@ -540,7 +542,7 @@ impl Table {
         }
         let (block, start) =
             either!(self, map => map.insert_unset(tx, key, len)).map_err(std::io::Error::other)?;
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             // What the block held, it may hold still.
             tx.has_begun();
             let mut piece = vec![0; PIECE as usize];

@@ -187,11 +187,14 @@ impl<'a> WriteTxn<'a> {
         self.done_by_heap(outcome)
     }
 
-    /// What the heap does consists of several stores: where it fails at damage, some may be done.
+    /// What the heap does consists of several stores: where it fails at damage, some may be done. A call that is refused was none.
     #[inline(always)]
     fn done_by_heap<T>(&mut self, outcome: Result<T>) -> Result<T> {
-        if outcome.as_ref().is_err_and(|e| !e.is_refusal()) {
-            self.is_half = true;
+        if let Err(e) = &outcome {
+            match e.is_refusal() {
+                true => self.calls -= 1,
+                false => self.is_half = true,
+            }
         }
         outcome
     }
@@ -409,7 +412,9 @@ impl<'a> WriteTxn<'a> {
     fn resize_in_place(&mut self, offset: u64, len: u64, stay: bool) -> Result<bool> {
         let (heap, mut work) = self.parts();
         let outcome = heap.resize_in_place(&mut work, offset, len, stay);
-        self.done_by_heap(outcome)
+        let is_done = self.done_by_heap(outcome)?;
+        self.calls -= u64::from(!is_done);
+        Ok(is_done)
     }
 
     /// The value in a block, to be changed. All of it counts as changed. Refused for types that are aligned to more than 64 bytes, unless the place suits by chance

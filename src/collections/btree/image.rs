@@ -4,7 +4,7 @@
 
 use super::change::Change;
 use super::node::{
-    self, FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, place, slots,
+    self, FRONT, Front, INLINE_KEY, NODE_ALIGN, NODE_MAX, Node, Slot, common, head_of, own, place, slots,
 };
 use crate::collections::blocks::Blocks;
 use crate::error::Result;
@@ -147,7 +147,7 @@ impl Image {
 
     /// Overwrites a node of the same length.
     pub(super) fn write(&self, tx: &mut WriteTxn<'_>, at: u64) -> Result<()> {
-        tx.write_at(Offset::from_raw(at), 0, &self.bytes)
+        own(tx.write_at(Offset::from_raw(at), 0, &self.bytes), at)
     }
 }
 

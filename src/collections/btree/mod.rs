@@ -473,7 +473,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
             copy.copy_from_slice(bytes);
             each(tx, value_of(tree, copy)?)
         };
-        tx.in_steps_of_others(|tx| tree.free(tx, Some(&mut each)))
+        tx.in_steps(|tx| tree.free(tx, Some(&mut each)))
     }
 
     /// Verifies everything that the map relies on: every node, every key and value, their order and number. O(n).

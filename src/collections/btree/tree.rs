@@ -175,11 +175,11 @@ impl Tree {
     }
 
     pub(super) fn set_head(self, tx: &mut WriteTxn<'_>, head: &Head) -> Result<()> {
-        tx.write_at(Offset::from_raw(self.0), 0, bytemuck::bytes_of(head))
+        own(tx.write_at(Offset::from_raw(self.0), 0, bytemuck::bytes_of(head)), self.0)
     }
 
     pub(super) fn set_len(self, tx: &mut WriteTxn<'_>, len: u64) -> Result<()> {
-        tx.write_at(Offset::from_raw(self.0), LEN_AT, &len.to_le_bytes())
+        own(tx.write_at(Offset::from_raw(self.0), LEN_AT, &len.to_le_bytes()), self.0)
     }
 
     /// The leaf under which `key` belongs.
@@ -270,10 +270,10 @@ impl Tree {
             self.replace(tx, &mut head, &mut path, value)?;
             return Ok(true);
         }
-        self.set_len(tx, head.len.saturating_add(1))?;
-        head.len = head.len.saturating_add(1);
         let value = store_value(tx, value)?;
         let stored_key = Part::store(tx, key, INLINE_KEY)?;
+        head.len = head.len.saturating_add(1);
+        self.set_len(tx, head.len)?;
         let flags = stored_key.flag(Slot::LONG_KEY) | value.flag(Slot::LONG_VALUE);
         let piece = Piece { key, stored_key: stored_key.bytes(), stored_value: value.bytes(), flags };
         self.put(tx, &mut head, &mut path, 0, piece, false)?;
@@ -349,10 +349,10 @@ impl Tree {
         }
         let key = node.key(i)?.to_vec();
         let stored_key = node.stored_key(i)?.to_vec();
+        let value = store_value(tx, value)?;
         if let Some(block) = old {
             own(tx.free(block), at)?;
         }
-        let value = store_value(tx, value)?;
         if let (Part::Block(offset), Some(_)) = (value, old) {
             return self.set_offset(tx, at, slot, u64::from_le_bytes(offset));
         }
@@ -362,7 +362,7 @@ impl Tree {
     }
 
     fn set_offset(self, tx: &mut WriteTxn<'_>, node: u64, slot: Slot, offset: u64) -> Result<()> {
-        tx.write_at(Offset::from_raw(node), slot.at() as u64, &offset.to_le_bytes())
+        own(tx.write_at(Offset::from_raw(node), slot.at() as u64, &offset.to_le_bytes()), node)
     }
 
     pub(super) fn image(self, level: usize, pieces: &[Piece<'_>]) -> Result<Image> {
@@ -481,6 +481,6 @@ impl Tree {
         }
         let parent = Node::open(tx, path.node(level), level as u8)?;
         let (slot, block) = (parent.slot(path.index(level))?, parent.located());
-        tx.write_in(block, slot.at() as u64, &node.to_le_bytes())
+        own(tx.write_in(block, slot.at() as u64, &node.to_le_bytes()), block.offset)
     }
 }

@@ -81,6 +81,7 @@ impl<K: Key + ?Sized> BTreeMap<K, [u8]> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn insert_unset(self, tx: &mut WriteTxn<'_>, key: &K, len: u64) -> Result<(Offset<[u8]>, u64)> {
+        self.tree().head(tx)?;
         tx.in_steps(|tx| {
             let block = tx.alloc_unset(len, 16)?;
             self.tree().insert(tx, key.ordered(&mut KeyBuffer::new()), New::Block(block))?;

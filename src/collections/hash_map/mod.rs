@@ -351,7 +351,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
             return Err(e);
         }
         // The entry is in: what fails from here on leaves a half of the change.
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             tx.has_begun();
             let len = head.len.checked_add(1).ok_or_else(|| self.damaged(LENGTH))?;
             self.set_len(tx, len)?;
@@ -386,7 +386,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         let Some((found, ..)) = self.find(tx, &head, hash, key)? else { return Ok(false) };
         let mut table = Table::of(self.offset(), &head)?;
         let len = head.len.checked_sub(1).ok_or_else(|| self.damaged(LENGTH))?;
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             table.take(tx, bucket_of(hash, table.buckets), found)?;
             free_own(tx, found.word.entry())?;
             self.set_len(tx, len)?;
@@ -511,7 +511,7 @@ impl<K: Key + ?Sized, V: Item + ?Sized> HashMap<K, V> {
         tx: &mut WriteTxn<'_>,
         free: impl FnMut(&mut WriteTxn<'_>, Link) -> Result<()>,
     ) -> Result<()> {
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             let head = self.head(tx)?;
             let table = Table::of(self.offset(), &head)?;
             let segments = table.segments(tx)?;

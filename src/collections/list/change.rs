@@ -375,7 +375,7 @@ impl<T: Pod> List<T> {
         tx: &mut WriteTxn<'_>,
         mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             let mut steps = self.nodes(tx)?.steps();
             // The header goes first, so that nobody comes here a second time.
             tx.free(self.offset())?;

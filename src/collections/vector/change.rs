@@ -479,7 +479,7 @@ impl<T: Pod> Vector<T> {
     /// # Ok::<(), heapfile::Error>(())
     /// ```
     pub fn free(self, tx: &mut WriteTxn<'_>) -> Result<()> {
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             let parts = self.parts(tx)?;
             tx.free(self.offset())?;
             if parts.data.is_null() { Ok(()) } else { tx.free(parts.data) }
@@ -508,7 +508,7 @@ impl<T: Pod> Vector<T> {
         tx: &mut WriteTxn<'_>,
         mut free: impl FnMut(&mut WriteTxn<'_>, T) -> Result<()>,
     ) -> Result<()> {
-        tx.in_steps_of_others(|tx| {
+        tx.in_steps(|tx| {
             let parts = self.parts(tx)?;
             // The header goes first, so that nobody comes here a second time.
             tx.free(self.offset())?;

@@ -105,30 +105,14 @@ impl WriteTxn<'_> {
 
     /// Runs a change that consists of several; if it fails, nothing of it stays.
     pub(crate) fn whole<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let point = self.save_point();
+        let (point, before) = (self.save_point(), self.calls);
         let outcome = change(self);
         if outcome.is_err() {
             self.roll_back_to(&point)?;
+            self.calls = before;
         }
         self.release(point)?;
         outcome
-    }
-
-    /// Runs a change that consists of several; if one of them fails, or the caller's part in it panics, after others were done, or rolls back to before them, the
-    /// transaction cannot be committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
-    #[inline]
-    pub(crate) fn in_steps<T>(&mut self, change: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        // One call that is refused changes nothing.
-        self.steps(|e| u64::from(e.is_refusal()), change)
-    }
-
-    /// The same of a change in which something else may fail as well: a closure of the caller's, or a source that he gives.
-    #[inline]
-    pub(crate) fn in_steps_of_others<T, E>(
-        &mut self,
-        change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
-    ) -> std::result::Result<T, E> {
-        self.steps(|_| 0, change)
     }
 
     /// Says that a change is under way that is no whole even before its next call.
@@ -136,11 +120,11 @@ impl WriteTxn<'_> {
         self.calls += 1;
     }
 
-    /// `harmless`: calls after which it is still whole if it fails so.
+    /// Runs a change that consists of several; if one of them, or the caller's part in it, fails or panics after others were done, or rolls back to before them, the
+    /// transaction cannot be committed any more. Other than [`whole`](Self::whole) this costs nothing, and blocks go on being filled in place.
     #[inline]
-    fn steps<T, E>(
+    pub(crate) fn in_steps<T, E>(
         &mut self,
-        harmless: impl FnOnce(&E) -> u64,
         change: impl FnOnce(&mut Self) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let (before, points) = (self.calls, self.save_points.len());
@@ -148,7 +132,7 @@ impl WriteTxn<'_> {
         let mut steps = Steps { tx: self, around, is_over: false };
         let outcome = change(steps.tx);
         steps.is_over = true;
-        let failed = outcome.as_ref().is_err_and(|e| steps.tx.calls > before + harmless(e));
+        let failed = outcome.is_err() && steps.tx.calls > before;
         steps.tx.is_half |= failed || steps.tx.rolled_back_to < points;
         outcome
     }
