@@ -526,15 +526,43 @@ fn names_of_tables_have_limits() {
     assert!(matches!(Table::create(&mut tx, "t", Kind::Ordered), Err(Error::TableExists { .. })));
 }
 
+/// The log has no value in it that comes in pieces, also where one was before.
+#[test]
+fn values_in_pieces_go_past_the_log() {
+    for kind in [Kind::Ordered, Kind::Hashed] {
+        let (_dir, path) = place();
+        let arena = Arena::options().durability(Durability::Power).log_size(64 << 20).create(&path).unwrap();
+        let store = Store::with(arena);
+        let mut tx = store.write().unwrap();
+        let films = Table::create(&mut tx, "films", kind).unwrap();
+        tx.commit().unwrap();
+        for (len, byte) in [(8 << 20, 1), (8 << 20, 2), ((8 << 20) - 5, 3)] {
+            let before = store.arena().stats().unwrap().log_used_bytes;
+            let mut tx = store.write().unwrap();
+            films.put_from(&mut tx, b"film", len, std::io::repeat(byte)).unwrap();
+            tx.commit().unwrap();
+            let used = store.arena().stats().unwrap().log_used_bytes;
+            assert!(used - before < 1 << 16, "{kind:?}: {before} to {used}");
+            let film = store.get("films", b"film").unwrap().unwrap();
+            assert!(film.len() as u64 == len && film.iter().all(|&b| b == byte));
+        }
+    }
+}
+
 #[test]
 fn a_root_of_another_kind_is_not_taken_for_a_store() {
-    let (_dir, path) = place();
-    let arena = Arena::create(&path).unwrap();
-    let mut tx = arena.write().unwrap();
-    let block = tx.alloc_bytes(&[1; 32]).unwrap();
-    tx.create_root("store", block).unwrap();
-    tx.commit().unwrap();
-    assert!(matches!(Store::with(arena).put("t", b"k", b"v"), Err(Error::Corrupt { .. })));
+    // As long as a directory, but none: damage. Of another length: something of the program's own, unless it says that it is a directory.
+    for (bytes, is_damage) in [(&[1; 32][..], true), (b"my own", false), (b"Store\0\0\x01 cut off", true)] {
+        let (_dir, path) = place();
+        let arena = Arena::create(&path).unwrap();
+        let mut tx = arena.write().unwrap();
+        let block = tx.alloc_bytes(bytes).unwrap();
+        tx.create_root("store", block).unwrap();
+        tx.commit().unwrap();
+        let error = Store::with(arena).put("t", b"k", b"v").unwrap_err();
+        assert_eq!(matches!(error, Error::Corrupt { .. }), is_damage, "{error}");
+        assert_eq!(matches!(error, Error::TypeMismatch { .. }), !is_damage, "{error}");
+    }
 }
 
 /// Bytes of memory that a program may still take, as far as the system tells.

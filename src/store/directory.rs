@@ -72,11 +72,22 @@ impl Directory {
     pub(super) fn at(tx: &impl View, at: u64) -> Result<Self> {
         match tx.get(Offset::<Block>::from_raw(at)) {
             Ok(block) if block.kind == KIND => Ok(Self { at, changes: block.changes, tables: block.tables }),
+            Err(Error::SizeMismatch { len, .. }) if !Self::begins(tx, at) => Err(Error::TypeMismatch {
+                name: ROOT.to_owned(),
+                stored: format!("a block of {len} bytes"),
+                asked: "a directory of tables".to_owned(),
+            }),
             Ok(_) | Err(Error::BadOffset { .. } | Error::SizeMismatch { .. }) => {
                 Err(Error::corrupt(at, "the root `store` leads to no directory of tables"))
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Whether the block there says that it is a directory.
+    #[cold]
+    fn begins(tx: &impl View, at: u64) -> bool {
+        tx.bytes_range(Offset::from_raw(at), 0..8).is_ok_and(|word| word == KIND.to_le_bytes())
     }
 
     /// Whether a directory that was found at `at` before, in a committed state, still stands at that count. Two words tell: while its root leads there
@@ -91,10 +102,12 @@ impl Directory {
         if let Some(directory) = Self::find(tx)? {
             return Ok(directory);
         }
-        let tables = BTreeMap::new_in(tx)?;
-        let at = tx.alloc(&Block { kind: KIND, changes: 0, tables, reserved: 0 })?;
-        tx.create_root::<[u8]>(ROOT, at.cast())?;
-        Ok(Self { at: at.raw(), changes: 0, tables })
+        tx.whole(|tx| {
+            let tables = BTreeMap::new_in(tx)?;
+            let at = tx.alloc(&Block { kind: KIND, changes: 0, tables, reserved: 0 })?;
+            tx.create_root::<[u8]>(ROOT, at.cast())?;
+            Ok(Self { at: at.raw(), changes: 0, tables })
+        })
     }
 
     pub(super) fn table(self, tx: &impl View, name: &str) -> Result<Option<Table>> {
@@ -127,10 +140,12 @@ impl Directory {
                 max: MAX_NAME as u64,
             });
         }
-        let table = Table::new_in(tx, kind)?;
-        self.tables.insert(tx, name, &table.info())?;
-        self.count(tx)?;
-        Ok(table)
+        tx.whole(|tx| {
+            let table = Table::new_in(tx, kind)?;
+            self.tables.insert(tx, name, &table.info())?;
+            self.count(tx)?;
+            Ok(table)
+        })
     }
 
     pub(super) fn remove(self, tx: &mut WriteTxn<'_>, name: &str) -> Result<()> {

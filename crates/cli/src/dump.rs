@@ -133,7 +133,17 @@ fn pieces(
     let mut at = range.start;
     while at < range.end {
         let end = range.end.min(at + PIECE);
-        let piece = arena.read()?.bytes_range(block.offset, at..end)?.to_vec();
+        let piece = {
+            let tx = arena.read()?;
+            // Found before, so that it is no offset of the user's any more that leads nowhere.
+            match tx.block_info(block.offset) {
+                Ok(now) if now.len == block.len => tx.bytes_range(block.offset, at..end)?.to_vec(),
+                Ok(_) | Err(Error::BadOffset { .. }) => {
+                    return Err("the block was changed while it was read: try again".into());
+                }
+                Err(e) => return Err(e.into()),
+            }
+        };
         each(at, &piece)?;
         bar.set(end - range.start);
         at = end;

@@ -5,7 +5,7 @@ mod common;
 use common::{Place, command, run};
 use heapfile::store::{Kind, Table};
 use heapfile::{Arena, Offset, View};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Stdio;
 
@@ -419,4 +419,52 @@ fn help_has_examples() {
     assert!(help.contains("Exit codes:") && !help.contains("demo-editor"), "{help}");
     assert_eq!(run(&[]).code, 2);
     assert_eq!(run(&["nonsense"]).code, 2);
+}
+
+/// What a slow reader of the output has from a block that is changed meanwhile ends with the reason, which is no damage.
+#[test]
+fn a_dump_of_what_is_changed_meanwhile_says_so() {
+    for frees in [false, true] {
+        let place = Place::new();
+        let arena = Arena::create(&place.path).unwrap();
+        let mut tx = arena.write().unwrap();
+        let block = tx.alloc_zeroed(8 << 20, 8).unwrap();
+        tx.create_root("doc", block).unwrap();
+        tx.commit().unwrap();
+        let mut dump = command()
+            .args(["dump", place.arg(), "--root", "doc", "--raw"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0];
+        dump.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+        let mut tx = arena.write().unwrap();
+        if frees {
+            tx.free(block).unwrap();
+        } else {
+            tx.resize(block, 5 << 20).unwrap();
+        }
+        tx.commit().unwrap();
+        let out = dump.wait_with_output().unwrap();
+        let told = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{told}");
+        assert_eq!(told, "heapfile: the block was changed while it was read: try again\n");
+        assert!(out.stdout.len() < 5 << 20);
+    }
+}
+
+/// A program may call a root of its own `store`.
+#[test]
+fn a_root_called_store_is_no_damage() {
+    let place = Place::with(|arena| {
+        let mut tx = arena.write().unwrap();
+        let own = tx.alloc_bytes(b"what the program keeps in store").unwrap();
+        tx.create_root("store", own).unwrap();
+        tx.commit().unwrap();
+    });
+    run(&["check", place.arg()]).ok();
+    let said =
+        "this arena holds no store: its root \"store\" is a block of 31 bytes, not a directory of tables";
+    run(&["kv", "get", place.arg(), "key"]).fails(2, said);
 }

@@ -173,7 +173,9 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
         }
         let len = old.start.saturating_add(value.len());
         let info = own(tx.block_info(entry), entry.raw())?;
-        let stays = is_aligned && (len == info.len || len <= info.capacity && len >= info.capacity / 2);
+        // What comes in pieces goes straight to the file, and thus to where nothing was.
+        let fits = len == info.len || len <= info.capacity && len >= info.capacity / 2;
+        let stays = is_aligned && fits && matches!(value, Content::Bytes(_));
         if !stays {
             let new = Self::alloc(tx, key, value)?;
             free_own(tx, entry)?;
