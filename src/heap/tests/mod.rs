@@ -107,6 +107,38 @@ fn a_cut_that_finds_no_space_to_clear_the_way_ends() {
     sound(&heap, &mock);
 }
 
+/// However few nodes are to spare, a page of them moves out of the way in one go: who cuts again finds nothing more to cut.
+#[test]
+fn pages_of_nodes_move_however_few_nodes_are_spare() {
+    for count in 0..150 {
+        let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 300, 4000);
+        let hole = heap.alloc(&mut mock, 280 * PAGE, PAGE).unwrap();
+        let runs: Vec<_> = (0..200).map(|_| heap.alloc(&mut mock, PAGE, PAGE).unwrap()).collect();
+        let nodes = runs.windows(2).rfind(|pair| pair[1] > pair[0] + PAGE).unwrap()[0] + PAGE;
+        mock.commit(&mut heap);
+        // Nothing stays behind the last page of nodes, and before all blocks is room.
+        for run in runs.into_iter().filter(|run| *run > nodes).chain([hole]) {
+            heap.free(&mut mock, run).unwrap();
+        }
+        mock.commit(&mut heap);
+        (0..count).for_each(|_| drop(heap.alloc(&mut mock, PAGE, PAGE).unwrap()));
+        let mut ends = [0, 0];
+        for end in &mut ends {
+            loop {
+                mock.commit(&mut heap);
+                let cut = heap.cut_tail(&mut mock, 0).unwrap();
+                *end = cut.end;
+                if !cut.more {
+                    break;
+                }
+            }
+        }
+        mock.commit(&mut heap);
+        sound(&heap, &mock);
+        assert_eq!(ends[0], ends[1], "{count}");
+    }
+}
+
 #[test]
 fn one_growth_may_need_several_arrays() {
     let (mut mock, mut heap) = Mock::with_heap(FIRST, FIRST + 4, 20_000);
