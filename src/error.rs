@@ -141,7 +141,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The file is shorter than its content says.
-    #[error("the file was cut short: {needed} bytes are needed, {found} are there; restore it from a copy")]
+    #[error(
+        "the file was cut short: {needed} bytes are needed, {found} are there; `heapfile check --repair` or `--salvage` brings back what is left, or restore a copy"
+    )]
     Truncated {
         /// Bytes that the content needs.
         needed: u64,
@@ -149,7 +151,9 @@ pub enum Error {
         found: u64,
     },
     /// The file's content contradicts itself: damage, or somebody wrote to it by other means.
-    #[error("the file is damaged at offset {offset:#x}: {what}; run `heapfile check` and restore a copy")]
+    #[error(
+        "the file is damaged at offset {offset:#x}: {what}; `heapfile check` tells more, with `--repair` or `--salvage` it brings back what is sound, or restore a copy"
+    )]
     Corrupt {
         /// Where the contradiction was seen, in bytes from the start of the file.
         offset: u64,

@@ -54,7 +54,7 @@
 //! | | [`Durability::Power`] (default) | [`Durability::Process`] |
 //! |---|---|---|
 //! | a commit survives | loss of power | the death of any process at any instruction |
-//! | a small commit costs | one flush of the disk | no system call |
+//! | a small commit costs | one flush of the disk | no system call on ext2/3/4 and tmpfs, elsewhere some |
 //! | [`Arena::sync`] | nothing left to do | makes all commits so far survive loss of power |
 //!
 //! # Features

@@ -13,8 +13,8 @@ pub enum Durability {
     /// Loss of power: a commit is on the disk when it returns. One flush per commit.
     #[default]
     Power,
-    /// The death of any process at any instruction, not of the machine. No system call per commit;
-    /// [`Arena::sync`] makes the state power-safe as of then.
+    /// The death of any process at any instruction, not of the machine. No system call per commit where stores
+    /// need no new space (ext2/3/4, tmpfs), else it is written by `pwrite`; [`Arena::sync`] makes the state power-safe as of then.
     Process,
 }
 

@@ -515,7 +515,7 @@ impl Table {
     }
 
     /// Stores a value of `len` bytes that `source` gives, piece by piece: of any length, with little memory. If the source fails, ends early or
-    /// panics, the transaction can only be rolled back ([`Error::HalfChanged`]).
+    /// panics, the transaction can only be rolled back ([`Error::HalfChanged`]); but up to 1 MiB all is read first, and then nothing was changed.
     ///
     /// ```
     /// # use heapfile::store::{Store, Table};

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 /// Check an arena for damage
 ///
 /// Checks the superblock, the log, the free tree, the slabs, and that every byte of the heap is exactly one thing: free, or of one
-/// block, or metadata. Lists everything that is wrong, not just the first, and changes nothing. Of a store, as `kv` makes one, it goes
+/// block, or metadata. Lists everything that is wrong, not just the first, and changes nothing, except that
+/// commits which a crash left in the log are completed, as by any command that may write the file (--salvage only reads). Of a store, as `kv` makes one, it goes
 /// through all tables too, up to the first thing that is wrong there.
 ///
 /// With --repair, of an arena that nobody has open, it builds the metadata anew from what of it is sound: blocks stay where they are, pages
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 /// beside the arena first.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit codes: 0 sound, 1 damage was found (--repair: something was lost, or is still wrong), 2 it could not be checked.\n\n\
+    after_help = "Exit codes: 0 sound, 1 damage was found (--repair, --salvage: something is listed as damaged, or still wrong), 2 it could not be checked.\n\n\
     Examples:\n  heapfile check my.heap\n  heapfile check --json my.heap | jq '.findings[]'\n  heapfile check --repair my.heap\n  heapfile check --salvage new.heap my.heap"
 )]
 pub(crate) struct Args {
@@ -177,15 +178,8 @@ fn examine(file: &Path) -> Result<(Vec<Wrong>, Option<Counts>), Error> {
         check_store(arena, &mut findings)?;
         Ok((findings, Some(report.counts)))
     };
-    match look() {
-        // Damage that is in the way of everything else is still what was asked for.
-        Err(Error::Corrupt { offset, what }) => Ok((vec![Wrong { offset, what: what.to_owned() }], None)),
-        Err(Error::Truncated { needed, found }) => {
-            let what = format!("the file was cut short: {needed} bytes are needed, {found} are there");
-            Ok((vec![Wrong { offset: found, what }], None))
-        }
-        outcome => outcome,
-    }
+    // Damage that is in the way of everything else is still what was asked for.
+    look().or_else(|e| Ok((vec![damage(&e).ok_or(e)?], None)))
 }
 
 /// The same after a repair: what it has done is told whatever comes of this.
@@ -214,10 +208,11 @@ fn check_store(arena: Arena, findings: &mut Vec<Wrong>) -> Result<(), Error> {
     }
 }
 
-/// Where something is wrong with tables, if an error of a look through them says so.
+/// Where something is wrong with an arena or its tables, if an error of a look at them says so.
 pub(crate) fn place_of_damage(error: &Error) -> Option<u64> {
     match *error {
         Error::Corrupt { offset, .. }
+        | Error::Truncated { found: offset, .. }
         | Error::BadOffset { offset, .. }
         | Error::OutOfBounds { offset, .. }
         | Error::SizeMismatch { offset, .. } => Some(offset),
@@ -230,6 +225,9 @@ fn damage(error: &Error) -> Option<Wrong> {
     let offset = place_of_damage(error)?;
     let what = match *error {
         Error::Corrupt { what, .. } => what.to_owned(),
+        Error::Truncated { needed, found } => {
+            format!("the file was cut short: {needed} bytes are needed, {found} are there")
+        }
         _ => format!("a table does not fit its blocks: {error}"),
     };
     Some(Wrong { offset, what })
@@ -270,7 +268,10 @@ fn print(
     };
     writeln!(out, "{}: {verdict}", file.display())?;
     let Some(counts) = counts else {
-        return writeln!(out, "  too damaged to be looked into any further: restore a copy");
+        return writeln!(
+            out,
+            "  too damaged to be looked into any further: try --repair, or --salvage NEW, or restore a copy"
+        );
     };
     let blocks = format!(
         "{} with {}, {} lost to rounding",

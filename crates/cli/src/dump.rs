@@ -15,10 +15,11 @@ use std::process::ExitCode;
 
 /// Show a block, or list the roots and all blocks
 ///
-/// An offset names a block by its first byte, as `info`, `dump` without offset and the findings of `check` show them.
+/// An offset names a block by its first byte, as `info` and `dump` without offset show them. What `check` finds wrong is a
+/// word or a page, mostly none of a block: `heapfile hexdump FILE OFFSET+64` shows that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 shown, 1 there is no such block or root, 2 an error.\n\n\
-    Examples:\n  heapfile dump my.heap\n  heapfile dump my.heap 0x415040\n  heapfile dump my.heap --root document\n  \
+    Examples:\n  heapfile dump my.heap\n  heapfile dump my.heap 0x428080\n  heapfile dump my.heap --root document\n  \
     heapfile dump my.heap --root '' --raw > root.bin\n  heapfile dump my.heap 0x500000 --range 0x1000..0x1040")]
 pub(crate) struct Args {
     /// The arena

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 /// Kinds of use that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// Content of blocks.
+    /// Blocks; small ones with what is left of their slots.
     Blocks,
-    /// Free slots of slabs, their heads, and what rounding up leaves.
+    /// Free slots of slabs, their heads, and what rounding up to pages leaves.
     Slack,
     /// Header, page map and free tree.
     Metadata,

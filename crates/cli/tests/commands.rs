@@ -454,6 +454,26 @@ fn a_dump_of_what_is_changed_meanwhile_says_so() {
     }
 }
 
+/// Where nothing can be opened any more that is damage, and the advice is what still helps.
+#[test]
+fn an_arena_that_cannot_be_opened_is_salvaged_as_advised() {
+    let place = Place::new();
+    run(&["kv", "put", place.arg(), "key", "value"]).ok();
+    let file = std::fs::File::options().write(true).open(&place.path).unwrap();
+    for slot in [4096, 8192] {
+        file.write_all_at(&[1; 64], slot).unwrap();
+    }
+    let check = run(&["check", place.arg()]);
+    assert_eq!(check.code, 1, "{check:?}");
+    assert!(check.stdout.contains("try --repair, or --salvage NEW, or restore a copy"), "{check:?}");
+    run(&["kv", "stat", "--check", place.arg()]).fails(1, "both checkpoint slots are damaged");
+    run(&["kv", "get", place.arg(), "key"])
+        .fails(2, "with `--repair` or `--salvage` it brings back what is sound");
+    let new = place.dir.path().join("new.heap");
+    run(&["check", "--salvage", common::text(&new), place.arg()]);
+    assert_eq!(run(&["kv", "get", common::text(&new), "key"]).ok(), "value");
+}
+
 /// A program may call a root of its own `store`.
 #[test]
 fn a_root_called_store_is_no_damage() {

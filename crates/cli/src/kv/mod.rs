@@ -14,7 +14,7 @@ use crate::output::buffered;
 use crate::{FOUND, Failure, Outcome, advice};
 use clap::Subcommand;
 use heapfile::store::{Kind, Store, Table};
-use heapfile::{Arena, WriteTxn};
+use heapfile::{Arena, Error, WriteTxn};
 use input::{Named, content, spooled};
 use std::ffi::OsString;
 use std::io::{Cursor, Read, Write, stderr, stdin};
@@ -108,7 +108,7 @@ fn unhex(digits: &[u8]) -> Result<Vec<u8>, Failure> {
 }
 
 /// A store to be read.
-fn reading(file: &Path) -> Result<Store, Failure> {
+fn reading(file: &Path) -> Result<Store, Error> {
     Ok(Store::with(Arena::open_read_only(file)?))
 }
 

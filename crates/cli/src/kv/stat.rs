@@ -7,7 +7,8 @@ use crate::output::{Style, buffered, json, row};
 use crate::units::{count, counted};
 use crate::usage::tail_bytes;
 use crate::{Outcome, found};
-use heapfile::store::{Kind, Table};
+use heapfile::Error;
+use heapfile::store::{Kind, Store, Table};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
@@ -26,13 +27,20 @@ pub(super) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> Outcome {
+/// The store; checked, where that was asked for.
+fn look(args: &Args) -> Result<Store, Error> {
     let store = reading(&args.file)?;
-    if args.check
-        && let Err(e) = store.check()
-    {
-        return if place_of_damage(&e).is_some() { Ok(found(&told(&e))) } else { Err(e.into()) };
+    if args.check {
+        store.check()?;
     }
+    Ok(store)
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let store = match look(args) {
+        Err(e) if args.check && place_of_damage(&e).is_some() => return Ok(found(&told(&e))),
+        looked => looked?,
+    };
     let stats = store.arena().stats()?;
     let mut tables = Vec::new();
     for name in store.tables()? {
