@@ -121,7 +121,9 @@ fn pages_of_nodes_move_however_few_nodes_are_spare() {
             heap.free(&mut mock, run).unwrap();
         }
         mock.commit(&mut heap);
-        (0..count).for_each(|_| drop(heap.alloc(&mut mock, PAGE, PAGE).unwrap()));
+        for _ in 0..count {
+            heap.alloc(&mut mock, PAGE, PAGE).unwrap();
+        }
         let mut ends = [0, 0];
         for end in &mut ends {
             loop {
