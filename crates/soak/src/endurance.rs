@@ -2,7 +2,7 @@
 //!
 //! Blocks of mixed lengths come and go around a live set that swells and ebbs, every eighth time in group commits of several threads. Every block holds
 //! bytes that follow from its number, and some are looked at all the time, in the arena and in each snapshot of it. Once a second a line goes to `endurance.csv`; at the end `endurance.svg` shows it. Drift is what
-//! has to be absent: the file per live byte, and the speed, of the last third against those of the first third after the live set was first reached.
+//! has to be absent: of the file per live byte, in the last third against the first third after the live set was first reached. The speed of both is told, not judged.
 
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,7 @@ pub(crate) struct Work {
     seed: u64,
 }
 
-/// The most that the file per live byte may grow, and the speed sink, from the first third to the last.
+/// The most that the file per live byte may grow from the first third to the last.
 const MOST_DRIFT: f64 = 0.10;
 
 /// Operations of a transaction, and threads that share them in a group commit.
@@ -404,7 +404,8 @@ fn verdict(samples: &[Sample], run: &Run<'_>) -> bool {
     let (busy, busy_then) = (of(last, |s| s.busy_operations), of(first, |s| s.busy_operations));
     println!("of processor time: {busy_then:.0} in the first third, {busy:.0} in the last");
     println!("seconds: {:.0}", samples.last().map_or(0.0, |s| s.seconds));
-    // Speed is told, not judged: the machine may have had other things to do.
+    // Speed is told, not judged: the machine may have had other things to do, and with caches and memory shared, operations take more
+    // processor time beside them too.
     ratio <= ratio_then * (1.0 + MOST_DRIFT)
 }
 
