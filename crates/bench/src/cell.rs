@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::arena::ArenaSystem;
 use crate::company;
 use crate::contender::{Mode, Place, SystemId};
+use crate::disk::Counts;
 use crate::ffi::{self, Foreign};
 use crate::raw;
 use crate::rng::{Rng, Sizes};
@@ -308,27 +309,19 @@ fn timed<S: System, T: Step>(system: &S, spec: &Spec, works: &mut [T]) -> Result
     })
 }
 
-/// A measurement, and what the disk that holds the file wrote meanwhile, per step: bytes and flushes of all programs, the file system's
+/// A measurement of what is durable, and what the disk that holds the file wrote meanwhile, per step: bytes and flushes of all programs, the file system's
 /// journal among them. (What the kernel counts for a process is no use here: one byte changed is a whole large folio there.)
 fn with_disk(file: &Path, measure: impl FnOnce() -> Result<Timing>) -> Result<Values> {
-    let before = disk_counts(file);
+    let before = Counts::now(file);
     let timing = measure()?;
     let mut values = Values::from([("time", timing.step)]);
-    if let (Some(before), Some(after)) = (before, disk_counts(file)) {
+    if let (Some(before), Some(after)) = (before, Counts::now(file)) {
         let per_step = |n: u64| n as f64 / timing.steps as f64;
-        values.insert("disk_bytes", per_step((after.0 - before.0) * 512));
-        values.insert("disk_flushes", per_step(after.1 - before.1));
+        let done = after.since(before);
+        values.insert("disk_bytes", per_step(done.bytes));
+        values.extend(done.flushes.map(|flushes| ("disk_flushes", per_step(flushes))));
     }
     Ok(values)
-}
-
-/// Sectors written and flushes of the disk that holds the file, since the machine started.
-pub(crate) fn disk_counts(file: &Path) -> Option<(u64, u64)> {
-    let device = file.metadata().ok()?.dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    let field = |n: usize| stat.split_whitespace().nth(n)?.parse().ok();
-    Some((field(6)?, field(15)?))
 }
 
 /// Touches memory and gives it back. A hypervisor may take what is free, and takes its time to supply it again: what a system that gets it then has to wait is

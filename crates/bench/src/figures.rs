@@ -48,6 +48,11 @@ impl Figures {
         self.rows[row].samples.push(sample);
     }
 
+    /// Whether nothing was measured.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.iter().all(|row| row.samples.is_empty())
+    }
+
     /// Measures all rows in each round, in an order that moves on from round to round.
     pub(crate) fn interleave(
         mut self,

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use heapfile::{Arena, Offset};
 
-use crate::cell::disk_counts;
 use crate::contender::Place;
+use crate::disk::Counts;
 use crate::figures::Figures;
 use crate::places::Places;
 use crate::rng::Rng;
@@ -68,11 +68,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             read_by_another(&path)?;
         }
         for (figures, value) in all.iter_mut().zip(measure(&arena, &path, &blocks[..hot])?) {
-            figures.add(row, value);
+            value.into_iter().for_each(|value| figures.add(row, value));
         }
     }
     let mut out = stdout().lock();
-    for figures in &all {
+    for figures in all.iter().filter(|figures| !figures.is_empty()) {
         if options.json { figures.print_json("laps", &mut out)? } else { figures.print(&mut out)? }
     }
     Ok(())
@@ -86,10 +86,10 @@ fn read_by_another(path: &Path) -> Result<()> {
     if status.success() { Ok(()) } else { Err(Failure::new("cat could not read the file")) }
 }
 
-/// Nanoseconds, bytes and flushes for a commit.
-fn measure(arena: &Arena, path: &Path, blocks: &[Offset<[u64; 8]>]) -> Result<[f64; 3]> {
+/// Nanoseconds, bytes and, if they are counted, flushes for a commit.
+fn measure(arena: &Arena, path: &Path, blocks: &[Offset<[u64; 8]>]) -> Result<[Option<f64>; 3]> {
     let unknown = || io::Error::other("the disk does not say what it writes: is it one?");
-    let before = disk_counts(path).ok_or_else(unknown)?;
+    let before = Counts::now(path).ok_or_else(unknown)?;
     let stats = arena.stats()?;
     let (mut rng, start) = (Rng::new(1), Instant::now());
     let (mut used, mut last, mut commits) = (0, stats.log_used_bytes, 0u64);
@@ -107,7 +107,7 @@ fn measure(arena: &Arena, path: &Path, blocks: &[Offset<[u64; 8]>]) -> Result<[f
         last = now;
     }
     let time = start.elapsed();
-    let after = disk_counts(path).ok_or_else(unknown)?;
+    let disk = Counts::now(path).ok_or_else(unknown)?.since(before);
     let each = |n: u64| n as f64 / commits as f64;
-    Ok([each(time.as_nanos() as u64), each((after.0 - before.0) * 512), each(after.1 - before.1)])
+    Ok([Some(each(time.as_nanos() as u64)), Some(each(disk.bytes)), disk.flushes.map(each)])
 }

@@ -5,6 +5,7 @@ mod arena;
 mod cell;
 mod company;
 mod contender;
+mod disk;
 mod ffi;
 mod figures;
 mod heap;

@@ -187,12 +187,13 @@ pub(crate) fn bounds(samples: &[f64]) -> (f64, f64) {
     (least, samples.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
 
-/// The median of the ratios round by round; of rows that had not the same rounds, the ratio of the medians.
+/// The median of the ratios round by round; of rows that had not the same rounds, the ratio of the medians. Nothing has a ratio to 0.
 pub(crate) fn ratio_by_round(samples: &[f64], reference: &[f64]) -> Option<f64> {
+    let ratio = |a: f64, b: f64| Some(a / b).filter(|ratio| ratio.is_finite());
     if samples.len() != reference.len() {
-        return Some(median(samples)? / median(reference)?);
+        return ratio(median(samples)?, median(reference)?);
     }
-    median(&samples.iter().zip(reference).map(|(a, b)| a / b).collect::<Vec<f64>>())
+    median(&samples.iter().zip(reference).filter_map(|(&a, &b)| ratio(a, b)).collect::<Vec<f64>>())
 }
 
 pub(crate) fn median(samples: &[f64]) -> Option<f64> {
@@ -243,6 +244,13 @@ mod tests {
         assert_eq!(lines[1]["ratio_to"]["boost"], 2.0);
         assert_eq!(lines[1]["value"], 5.0);
         assert_eq!(lines[1]["rounds"], 3);
+    }
+
+    #[test]
+    fn nothing_has_a_ratio_to_0() {
+        assert_eq!(ratio_by_round(&[0.0, 6.0, 8.0], &[0.0, 3.0, 4.0]), Some(2.0));
+        assert_eq!(ratio_by_round(&[0.0, 6.0], &[0.0, 0.0]), None);
+        assert_eq!(ratio_by_round(&[6.0], &[0.0, 0.0]), None);
     }
 
     #[test]

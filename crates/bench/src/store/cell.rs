@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::kv::{Key, Kind, Kv, LONG, StoreId, VALUE, expected, key, value};
 use super::peers;
+use crate::disk::Counts;
 use crate::latency::Latencies;
 use crate::rng::Rng;
 use crate::system::{Failure, Result};
@@ -167,7 +168,7 @@ impl Cell<'_> {
         chunk: usize,
         mut step: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<Values> {
-        let (disk, mut done) = (disk_counts(&self.spec.dir), 0);
+        let (disk, mut done) = (Counts::now(&self.spec.dir), 0);
         let start = Instant::now();
         let elapsed = loop {
             (0..chunk).try_for_each(|_| step(self))?;
@@ -179,11 +180,12 @@ impl Cell<'_> {
         };
         let per_step = |n: u64| n as f64 / done as f64;
         let mut values = Values::from([(name, elapsed.as_nanos() as f64 / done as f64)]);
-        if let (Some(before), Some(after)) = (disk, disk_counts(&self.spec.dir))
+        if let (Some(before), Some(after)) = (disk, Counts::now(&self.spec.dir))
             && self.spec.kind == Kind::Power
         {
-            values.insert("disk_bytes", per_step((after.0 - before.0) * 512));
-            values.insert("disk_flushes", per_step(after.1 - before.1));
+            let disk = after.since(before);
+            values.insert("disk_bytes", per_step(disk.bytes));
+            values.extend(disk.flushes.map(|flushes| ("disk_flushes", per_step(flushes))));
         }
         Ok(values)
     }
@@ -213,13 +215,4 @@ fn bytes_in(dir: &Path) -> Result<u64> {
         sum += if data.is_dir() { bytes_in(&entry.path())? } else { data.blocks() * 512 };
     }
     Ok(sum)
-}
-
-/// Sectors written and flushes done by the disk that holds the directory, for all programs.
-fn disk_counts(dir: &Path) -> Option<(u64, u64)> {
-    let device = dir.metadata().ok()?.dev();
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    let stat = std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    let field = |n: usize| stat.split_whitespace().nth(n)?.parse().ok();
-    Some((field(6)?, field(15)?))
 }
