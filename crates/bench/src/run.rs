@@ -345,7 +345,8 @@ impl<'r> Runner<'r> {
         workers.iter_mut().try_for_each(|w| w.tell("round"))?;
         let mut sum = 0.0;
         for worker in &mut workers {
-            sum += worker.answer(PATIENCE)?["values"]["time"].as_f64().unwrap_or(f64::NAN);
+            let time = worker.answer(PATIENCE)?["values"]["time"].as_f64();
+            sum += time.ok_or_else(|| Failure::new("an answer without a time"))?;
         }
         for worker in workers {
             worker.finish()?;

@@ -105,7 +105,7 @@ pub(super) fn python_rows(report: &mut Report, files: &Files) {
     for (name, script) in [("Python mmap.find", &plain), ("smmap, 4 MiB windows", &smmap)] {
         match run(script) {
             Some(_) => contenders.push((name, Box::new(|| run(script).unwrap_or(f64::NAN)))),
-            None => println!("{name}: not present"),
+            None => report.missing(name),
         }
     }
     if !contenders.is_empty() {
