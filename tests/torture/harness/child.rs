@@ -8,6 +8,7 @@ use heapfile::testing::{self, SplitMix64};
 use heapfile::{Arena, Error, Result, SnapshotOptions};
 use std::hash::{Hash, Hasher};
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -310,7 +311,9 @@ impl Life {
         // own fork handlers.
         match unsafe { libc::fork() } {
             0 => {
-                let outcome = self.grow_up(arena, tx);
+                // A panic ends here: what would catch it further up is its parent's.
+                let outcome = catch_unwind(AssertUnwindSafe(|| self.grow_up(arena, tx)))
+                    .unwrap_or_else(|_| wrong("it panics".to_owned()));
                 if let Err(what) = &outcome {
                     tell(&format!("bad child: {what}").replace('\n', " "));
                 }

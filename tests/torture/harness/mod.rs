@@ -29,7 +29,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use work::Work;
@@ -60,14 +60,44 @@ impl Process {
     }
 
     fn is_stopped(&self) -> bool {
-        is_stopped(self.child.id())
+        state(self.child.id()) == Some(STOPPED)
     }
 }
 
-/// Whether the process's threads are stopped.
-fn is_stopped(pid: u32) -> bool {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+/// A child that a process of the round forked.
+struct Forked {
+    pid: u32,
+    parent: u32,
+    /// When it was last heard of.
+    heard: Instant,
+    /// Nobody kills it but a failpoint of its own: it has to come to its end.
+    spared: bool,
+}
+
+const STOPPED: char = 'T';
+/// Dead, and not waited for yet.
+const ZOMBIE: char = 'Z';
+
+/// What the process's threads do.
+fn state(pid: u32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// Who says this line, if it tells: a process's name begins with its number.
+fn speaker(line: &str) -> Option<u32> {
+    line.split(' ').nth(1)?.split_once('.')?.0.parse().ok()
+}
+
+/// A child of this process, in that group, that is dead: it is waited for. `None` if all live, an error if there are none.
+fn wait_in_group(group: u32, flags: i32) -> std::io::Result<Option<(u32, ExitStatus)>> {
+    let mut status = 0;
+    // SAFETY: a plain system call.
+    match unsafe { libc::waitpid(-(group as i32), &mut status, flags) } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Some((pid as u32, ExitStatus::from_raw(status)))),
+    }
 }
 
 struct Round<'a> {
@@ -76,8 +106,12 @@ struct Round<'a> {
     file: &'a Path,
     command: &'a dyn Fn() -> Command,
     processes: Vec<Process>,
-    /// Children that those processes forked. This process is the one that inherits them.
-    forked: Vec<i32>,
+    /// Children that those processes forked, as far as they were heard of. This process is the one that inherits them.
+    forked: Vec<Forked>,
+    /// Such children that were waited for before they were heard of.
+    gone: BTreeSet<u32>,
+    /// Groups whose leaders are dead and waited for. Who else is in them is a child of this process.
+    orphaned: Vec<u32>,
     heard: Receiver<(u32, Option<String>)>,
     say: Sender<(u32, Option<String>)>,
     /// Pipes that somebody may still write to, by the process they were made for.
@@ -99,19 +133,18 @@ pub fn round(seed: u64, kills: u64, dir: &Path, command: &dyn Fn() -> Command) -
         command,
         processes: Vec::new(),
         forked: Vec::new(),
+        gone: BTreeSet::new(),
+        orphaned: Vec::new(),
         heard,
         say,
         open_pipes: BTreeSet::new(),
         oracle: Oracle::default(),
         tally: Tally::new(),
     };
-    let outcome = round.run(kills);
+    let outcome = round.run(kills).and_then(|()| round.end()).and_then(|()| round.judge());
     // Whatever happened, nobody is left behind.
     round.end_all();
-    outcome
-        .and_then(|()| round.hear_the_rest())
-        .and_then(|()| round.judge())
-        .map_err(|what| format!("seed {seed}, {:?}: {what}", round.plan))?;
+    outcome.map_err(|what| format!("seed {seed}, {:?}: {what}", round.plan))?;
     Ok(round.tally)
 }
 
@@ -137,6 +170,7 @@ impl Round<'_> {
             self.listen(Duration::from_millis(1))?;
             self.reap()?;
             self.tend_the_stopped();
+            self.tend_the_forked(false)?;
             if Instant::now() >= next {
                 self.strike();
                 next = Instant::now() + Duration::from_micros(self.rng.below(self.plan.pause_us));
@@ -186,12 +220,19 @@ impl Round<'_> {
     }
 
     fn hear(&mut self, id: u32, line: Option<String>) -> Result<(), String> {
-        if let Some(process) = self.processes.iter_mut().find(|p| p.child.id() == id) {
+        let speaker = line.as_deref().and_then(speaker);
+        if let Some(forked) = self.forked.iter_mut().find(|forked| Some(forked.pid) == speaker) {
+            forked.heard = Instant::now();
+        } else if let Some(process) = self.processes.iter_mut().find(|p| p.child.id() == id) {
             process.heard = Instant::now();
         }
         match line {
             Some(line) if line.starts_with("born ") => {
-                self.forked.extend(line[5..].parse::<i32>());
+                let pid = line[5..].parse().map_err(|_| format!("no process: {line:?}"))?;
+                if !self.gone.remove(&pid) {
+                    let spared = self.rng.below(2) == 0;
+                    self.forked.push(Forked { pid, parent: id, heard: Instant::now(), spared });
+                }
                 Ok(())
             }
             Some(line) => self.oracle.hear(id, &line, &mut self.tally),
@@ -214,30 +255,42 @@ impl Round<'_> {
                 None => i += 1,
                 Some(status) => {
                     let process = self.processes.swap_remove(i);
-                    match status.signal() {
-                        Some(libc::SIGKILL) => {
-                            self.count("kills");
-                            match process.failpoint {
-                                Some(name) if !process.killed => {
-                                    self.count("kills at a failpoint");
-                                    self.count(format!("at {name}"));
-                                }
-                                _ => {}
-                            }
-                        }
-                        // An opener that has done its part.
-                        None if status.success() => self.count("ended by themselves"),
-                        _ => {
-                            // What it said before is all that there is to know.
-                            self.listen(Duration::from_millis(200))?;
-                            return Err(format!("a process ended with {status}: {}", self.oracle.noise));
-                        }
-                    }
+                    self.bury(process, status)?;
                     self.spawn()?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// It ended so, and was waited for.
+    fn bury(&mut self, process: Process, status: ExitStatus) -> Result<(), String> {
+        self.orphaned.push(process.child.id());
+        self.ended("a process", status)?;
+        if status.success() {
+            // An opener that has done its part.
+            self.count("ended by themselves");
+            return Ok(());
+        }
+        self.count("kills");
+        match process.failpoint {
+            Some(name) if !process.killed => {
+                self.count("kills at a failpoint");
+                self.count(format!("at {name}"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whoever ends was killed, or came to an end of its own.
+    fn ended(&mut self, who: &str, status: ExitStatus) -> Result<(), String> {
+        if status.success() || status.signal() == Some(libc::SIGKILL) {
+            return Ok(());
+        }
+        // What it said before is all that there is to know.
+        self.listen(Duration::from_millis(200))?;
+        Err(format!("{who} ended with {status}: {}", self.oracle.noise))
     }
 
     /// Who stopped, by us or at a point of its own, goes on after a while, or is killed as it lies.
@@ -249,8 +302,8 @@ impl Round<'_> {
                     process.stopped = None;
                     process.heard = Instant::now();
                     if self.rng.below(3) == 0 {
-                        process.killed = true;
-                        process.signal(libc::SIGKILL, self.rng.below(2) == 0);
+                        let group = self.rng.below(2) == 0;
+                        self.kill(i, group);
                         self.count("killed while stopped");
                     } else {
                         process.signal(libc::SIGCONT, false);
@@ -264,30 +317,58 @@ impl Round<'_> {
                 _ => {}
             }
         }
-        self.tend_the_forked(false);
     }
 
     /// Forked children that came to a point where they stop go on, or are killed. Nobody else waits for them: until this process does, their
     /// numbers are theirs.
-    fn tend_the_forked(&mut self, end: bool) {
-        for pid in std::mem::take(&mut self.forked) {
-            let signal = match end || self.rng.below(300) == 0 {
-                true => Some(libc::SIGKILL),
-                false if is_stopped(pid as u32) => Some(libc::SIGCONT),
-                false => None,
+    fn tend_the_forked(&mut self, end: bool) -> Result<(), String> {
+        for forked in &mut self.forked {
+            let (pid, state) = (forked.pid, state(forked.pid));
+            let signal = match !forked.spared && (end || self.rng.below(300) == 0) {
+                true => libc::SIGKILL,
+                false if state == Some(STOPPED) => {
+                    forked.heard = Instant::now();
+                    libc::SIGCONT
+                }
+                // Its parent, who does not wait for it, may live for long.
+                false if forked.heard.elapsed() > PATIENCE && state != Some(ZOMBIE) => {
+                    return Err(format!("a forked child, {pid}, hangs: {}", self.oracle.noise));
+                }
+                false => continue,
             };
-            let mut status = 0;
-            // SAFETY: plain system calls; the process is a child of this one, or of one that does not wait for it.
-            let gone = unsafe {
-                signal.map(|signal| libc::kill(pid, signal));
-                libc::waitpid(pid, &mut status, if end { 0 } else { libc::WNOHANG }) == pid
-            };
-            match gone {
-                true if libc::WIFSIGNALED(status) => self.count("kills of forked children"),
-                true => {}
-                false => self.forked.push(pid),
+            // SAFETY: a plain system call; nobody has waited for the process yet.
+            unsafe { libc::kill(pid as i32, signal) };
+        }
+        let mut i = 0;
+        while i < self.orphaned.len() {
+            match wait_in_group(self.orphaned[i], libc::WNOHANG) {
+                Ok(Some((pid, status))) => {
+                    let known = self.forked.len();
+                    self.forked.retain(|forked| forked.pid != pid);
+                    if self.forked.len() == known {
+                        self.gone.insert(pid);
+                    }
+                    self.ended("a forked child", status)?;
+                    self.count(match status.success() {
+                        true => "forked children that ended by themselves",
+                        false => "kills of forked children",
+                    });
+                }
+                Ok(None) => i += 1,
+                Err(_) => drop(self.orphaned.swap_remove(i)),
             }
         }
+        Ok(())
+    }
+
+    /// Kills a process; with its group, unless somebody in it is spared.
+    fn kill(&mut self, at: usize, group: bool) {
+        let process = &mut self.processes[at];
+        process.killed = true;
+        let is_spared = |forked: &Forked| forked.spared && forked.parent == process.child.id();
+        let group =
+            group && !self.forked.iter().any(|forked| is_spared(forked) && state(forked.pid) != Some(ZOMBIE));
+        process.signal(libc::SIGKILL, group);
     }
 
     /// Kills or stops somebody.
@@ -303,36 +384,51 @@ impl Round<'_> {
         match what {
             0 | 1 if self.plan.stops => process.signal(libc::SIGSTOP, false),
             _ if process.stopped.is_none() && !process.killed => {
-                process.killed = true;
-                process.signal(libc::SIGKILL, group);
+                self.kill(at, group);
             }
             _ => {}
         }
     }
 
-    fn end_all(&mut self) {
-        for process in &mut self.processes {
-            process.signal(libc::SIGKILL, true);
+    /// Ends everybody. Forked children that are spared are waited for.
+    fn end(&mut self) -> Result<(), String> {
+        for process in &self.processes {
+            process.signal(libc::SIGKILL, false);
         }
-        for mut process in std::mem::take(&mut self.processes) {
-            if process.child.wait().is_ok_and(|status| status.signal() == Some(libc::SIGKILL)) {
-                self.count("kills");
-            }
+        while let Some(mut process) = self.processes.pop() {
+            process.killed = true;
+            let status = process.child.wait().map_err(|e| e.to_string())?;
+            self.bury(process, status)?;
         }
-    }
-
-    /// Until nobody, no child of a child either, can say anything.
-    fn hear_the_rest(&mut self) -> Result<(), String> {
-        let begun = Instant::now();
-        while !self.open_pipes.is_empty() {
-            if begun.elapsed() > PATIENCE {
-                return Err(format!("a child of a process hangs: {:?}", self.forked));
-            }
+        // Until nobody, no child of a child either, can say anything.
+        let mut known = Instant::now();
+        while !self.open_pipes.is_empty() || !self.orphaned.is_empty() {
             self.listen(Duration::from_millis(1))?;
-            // Those that were heard of only now as well.
-            self.tend_the_forked(true);
+            self.tend_the_forked(true)?;
+            if !self.forked.is_empty() {
+                known = Instant::now();
+            } else if known.elapsed() > PATIENCE {
+                return Err(format!(
+                    "somebody hangs who was forked and never heard of: {}",
+                    self.oracle.noise
+                ));
+            }
         }
         Ok(())
+    }
+
+    /// Kills whoever is still there.
+    fn end_all(&mut self) {
+        for mut process in std::mem::take(&mut self.processes) {
+            process.signal(libc::SIGKILL, true);
+            let _ = process.child.wait();
+            self.orphaned.push(process.child.id());
+        }
+        for group in std::mem::take(&mut self.orphaned) {
+            // SAFETY: a plain system call. The number is this group's: somebody in it was not waited for yet, or nobody has looked since the last one was.
+            unsafe { libc::kill(-(group as i32), libc::SIGKILL) };
+            while wait_in_group(group, 0).is_ok() {}
+        }
     }
 
     /// Everybody is dead: what is in the file?
