@@ -50,7 +50,9 @@ fn assert_whole(file: &Path, acknowledged: u64) {
     assert!(count == acknowledged || count == acknowledged + 1, "{acknowledged} acknowledged, {count} there");
     assert_eq!(objects::difference(store.arena(), &objects::after(count)), None);
     objects::play(&store, count + 1).unwrap();
-    assert_eq!(objects::difference(store.arena(), &objects::after(count + 1)), None);
+    let model = objects::after(count + 1);
+    assert_eq!(objects::difference(store.arena(), &model), None);
+    assert_eq!(objects::left_over(store.arena(), &model), None);
 }
 
 fn fresh(file: &Path, durability: Durability) {

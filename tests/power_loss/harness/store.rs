@@ -52,7 +52,8 @@ fn judge(arena: Arena, allowed: &[Model], operations: u64) -> Result<(), String>
         objects::play(&store, n).map_err(|e| format!("it cannot go on: {e}"))?;
         objects::step(&mut state, n);
     }
-    let after = objects::difference(store.arena(), &state);
+    let after =
+        objects::difference(store.arena(), &state).or_else(|| objects::left_over(store.arena(), &state));
     after.map_or(Ok(()), |what| Err(format!("after {operations} transactions more: {what}")))
 }
 

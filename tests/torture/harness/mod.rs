@@ -457,10 +457,11 @@ impl Round<'_> {
             }
             drop(arena);
             let arena = options.open(file).map_err(|e| format!("it does not open again: {e}"))?;
-            match is_whole(&work, &arena)?.first() {
-                Some(single) => Err(format!("{single} was freed, and is there")),
-                None => snapshots_are_whole(plan, file),
+            if let Some(single) = is_whole(&work, &arena)?.first() {
+                return Err(format!("{single} was freed, and is there"));
             }
+            work.left_over(&arena).map_or(Ok(()), Err)?;
+            snapshots_are_whole(plan, file)
         }));
         judged.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -488,6 +489,7 @@ fn snapshots_are_whole(plan: &Plan, file: &Path) -> Result<(), String> {
         let mut work = Work::new(plan.tables);
         work.go_to(snapshot.read().and_then(|tx| work.count_in(&tx)).map_err(wrong)?);
         is_whole(&work, &snapshot)?;
+        work.left_over(&snapshot).map_or(Ok(()), Err)?;
     }
     Ok(())
 }

@@ -77,4 +77,13 @@ impl Work {
             }
         }
     }
+
+    /// What is wrong with an arena in this state if there are blocks that no table leads to; without tables [`look`](Self::look) knows all blocks. Nobody
+    /// else works there.
+    pub(super) fn left_over(&self, arena: &Arena) -> Option<String> {
+        match self {
+            Self::Blocks(_) => None,
+            Self::Tables { model, .. } => objects::left_over(arena, model),
+        }
+    }
 }
