@@ -22,6 +22,14 @@ fn full(seed: u64) -> (tempfile::TempDir, Arena, Map) {
     (dir, arena, map)
 }
 
+/// A store without tables, of 4 MiB at most.
+fn small_store() -> (tempfile::TempDir, Store) {
+    let dir = common::fast_dir();
+    let options = small(Durability::Process).max_size(4 << 20);
+    let store = Store::with(options.create(dir.path().join("a.heap")).unwrap());
+    (dir, store)
+}
+
 /// Inserts until there is no room.
 fn fill(map: Map, tx: &mut WriteTxn<'_>, rng: &mut SplitMix64) -> Error {
     loop {
@@ -319,9 +327,7 @@ fn packing_without_room_loses_nothing() {
 #[test]
 fn a_value_in_pieces_without_room_changes_nothing() {
     for kind in [Kind::Ordered, Kind::Hashed] {
-        let dir = common::fast_dir();
-        let options = small(Durability::Process).max_size(4 << 20);
-        let store = Store::with(options.create(dir.path().join("a.heap")).unwrap());
+        let (_dir, store) = small_store();
         let mut tx = store.write().unwrap();
         let table = Table::create(&mut tx, "films", kind).unwrap();
         table.put(&mut tx, b"short", b"1").unwrap();
@@ -387,9 +393,7 @@ fn an_insertion_whose_table_cannot_grow_is_whole() {
 #[test]
 fn a_refused_value_leaves_its_table_as_it_was() {
     for kind in [Kind::Ordered, Kind::Hashed] {
-        let dir = common::fast_dir();
-        let options = small(Durability::Process).max_size(4 << 20);
-        let store = Store::with(options.create(dir.path().join("a.heap")).unwrap());
+        let (_dir, store) = small_store();
         let mut tx = store.write().unwrap();
         let table = Table::create(&mut tx, "t", kind).unwrap();
         tx.commit().unwrap();
@@ -444,8 +448,7 @@ fn a_refused_table_leaves_no_block() {
 #[test]
 fn a_damaged_table_is_not_dropped_by_half() {
     for kind in [Kind::Ordered, Kind::Hashed] {
-        let dir = common::fast_dir();
-        let store = Store::with(small(Durability::Process).create(dir.path().join("a.heap")).unwrap());
+        let (_dir, store) = small_store();
         let mut tx = store.write().unwrap();
         let table = Table::create(&mut tx, "t", kind).unwrap();
         table.put(&mut tx, b"key", b"value").unwrap();
