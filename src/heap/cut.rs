@@ -156,17 +156,13 @@ impl Heap {
 
     fn move_nodes<S: Space>(&mut self, s: &mut S, page: Page) -> Result<bool> {
         // One page more makes up for this one; where that takes the last spare node itself, it takes two.
-        for _ in 0..2 {
-            if self.nodes_to_spare(s, NODES_PER_PAGE)? {
-                break;
-            }
-            if !self.fits_before(s, 1, page)? {
+        let mut added = 0;
+        while !self.nodes_to_spare(s, NODES_PER_PAGE)? {
+            if added == 2 || !self.fits_before(s, 1, page)? {
                 return Ok(false);
             }
             self.add_nodes(s)?;
-        }
-        if !self.nodes_to_spare(s, NODES_PER_PAGE)? {
-            return Ok(false);
+            added += 1;
         }
         Tree::open(self.header, s)?.remove_nodes(s, page)?;
         self.header.set_entry(s, page, 0)?;

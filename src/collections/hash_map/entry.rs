@@ -164,28 +164,25 @@ impl<K: Key + ?Sized, V: Item + ?Sized> Layout<K, V> {
     ) -> Result<Link> {
         let entry = Link::from_raw(block.offset);
         let is_aligned = (block.offset + old.start) & (Self::value_align(value.len()) - 1) == 0;
+        // What comes in pieces goes straight to the file, and thus to where nothing was.
         if let Content::Bytes(value) = value
-            && value.len() as u64 == old.end - old.start
             && is_aligned
         {
-            tx.write_in(block, old.start, value)?;
-            return Ok(entry);
+            if value.len() as u64 == old.end - old.start {
+                tx.write_in(block, old.start, value)?;
+                return Ok(entry);
+            }
+            let len = old.start.saturating_add(value.len() as u64);
+            let info = own(tx.block_info(entry), entry.raw())?;
+            if len <= info.capacity && len >= info.capacity / 2 {
+                let entry = tx.resize(entry, len)?;
+                tx.write_at(entry, old.start, value)?;
+                return Ok(entry);
+            }
         }
-        let len = old.start.saturating_add(value.len());
-        let info = own(tx.block_info(entry), entry.raw())?;
-        // What comes in pieces goes straight to the file, and thus to where nothing was.
-        let fits = len == info.len || len <= info.capacity && len >= info.capacity / 2;
-        let stays = is_aligned && fits && matches!(value, Content::Bytes(_));
-        if !stays {
-            let new = Self::alloc(tx, key, value)?;
-            free_own(tx, entry)?;
-            return Ok(new);
-        }
-        let entry = if len == info.len { entry } else { tx.resize(entry, len)? };
-        if let Content::Bytes(value) = value {
-            tx.write_at(entry, old.start, value)?;
-        }
-        Ok(entry)
+        let new = Self::alloc(tx, key, value)?;
+        free_own(tx, entry)?;
+        Ok(new)
     }
 }
 
