@@ -185,6 +185,24 @@ fn a_last_key_that_is_shorter_than_what_all_have_in_common() {
     assert!(matches!(map.check(&tx), Err(Error::Corrupt { .. })));
 }
 
+/// Two long values are one block: to remove one of them would take the other one's bytes away.
+#[test]
+fn a_block_that_two_entries_lead_to() {
+    let (_dir, arena, _) = build();
+    let mut tx = arena.write().unwrap();
+    let (first, second) = ([1u8; 3001], [2u8; 3001]);
+    let map = Map::from_entries(&mut tx, [(&b"a"[..], &first[..]), (b"b", &second)]).unwrap();
+    map.check(&tx).unwrap();
+    let long: Vec<u64> =
+        tx.blocks().map(Result::unwrap).filter(|block| block.len == 3001).map(|b| b.offset.raw()).collect();
+    let [a, b] = long[..] else { panic!("{long:?}") };
+    let node = Offset::from_raw(*tx.part::<u64>(map.offset(), 8).unwrap());
+    let bytes = tx.bytes(node).unwrap().to_vec();
+    let at = bytes.windows(8).position(|word| word == b.to_le_bytes()).unwrap();
+    tx.write_at(node, at as u64, &a.to_le_bytes()).unwrap();
+    assert!(matches!(map.check(&tx), Err(Error::Corrupt { offset, .. }) if offset == a));
+}
+
 #[test]
 fn an_iterator_ends_after_an_entry_of_another_type() {
     let (_dir, arena, _) = build();

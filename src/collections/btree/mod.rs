@@ -476,7 +476,8 @@ impl<K: Key + ?Sized, V: Item + ?Sized> BTreeMap<K, V> {
         tx.in_steps(|tx| tree.free(tx, Some(&mut each)))
     }
 
-    /// Verifies everything that the map relies on: every node, every key and value, their order and number. O(n).
+    /// Verifies everything that the map relies on: every node, every key and value, their order and number, and that it leads to no block twice. O(n),
+    /// with eight bytes of memory for each node and each long key and value.
     ///
     /// # Errors
     /// [`Error::Corrupt`] for the first contradiction found.
